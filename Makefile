@@ -1,0 +1,25 @@
+# `make demo` and `make test` are all the set-up there is: each makes .venv when it is not there.
+
+PYTHON ?= python3
+VENV := .venv
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test lint
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --editable '.[test]'
+	@touch $@
+
+demo: $(INSTALLED)
+	$(VENV)/bin/platorep run smoke
+	@echo "Open results/smoke/figures/"
+
+test: $(INSTALLED)
+	$(VENV)/bin/python -m pytest -n auto --dist worksteal
+
+lint: $(INSTALLED)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/codespell

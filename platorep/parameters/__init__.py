@@ -1,0 +1,1 @@
+"""What the YAML may say about each metric, figure and toy world. Light: no torch, no pandas."""

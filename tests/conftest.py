@@ -1,0 +1,21 @@
+"""Fixtures of all tests. Imports nothing of platorep: the shape-checking hook must come first."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["MPLBACKEND"] = "agg"
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def rng() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's feature cache."""
+    monkeypatch.setenv("PLATOREP_CACHE", str(tmp_path_factory.mktemp("cache")))
