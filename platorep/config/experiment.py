@@ -1,0 +1,343 @@
+"""What an experiment file may say.
+
+Relative paths in a file mean: relative to the file's own folder.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    Tag,
+    ValidationInfo,
+    model_validator,
+)
+
+from platorep.errors import nearest
+from platorep.parameters.section import Section
+
+Modality = Literal["language", "vision", "truth", "other"]
+Backend = Literal["transformers", "timm", "features"]
+Pool = Literal["mean", "last", "cls"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+def _resolve_place(name: str, info: ValidationInfo) -> str:
+    """The full path of what lies beside the experiment's file; other names stay as they are."""
+    folder = (info.context or {}).get("folder")
+    prefix = "local-dir:" if name.startswith("local-dir:") else ""
+    path = Path(name.removeprefix(prefix)).expanduser()
+    if folder is None or path.is_absolute():
+        return f"{prefix}{path}" if path.is_absolute() else name
+    is_pattern = any(character in name for character in "*{") and (folder / path.parent).is_dir()
+    if prefix or name.startswith(("./", "../")) or (folder / path).exists() or is_pattern:
+        return f"{prefix}{Path(os.path.normpath(folder / path))}"
+    return name
+
+
+Place = Annotated[str, AfterValidator(_resolve_place)]
+"""A hub identifier, or a path relative to the experiment's file (an existing path wins)."""
+
+
+class DatasetConfig(Section):
+    """Image-caption pairs. Rows are shuffled, bad rows and duplicates dropped, then limited."""
+
+    source: Place
+    """A hub identifier, a folder with a captions file, `*.parquet`, or a pattern of tar shards."""
+    format: Literal["hub", "folder", "parquet", "webdataset"] | None = None
+    """How to read `source`; worked out from it when absent."""
+    subset: str | None = None
+    """The hub dataset's configuration name."""
+    revision: str | None = None
+    """Branch, tag or commit of the hub dataset."""
+    split: str = "train"
+    image: str = "image"
+    """Column (or file ending, in tar shards) of the image."""
+    text: str | tuple[str, ...] = "text"
+    """Column of the captions (a string or a list of strings), or several columns."""
+    id: str | None = None
+    """Column of the row ids; the file name, tar key or row number when absent."""
+    caption_index: NonNegativeInt | tuple[NonNegativeInt, ...] | Literal["first", "all"] = 0
+    """One caption, several joined, the first that is not empty, or all that are not, joined."""
+    separator: str = " "
+    """Stands between joined captions."""
+    limit: PositiveInt | None = None
+    shuffle: NonNegativeInt | None = None
+    """Seed of the shuffle; absent: the order of the source."""
+    deduplicate: bool = False
+    """Drop every row whose image or text is the exact copy of an earlier row's."""
+    on_bad_row: Literal["error", "drop"] = "error"
+    """A broken image or an empty caption: stop, or drop the pair and list it in run.json."""
+
+
+class TransformConfig(Section):
+    """Replaces parts of the image transform that timm knows for a network."""
+
+    input_size: PositiveInt | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    interpolation: Literal["bilinear", "bicubic", "nearest"] | None = None
+    crop_pct: Annotated[float, Field(gt=0, le=1)] | None = None
+    crop_mode: Literal["center", "squash", "border"] | None = None
+
+
+class ModelSettings(Section):
+    """How a model is loaded and tapped; a family's settings hold for its models."""
+
+    backend: Backend | None = None
+    """transformers for language, timm for vision, features for a user's own arrays."""
+    revision: str | None = None
+    pool: Pool | None = None
+    """Over real tokens: mean, last, cls (the first). Absent: language mean; vision cls, or the
+    mean where the network has no class token."""
+    layers: Literal["all"] | tuple[int, ...] = "all"
+    """Tap points to keep, counted from 0 (negative: from the end)."""
+    dtype: Dtype | None = None
+    """Overrides `extract.dtype`."""
+    attention: Literal["eager", "sdpa", "flash_attention_2"] | None = None
+    """Attention implementation (transformers); absent: the library's choice."""
+    device_map: str | None = None
+    """`auto` spreads a model over several GPUs (transformers; needs accelerate)."""
+    random_init: bool = False
+    """The same architecture with seeded random weights: a control."""
+    seed: NonNegativeInt = 0
+    """Seed of `random_init`."""
+    trust_remote_code: bool = False
+    prompt: str | None = None
+    """A template with `{text}` in it, filled with each caption."""
+    max_tokens: PositiveInt | None = None
+    """Truncate texts to this many tokens; absent: a text that is too long is an error."""
+    checkpoint: Place | None = None
+    """A weight file for a timm architecture."""
+    arguments: Mapping[str, bool | int | float | str] = Field(default_factory=dict)
+    """Further arguments of `timm.create_model`."""
+    transform: TransformConfig = TransformConfig()
+
+
+class ModelConfig(ModelSettings):
+    """One model, where its family's settings are not enough."""
+
+    name: Place
+    """A hub or timm identifier, a local folder, or (backend: features) a file of arrays."""
+    label: str | None = None
+    """What tables and figures call it; absent: the last part of the name."""
+
+
+def _named(entry: object) -> object:
+    """A bare name is short for `{name: ...}`."""
+    return {"name": entry} if isinstance(entry, str) else entry
+
+
+class FamilyConfig(ModelSettings):
+    """Models that belong together: a line, or a panel, of a figure."""
+
+    name: str
+    modality: Modality
+    models: tuple[Annotated[ModelConfig, BeforeValidator(_named)], ...]
+
+
+class ModelSpec(ModelConfig):
+    """A model with all its settings, as the stages see it."""
+
+    label: str
+    family: str
+    modality: Modality
+    backend: Backend
+
+
+class ExtractConfig(Section):
+    dtype: Dtype = "auto"
+    """Compute precision; auto: bfloat16 on a GPU (language), else float32."""
+    store: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision on disk."""
+    batch: PositiveInt | Literal["auto"] = "auto"
+    """Tokens per batch (language) or images per batch (vision)."""
+    workers: NonNegativeInt | Literal["auto"] = "auto"
+    """Processes that decode images."""
+    rows_per_shard: PositiveInt = 256
+    """A killed run loses at most this many rows of one model."""
+
+
+class BitsPerByteConfig(Section):
+    """Bits per UTF-8 byte of causal language models; docs/performance.md has the definition."""
+
+    name: str = "bits_per_byte"
+    source: Place
+    """`captions` (those of the experiment), a text file, or a hub dataset."""
+    documents: Literal["lines", "file"] = "lines"
+    """What is one document of a text file; blank lines are none."""
+    subset: str | None = None
+    revision: str | None = None
+    split: str = "train"
+    text: str = "text"
+    """Column of a hub dataset."""
+    limit_documents: PositiveInt | None = None
+    limit_bytes: PositiveInt | None = None
+    """Stop after the document in which this many bytes are reached, cut at a character."""
+    context: PositiveInt | None = None
+    """Window in tokens; absent: the model's own context."""
+    score_end: bool = False
+    """Also score a closing end-of-text token after each document."""
+
+
+class TableConfig(Section):
+    """Performance from a CSV file with the columns `model`, `value` and, if known, `source`."""
+
+    name: str
+    table: Place
+    value: str = "value"
+    """Column of the numbers."""
+
+
+def _performance_kind(value: object) -> str:
+    keys = value.keys() if isinstance(value, Mapping) else vars(value).keys()
+    return "table" if "table" in keys else "bits_per_byte"
+
+
+PerformanceConfig = Annotated[
+    Annotated[BitsPerByteConfig, Tag("bits_per_byte")] | Annotated[TableConfig, Tag("table")],
+    Discriminator(_performance_kind),
+]
+
+
+class SelectorConfig(Section):
+    """Some models of the experiment: all that match everything said here."""
+
+    modality: Modality | None = None
+    family: str | None = None
+    model: str | None = None
+    """A label."""
+
+
+class PairConfig(Section):
+    """Every model of `x` with every model of `y`; within one set, every unordered pair once."""
+
+    x: SelectorConfig
+    y: SelectorConfig
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spell_out(cls, value: Any) -> Any:
+        """`[language, vision]` and `{x: language, y: {family: dinov2}}` are short forms."""
+        if isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 2:
+            value = {"x": value[0], "y": value[1]}
+        if isinstance(value, Mapping):
+            value = {k: {"modality": v} if isinstance(v, str) else v for k, v in value.items()}
+        return value
+
+
+class PreprocessConfig(Section):
+    clip_quantile: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """Features are clipped to this quantile of |value|; 1 turns clipping off."""
+    clip_scope: Literal["model", "layer"] = "model"
+    """One threshold for all layers of a model, or one for each layer."""
+    clip_estimate: Literal["sample_mean", "exact"] = "sample_mean"
+    """The mean over samples of each sample's quantile, or the quantile over all values."""
+    normalize: Literal["l2", "none"] = "l2"
+
+
+class AlignConfig(Section):
+    pairs: tuple[PairConfig, ...] = (
+        PairConfig(x=SelectorConfig(modality="language"), y=SelectorConfig(modality="vision")),
+    )
+    preprocess: PreprocessConfig = PreprocessConfig()
+
+
+class ControlsConfig(Section):
+    """What a score must be held against; each adds rows to the tables, none replaces any."""
+
+    random_weights: bool = False
+    """A random-weight copy of every model."""
+    shuffled_pairs: bool = False
+    """Every model pair once more with the rows of y in a seeded random order."""
+    seed: NonNegativeInt = 0
+
+
+class ExperimentConfig(Section):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    dataset: DatasetConfig
+    families: tuple[FamilyConfig, ...]
+    extract: ExtractConfig = ExtractConfig()
+    performance: tuple[PerformanceConfig, ...] = ()
+    align: AlignConfig = AlignConfig()
+    controls: ControlsConfig = ControlsConfig()
+
+    def models(self) -> tuple[ModelSpec, ...]:
+        """Every model with its family's settings filled in, controls included, in file order."""
+        specs = [_spec(family, entry) for family in self.families for entry in family.models]
+        if self.controls.random_weights:
+            trained = [s for s in specs if s.backend != "features" and not s.random_init]
+            specs += [
+                s.model_copy(
+                    update={
+                        "random_init": True,
+                        "seed": self.controls.seed,
+                        "label": f"{s.label} (random)",
+                    }
+                )
+                for s in trained
+            ]
+        return tuple(specs)
+
+    @model_validator(mode="after")
+    def _names_are_unique_and_known(self) -> "ExperimentConfig":
+        empty = [family.name for family in self.families if not family.models]
+        if empty or not self.families:
+            raise ValueError(f"no models in {', '.join(empty) or 'families'}: list at least one")
+        _refuse_repeats("family name", [family.name for family in self.families])
+        _refuse_repeats("measure", [measure.name for measure in self.performance])
+        specs = self.models()
+        _refuse_repeats("model label (set `label`)", [spec.label for spec in specs])
+        known: dict[str, set[str]] = {
+            "modality": {str(spec.modality) for spec in specs},
+            "family": {spec.family for spec in specs},
+            "model": {spec.label for spec in specs},
+        }
+        for pair in self.align.pairs:
+            for selector in (pair.x, pair.y):
+                for field, value in selector.model_dump(exclude_none=True).items():
+                    if value not in known[field]:
+                        raise ValueError(
+                            f"align.pairs names the {field} {value!r}, which no model has."
+                            f"{nearest(value, known[field])} There are: "
+                            f"{', '.join(sorted(known[field]))}."
+                        )
+        return self
+
+
+_BACKENDS: Mapping[Modality, Backend] = {
+    "language": "transformers",
+    "vision": "timm",
+    "truth": "features",
+    "other": "features",
+}
+
+
+def _spec(family: FamilyConfig, entry: ModelConfig) -> ModelSpec:
+    settings = {k: v for k, v in _said(family).items() if k != "models"} | _said(entry)
+    label = str(settings.get("label") or settings["name"].rstrip("/").rsplit("/", 1)[-1])
+    if "label" not in settings:
+        label += f"@{settings['revision']}" if settings.get("revision") else ""
+        label += " (random)" if settings.get("random_init") else ""
+    backend = settings.get("backend") or _BACKENDS[family.modality]
+    return ModelSpec.model_validate(
+        settings | {"label": label, "family": family.name, "backend": backend}
+    )
+
+
+def _said(section: Section) -> dict[str, Any]:
+    """The fields that the file sets, not those left at their defaults."""
+    return {name: getattr(section, name) for name in section.model_fields_set}
+
+
+def _refuse_repeats(kind: str, names: list[str]) -> None:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"repeated {kind}: {', '.join(repeated)}")
