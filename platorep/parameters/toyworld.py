@@ -1,0 +1,115 @@
+"""What an experiment file may say about the toy world and the networks trained in it."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
+
+from platorep.errors import ConfigError
+from platorep.parameters.section import Section
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class WorldParameters(Section):
+    """A world of scenes. Two worlds with the same parameters are the same on every machine."""
+
+    seed: Seed = 0
+    """Another seed is another world: other places, with other habits."""
+    num_places: Annotated[int, Field(ge=1, le=1024)] = 32
+    """Hidden places; the r-th is drawn with weight 1/r. What is seen depends on the place alone."""
+    concentration: Annotated[float, Field(ge=0.01, le=1000)] = 0.06
+    """Dirichlet concentration of a place's textures, shapes and colours: the strength of the
+    statistics. 0.06: nearly every place has one or two of each; 50: a flat world, all alike."""
+    layout_concentration: Annotated[float, Field(ge=0.01, le=1000)] = 0.8
+    """The same for a place's sizes, rows, columns and number of objects."""
+    uniform_share: Annotated[float, Field(ge=0, le=1)] = 0.04
+    """Share of draws that ignore the place, so that nothing is impossible anywhere."""
+    nuisance: Annotated[float, Field(ge=0, le=2)] = 1.0
+    """Strength of what a picture shows and no caption tells: tint, stripe width and phase,
+    brightness, hue, noise, a shift of the objects. 0 turns it off."""
+    image_size: Annotated[int, Field(ge=16, le=256, multiple_of=8)] = 32
+    """Pixels per side, a multiple of 8."""
+    caption_level: Annotated[int, Field(ge=1, le=5)] = 5
+    """What a caption tells: 1 shapes, 2 colours too, 3 texture, 4 positions, 5 sizes."""
+
+
+class ToyTraining(Section):
+    """How a toy network is trained; vision by SimCLR, language by the next token."""
+
+    seed: Seed = 0
+    """Of the initial weights and of the order of the batches."""
+    steps: NonNegativeInt = 160
+    """Optimizer steps; 0 leaves the network as it was initialised."""
+    checkpoints: tuple[NonNegativeInt, ...] = ()
+    """Steps at which the network is kept besides the last; 0 keeps the initial weights."""
+    num_scenes: PositiveInt = 3000
+    """Scenes to train on; none of them is ever among the evaluation pairs."""
+    num_frames: Annotated[int, Field(ge=2, le=64)] = 3
+    """Pictures per scene (vision only): objects, sizes and texture stay, cells and nuisance not."""
+    batch_size: Annotated[int, Field(ge=2)] = 128
+    """Scenes per step."""
+    learning_rate: PositiveFloat = 3e-3
+    """Peak of AdamW's learning rate: ten steps of warm-up, then a half cosine down to zero."""
+    temperature: PositiveFloat = 0.2
+    """Of the contrastive loss (vision only)."""
+    weight_decay: NonNegativeFloat = 1e-4
+
+
+class ToyNetwork(Section):
+    """A tiny network of a common architecture. Its name in an experiment file says it all."""
+
+    kind: Literal["conv", "vit", "llama"]
+    """A residual network (timm's ResNet), a vision transformer (timm), a Llama (transformers)."""
+    width: Annotated[int, Field(ge=2, le=1024)]
+    """Channels of the first stage (conv; the last of four has eight times as many), or the
+    embedding dimension (vit, llama)."""
+    depth: Annotated[int, Field(ge=1, le=12)]
+    """Residual blocks per stage (conv), or transformer blocks."""
+
+    @property
+    def modality(self) -> Literal["vision", "language"]:
+        return "language" if self.kind == "llama" else "vision"
+
+    @property
+    def name(self) -> str:
+        default = _DEFAULT_DEPTH[self.kind]
+        return f"{self.kind}{self.width}" + ("" if self.depth == default else f"x{self.depth}")
+
+
+_DEFAULT_DEPTH = {"conv": 1, "vit": 3, "llama": 1}
+
+
+def parse_network(name: str) -> ToyNetwork:
+    """The network called `name`: kind, width, and after an `x` the depth if not the usual one.
+
+    `conv8` is a residual network of width 8, `vit32` a vision transformer of width 32 with three
+    blocks, `llama16x2` a Llama of width 16 with two.
+
+    Raises:
+        ConfigError: the name says something else; says what names there are.
+    """
+    match = re.fullmatch(r"(conv|vit|llama)(\d+)(?:x(\d+))?", name)
+    problem = "expected conv8, vit32, llama16 or the like, with x2 after it for two blocks"
+    if match:
+        kind, width, depth = match.groups()
+        try:
+            network = ToyNetwork.model_validate(
+                {"kind": kind, "width": int(width), "depth": int(depth or _DEFAULT_DEPTH[kind])}
+            )
+        except ValidationError as error:
+            problem = "; ".join(
+                f"{e['loc'][0]}: {e['msg']}, got {e['input']}" for e in error.errors()
+            )
+        else:
+            if kind == "conv" or network.width % 2 == 0:
+                return network
+            problem = f"width must be even, got {width}"
+    raise ConfigError(f"toy network {name!r}: {problem}.")

@@ -1,0 +1,117 @@
+"""Toy networks on disk, as the folders that timm and transformers themselves load."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from safetensors.torch import save_file
+from torch import nn
+from transformers import LlamaForCausalLM
+from transformers.utils import logging
+
+from platorep.files import storage_errors, write_json
+from platorep.parameters.toyworld import ToyNetwork, WorldParameters
+from platorep.toyworld.networks import (
+    build_language,
+    build_tokenizer,
+    build_vision,
+    vision_arguments,
+)
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Yield a folder to write to; it becomes `target` only if the block succeeds.
+
+    A folder that is there already stays: whoever came first made the same.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    partial = target.with_name(f".{target.name}.{uuid4().hex}.partial")
+    with storage_errors(target):
+        partial.mkdir(parents=True)
+        try:
+            yield partial
+            if not target.exists():
+                try:
+                    partial.rename(target)
+                except OSError:
+                    if not target.exists():  # lost no race: a true failure
+                        raise
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def save_vision(path: Path, model: nn.Module, network: ToyNetwork, image_size: int) -> None:
+    """Write `config.json` and `model.safetensors`: `timm.create_model("local-dir:PATH")` loads it.
+
+    The data config says that pictures are taken as they are, with mean and deviation 0.5.
+    """
+    architecture, arguments = vision_arguments(network, image_size)
+    config = {
+        "architecture": architecture,
+        "num_classes": 0,
+        "num_features": model.num_features,
+        "model_args": arguments,
+        "pretrained_cfg": {
+            "input_size": [3, image_size, image_size],
+            "fixed_input_size": network.kind == "vit",
+            "interpolation": "bicubic",
+            "crop_pct": 1.0,
+            "crop_mode": "center",
+            "mean": [0.5, 0.5, 0.5],
+            "std": [0.5, 0.5, 0.5],
+            "num_classes": 0,
+            "first_conv": "patch_embed.proj" if network.kind == "vit" else "conv1.0",
+            "classifier": "head" if network.kind == "vit" else "fc",
+            "license": "mit",
+        },
+    }
+    write_json(path / "config.json", config)
+    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    with storage_errors(path):
+        save_file(state, path / "model.safetensors", metadata={"format": "pt"})
+
+
+def save_language(path: Path, model: LlamaForCausalLM) -> None:
+    """Write a `save_pretrained` folder with its tokenizer: the Auto classes load it."""
+    with storage_errors(path), _no_progress_bar():
+        model.save_pretrained(path)
+        build_tokenizer().save_pretrained(path)
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """transformers draws a bar even for a file of 10 kB."""
+    enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            logging.enable_progress_bar()
+
+
+def write_untrained(
+    path: Path, network: ToyNetwork, seed: int = 0, world: WorldParameters | None = None
+) -> Path:
+    """Write a network with random weights as an ordinary checkpoint folder, whole or not at all.
+
+    Args:
+        world: Where a vision network gets its image size from; the default world without one.
+
+    Returns:
+        `path`. A folder that is there already is left as it is.
+    """
+    if path.exists():
+        return path
+    with atomic_folder(path) as partial:
+        if network.modality == "language":
+            save_language(partial, build_language(network, seed))
+        else:
+            size = (world or WorldParameters()).image_size
+            save_vision(partial, build_vision(network, size, seed), network, size)
+    return path

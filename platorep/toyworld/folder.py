@@ -1,0 +1,49 @@
+"""The world as an ordinary image folder, so that ordinary loaders read it."""
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+from platorep.files import storage_errors, write_bytes, write_text
+from platorep.parameters.toyworld import WorldParameters
+from platorep.toyworld.captions import caption
+from platorep.toyworld.pictures import picture, png_bytes
+from platorep.toyworld.scenes import sample_pairs
+
+
+def file_name(index: int) -> str:
+    return f"scene-{index:06d}.png"
+
+
+def write_folder(
+    path: Path,
+    world: WorldParameters,
+    num: int,
+    *,
+    offset: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write `num` pairs: `scene-000000.png` ... and `captions.csv` (file_name, caption).
+
+    The same call writes the same bytes on every machine. The table comes last, so that a folder
+    with a table is whole.
+
+    Args:
+        progress: Called with (pairs written, num) after each.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    with storage_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+    table = io.StringIO()
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(("file_name", "caption"))
+    for done, scene in enumerate(sample_pairs(world, num, offset), start=1):
+        write_bytes(path / file_name(scene.index), png_bytes(picture(world, scene)))
+        rows.writerow((file_name(scene.index), caption(world, scene)))
+        if progress:
+            progress(done, num)
+    write_text(path / "captions.csv", table.getvalue())
+    return path
