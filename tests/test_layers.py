@@ -10,9 +10,9 @@ import pytest
 import platorep
 
 LAYERS = (
-    {"errors", "files"},
+    {"errors", "files", "reporting"},
     {"registry", "parameters"},
-    {"config", "metrics", "statistics", "toyworld"},
+    {"config", "metrics", "preprocess", "statistics", "toyworld"},
     {"data", "models"},
     {"features", "results"},
     {"extract", "performance", "align", "plots", "theory"},

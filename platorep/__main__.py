@@ -1,0 +1,5 @@
+"""`python -m platorep` is `platorep`."""
+
+from platorep.cli import main
+
+main()

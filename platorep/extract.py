@@ -1,0 +1,340 @@
+"""Dataset rows -> model -> one pooled vector per layer and sample, into the feature cache.
+
+Several processes may work on one cache: a shard is computed by the process that holds its lock.
+"""
+
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import torch
+
+from platorep.config import ExperimentConfig, ModelSpec
+from platorep.data import PairedDataset, load_dataset
+from platorep.errors import AbsentError, ConfigError
+from platorep.features import Cell, CellKey, Rows, cell_of, num_shards
+from platorep.files import ByteLocks
+from platorep.models import Model, open_model
+from platorep.reporting import Reporter
+from platorep.results import Failures, Results, write_csv, write_parquet
+
+PACKAGES = ("platorep", "torch", "transformers", "timm", "datasets", "numpy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractOptions:
+    """How to extract; nothing here is meant to move a number."""
+
+    device: str = "auto"
+    offline: bool = False
+    keep_going: bool = True
+    overwrite: Literal["never", "missing", "always"] = "missing"
+    """never: compute nothing; missing: what is not there; always: everything anew."""
+    process: int = 0
+    num_processes: int = 1
+    """Which share of the work is this process's."""
+
+
+@dataclass
+class Work:
+    """One model, its place in the cache, and its shards in this process's share."""
+
+    spec: ModelSpec
+    model: Model
+    key: CellKey
+    rows: Rows
+    cell: Cell
+    rows_per_shard: int
+    shards: Sequence[int]
+
+    def missing(self) -> list[int]:
+        return [i for i in self.shards if not self.cell.shard_path(i).exists()]
+
+
+def extract(
+    config: ExperimentConfig,
+    specs: Sequence[ModelSpec],
+    results: Results,
+    root: Path,
+    options: ExtractOptions,
+    report: Reporter,
+) -> Failures:
+    """Complete this process's share of the cells of `specs` and write `cells.json`.
+
+    Raises:
+        PlatorepError: the dataset cannot be used, the storage fails, or (every cell failed, or
+            `keep_going` is off) the first cell's error.
+    """
+    started = time.monotonic()
+    failures = Failures("extract", results, report, options.keep_going)
+    device = resolve_device(options.device)
+    dataset = load_dataset(config.dataset, offline=options.offline)
+    _record_dataset(dataset, results, report)
+
+    works: list[Work] = []
+    for spec in specs:
+        with failures.catch(spec.label):
+            works.append(open_work(config, spec, dataset, root, device, options.offline))
+    _divide(works, options)
+    _record_cells(results, config, works)
+
+    waiting = works
+    for wait in (False, True):  # first what nobody else is doing, then what others left undone
+        undone = []
+        for work in waiting:
+            with failures.catch(work.spec.label):
+                if not _complete(work, dataset, config, options, device, report, wait):
+                    undone.append(work)
+        waiting = undone
+    _record_cells(results, config, works)
+
+    results.record(
+        "extract",
+        {
+            "environment": environment(device),
+            "failed": sorted(failures.errors),
+            "seconds": round(time.monotonic() - started, 3),
+            "warnings": report.warnings,
+        },
+    )
+    failures.raise_if_all(len(specs))
+    return failures
+
+
+def open_work(
+    config: ExperimentConfig,
+    spec: ModelSpec,
+    dataset: PairedDataset,
+    root: Path,
+    device: torch.device,
+    offline: bool,
+) -> Work:
+    """Find a model's cell, without loading its weights."""
+    model = open_model(spec, offline=offline)
+    rows = rows_for(spec, dataset)
+    key = CellKey(
+        model=model.identity(),
+        rows=rows.fingerprint,
+        compute_dtype=compute_dtype(config, spec, device),
+        store_dtype=config.extract.store,
+    )
+    cell = cell_of(root, dataset.name, Path(spec.name).name if _is_local(spec) else spec.name, key)
+    per_shard = config.extract.rows_per_shard
+    if cell.exists():
+        per_shard = int(cell.meta["rows_per_shard"])
+    return Work(spec, model, key, rows, cell, per_shard, range(num_shards(len(rows), per_shard)))
+
+
+def rows_for(spec: ModelSpec, dataset: PairedDataset) -> Rows:
+    """The identity of what this model sees: images, texts, or only the ids for a user's arrays."""
+    if spec.backend == "features":
+        hashes: tuple[str, ...] = ("",) * len(dataset.ids)
+    elif spec.modality == "language":
+        hashes = tuple(dataset.text_hashes)
+    else:
+        hashes = tuple(dataset.image_hashes)
+    return Rows(ids=tuple(dataset.ids), hashes=hashes)
+
+
+def compute_dtype(config: ExperimentConfig, spec: ModelSpec, device: torch.device) -> str:
+    """`auto` is the paper's choice: bfloat16 for language on a GPU, float32 otherwise."""
+    asked = spec.dtype or config.extract.dtype
+    if spec.backend == "features":
+        return "float32"
+    if asked == "auto":
+        return "bfloat16" if device.type == "cuda" and spec.modality == "language" else "float32"
+    return asked
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` is the first GPU, or the CPU.
+
+    Raises:
+        ConfigError: torch does not know the device.
+        AbsentError: the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"--device {name}: torch knows no such device.") from error
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise AbsentError(f"--device {name} is not there: {error} Use --device cpu.") from error
+    return device
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """What may move a low-precision feature in its last digits, recorded beside the numbers."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        "device": f"{device} ({name})",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def models_table(cells: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """One row per model, in the order of the experiment's file."""
+    columns = ["label", "family", "modality", "random", "random_of", "num_parameters", "num_layers"]
+    rows = [{"label": label} | cell for label, cell in cells.items()]
+    table = pd.DataFrame(rows, columns=[*columns, "order"]).sort_values("order")
+    return table.astype({"num_parameters": "Int64"}).reset_index(drop=True)
+
+
+def _complete(
+    work: Work,
+    dataset: PairedDataset,
+    config: ExperimentConfig,
+    options: ExtractOptions,
+    device: torch.device,
+    report: Reporter,
+    wait: bool,
+) -> bool:
+    """Make the missing shards that no other process is making; True if none is left to make."""
+    if not work.missing():
+        report.detail(f"{work.spec.label}: cached")
+        return True
+    if options.overwrite == "never":
+        raise AbsentError(
+            f"{work.spec.label} is not in the cache (expected {work.cell.folder}) and "
+            "--overwrite never forbids to compute it. Leave that out."
+        )
+    with ByteLocks(work.cell.folder / ".lock") as locks:
+        locked = [i for i in work.missing() if locks.acquire(i, wait=wait)]
+        mine = [i for i in locked if i in work.missing()]  # another may just have finished it
+        if mine:
+            _compute(work, mine, dataset, config, device, report)
+    return not work.missing()
+
+
+def _compute(
+    work: Work,
+    shards: Sequence[int],
+    dataset: PairedDataset,
+    config: ExperimentConfig,
+    device: torch.device,
+    report: Reporter,
+) -> None:
+    def rows_of(shard: int) -> range:
+        start = shard * work.rows_per_shard
+        return range(start, min(start + work.rows_per_shard, len(work.rows)))
+
+    num_rows = sum(len(rows_of(shard)) for shard in shards)
+    report.detail(f"{work.spec.label}: loading on {device}")
+    loaded = work.model.load(device, getattr(torch, work.key.compute_dtype))
+    with report.task(f"extract {work.spec.label}", num_rows, "rows") as advance:
+        for shard in shards:
+            features = loaded.features(
+                rows_of(shard),
+                dataset,
+                batch=config.extract.batch,
+                workers=config.extract.workers,
+                progress=advance,
+            )
+            work.cell.create(
+                work.key,
+                work.rows,
+                [(name, f.shape[1]) for name, f in zip(loaded.layers, features, strict=True)],
+                work.rows_per_shard,
+                {
+                    "environment": environment(device),
+                    "label": work.spec.label,
+                    "name": work.spec.name,
+                    "num_parameters": work.model.describe().num_parameters,
+                    "notes": list(loaded.notes),
+                },
+            )
+            work.cell.write_shard(shard, features)
+            report.detail(f"{work.spec.label}: wrote {work.cell.shard_path(shard).name}")
+    for note in loaded.notes:
+        report.warn(f"{work.spec.label}: {note}")
+
+
+def _divide(works: Sequence[Work], options: ExtractOptions) -> None:
+    """Give this process its share: neighbouring shards, balanced by rows times parameters."""
+    if options.overwrite == "always":
+        for work in works:
+            for shard in work.shards:
+                work.cell.shard_path(shard).unlink(missing_ok=True)
+    if options.num_processes == 1:
+        return
+    costs = [(work.model.describe().num_parameters or 1) * work.rows_per_shard for work in works]
+    total = sum(cost * len(work.shards) for cost, work in zip(costs, works, strict=True))
+    done = 0.0
+    for cost, work in zip(costs, works, strict=True):
+        share = []
+        for shard in work.shards:
+            if int((done + cost / 2) / total * options.num_processes) == options.process:
+                share.append(shard)
+            done += cost
+        work.shards = share
+
+
+def _record_dataset(dataset: PairedDataset, results: Results, report: Reporter) -> None:
+    rows = pd.DataFrame(
+        {
+            "id": dataset.ids,
+            "image_sha256": dataset.image_hashes,
+            "text_sha256": dataset.text_hashes,
+        }
+    )
+    write_parquet(results.rows, rows)
+    dropped = [{"row": d.row, "file": d.file, "reason": d.reason} for d in dataset.dropped]
+    results.record(
+        "dataset",
+        dict(dataset.provenance)
+        | {
+            "name": dataset.name,
+            "num_rows": len(dataset),
+            "fingerprint": dataset.fingerprint,
+            "dropped": dropped,
+            "duplicates": dataset.duplicates,
+        },
+    )
+    report.say(f"dataset {dataset.name}: {len(dataset)} pairs")
+    if dropped:
+        report.warn(f"{len(dropped)} rows were dropped; run.json lists them with their reasons")
+
+
+def _record_cells(results: Results, config: ExperimentConfig, works: Sequence[Work]) -> None:
+    """Write where each model's features lie: later stages read this and never work out a key."""
+    trained = {s.name: s.label for s in reversed(config.models()) if not s.random_init}
+    order = [spec.label for spec in config.models()]
+
+    def change(content: dict[str, Any]) -> None:
+        cells = content.setdefault("cells", {})
+        for label in set(cells) - set(order):
+            del cells[label]
+        for work in works:
+            spec, exists = work.spec, work.cell.exists()
+            meta = work.cell.meta if exists else {}
+            cells[spec.label] = {
+                "folder": work.cell.folder.relative_to(work.cell.folder.parents[3]).as_posix(),
+                "key": work.key.digest(),
+                "name": spec.name,
+                "family": spec.family,
+                "modality": spec.modality,
+                "order": order.index(spec.label),
+                "random": spec.random_init,
+                "random_of": trained.get(spec.name, "") if spec.random_init else "",
+                "revision": work.key.model.get("revision"),
+                "compute_dtype": work.key.compute_dtype,
+                "num_layers": len(meta["layers"]) if exists else None,
+                "num_parameters": meta["facts"]["num_parameters"] if exists else None,
+            }
+
+    results.update_json(results.cells, change)
+    cells = results.read_json(results.cells, "extract")["cells"]
+    write_csv(results.models, models_table(cells))
+
+
+def _is_local(spec: ModelSpec) -> bool:
+    return spec.backend == "features" or Path(spec.name).exists()

@@ -1,0 +1,86 @@
+"""What is done to features before any metric sees them: clip large values, then normalise.
+
+Source: arXiv:2405.07987 and its released code. Axes: n samples, d features.
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from platorep.errors import DataError
+
+_ROWS_PER_BLOCK = 16  # follows from nothing but the size of a cache; a row's quantile is its own
+
+
+def preprocess(
+    layers: Sequence[Float[Tensor, "n _"]],
+    *,
+    clip_quantile: float,
+    clip_scope: Literal["model", "layer"],
+    clip_estimate: Literal["sample_mean", "exact"],
+    normalize: Literal["l2", "none"],
+) -> list[Float[Tensor, "n _"]]:
+    """The layers of one model, clipped to +-threshold and scaled to unit rows.
+
+    Rows of zeros stay zeros.
+
+    Raises:
+        DataError: a value is NaN or infinite; says in which layer and row.
+    """
+    for index, layer in enumerate(layers):
+        if not bool(layer.isfinite().all()):
+            row = int((~layer.isfinite().all(dim=1)).nonzero()[0])
+            raise DataError(
+                f"layer {index}, row {row} holds a value that is not finite. Extract this model "
+                "again in float32 (dtype: float32), or leave the layer out (layers: [...])."
+            )
+    thresholds = [float("inf")] * len(layers)
+    if clip_quantile < 1:
+        groups = [layers] if clip_scope == "model" else [[layer] for layer in layers]
+        found = [clip_threshold(group, clip_quantile, clip_estimate) for group in groups]
+        thresholds = found * len(layers) if clip_scope == "model" else found
+    clipped = (
+        layer.clamp(-threshold, threshold)
+        for layer, threshold in zip(layers, thresholds, strict=True)
+    )
+    return [F.normalize(layer, dim=1) if normalize == "l2" else layer for layer in clipped]
+
+
+def clip_threshold(
+    layers: Sequence[Float[Tensor, "n _"]],
+    quantile: float,
+    estimate: Literal["sample_mean", "exact"],
+) -> float:
+    """The `quantile` of |value| over all `layers`, with linear interpolation.
+
+    `sample_mean` is the mean over samples of each sample's own quantile (the released code's
+    default), `exact` the quantile over all values (its `--precise`).
+    """
+    if estimate == "exact":
+        values = np.concatenate([layer.abs().flatten().cpu().numpy() for layer in layers])
+        return float(_quantiles(values[None], quantile)[0])
+
+    def of_block(start: int) -> np.ndarray:
+        rows = slice(start, start + _ROWS_PER_BLOCK)
+        return _quantiles(
+            np.concatenate([layer[rows].abs().cpu().numpy() for layer in layers], axis=1), quantile
+        )
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        blocks = pool.map(of_block, range(0, len(layers[0]), _ROWS_PER_BLOCK))
+        return float(np.concatenate(list(blocks)).mean())
+
+
+def _quantiles(values: np.ndarray, quantile: float) -> np.ndarray:
+    """The `quantile` of each row in float64; reorders `values`."""
+    place = quantile * (values.shape[1] - 1)
+    low, high = int(np.floor(place)), int(np.ceil(place))
+    values.partition((low, high), axis=1)
+    below, above = values[:, low].astype(np.float64), values[:, high].astype(np.float64)
+    return below + (above - below) * (place - low)

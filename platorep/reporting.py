@@ -1,0 +1,86 @@
+"""What a run says while it works: bars on a terminal, one line per finished thing elsewhere.
+
+Everything goes to stderr; results go to stdout and are the command line's business.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO
+
+Advance = Callable[[int], None]
+
+
+class Reporter:
+    """Talks to a person.
+
+    Args:
+        verbosity: -1 warnings only, 0 what was done, 1 also details.
+        stream: Where to; stderr when absent.
+    """
+
+    def __init__(self, verbosity: int = 0, stream: IO[str] | None = None) -> None:
+        self.verbosity = verbosity
+        self.warnings: list[str] = []
+        self._stream = stream or sys.stderr
+
+    def say(self, text: str) -> None:
+        if self.verbosity >= 0:
+            self._line(text)
+
+    def detail(self, text: str) -> None:
+        if self.verbosity >= 1:
+            self._line(text)
+
+    def warn(self, text: str) -> None:
+        """Said even when quiet, once, and kept for run.json."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+            self._line(f"warning: {text}")
+
+    @contextmanager
+    def task(self, name: str, total: int, unit: str) -> Iterator[Advance]:
+        """Show the way through `total` units; yields the function that counts them."""
+        started = time.monotonic()
+        if self.verbosity >= 0 and self._stream.isatty():
+            with _bar(self._stream, name, total, unit) as advance:
+                yield advance
+        else:
+            yield lambda count: None
+        seconds = time.monotonic() - started
+        rate = f", {total / seconds:.0f} {unit}/s" if total and seconds > 0 else ""
+        self.say(f"{name}: {total} {unit} in {seconds:.1f} s{rate}")
+
+    def _line(self, text: str) -> None:
+        print(text, file=self._stream, flush=True)
+
+
+@contextmanager
+def _bar(stream: IO[str], name: str, total: int, unit: str) -> Iterator[Advance]:
+    from rich.console import Console  # rich is slow to import, and only a terminal needs it
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:.0f} {unit}/s" if task.speed else f"- {unit}/s")
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(file=stream), transient=True) as progress:
+        task = progress.add_task(name, total=total)
+        yield lambda count: progress.advance(task, count)

@@ -1,0 +1,171 @@
+"""The feature cache: round trip, every field of the key separates, damage is seen."""
+
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from platorep.errors import AbsentError, ConfigError, IntegrityError
+from platorep.features import (
+    Cell,
+    CellKey,
+    Rows,
+    all_cells,
+    cell_of,
+    cell_table,
+    clean,
+    damaged_files,
+    read_released,
+)
+
+ROWS = Rows(ids=("a", "b", "c"), hashes=("1", "2", "3"))
+LAYERS = [torch.arange(6.0).reshape(3, 2), torch.arange(12.0).reshape(3, 4) / 7]
+
+
+def key(**changes: object) -> CellKey:
+    fields = {"model": {"name": "m"}, "rows": ROWS.fingerprint}
+    fields |= {"compute_dtype": "float32", "store_dtype": "float32"}
+    return CellKey(**(fields | changes))
+
+
+@pytest.fixture
+def cell(tmp_path: Path) -> Cell:
+    """Three rows in shards of two, both written."""
+    cell = cell_of(tmp_path, "data/set", "org/model", key())
+    cell.create(key(), ROWS, [("first", 2), ("second", 4)], 2, {"label": "m"})
+    for shard in (0, 1):
+        rows = cell.shard_range(shard)
+        cell.write_shard(shard, [layer[rows.start : rows.stop] for layer in LAYERS])
+    return cell
+
+
+def test_round_trip(cell: Cell) -> None:
+    found = Cell(cell.folder)
+
+    assert [torch.equal(a, b) for a, b in zip(found.read(), LAYERS, strict=True)] == [True, True]
+    assert found.rows() == ROWS
+    assert found.layers == ["first", "second"]
+    assert found.is_complete()
+
+
+def test_the_folder_is_readable_for_people(cell: Cell, tmp_path: Path) -> None:
+    assert cell.folder.relative_to(tmp_path / "features").parts[:2] == ("data--set", "org--model")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": {"name": "m", "pool": "cls"}},
+        {"rows": Rows(ids=("b", "a", "c"), hashes=("2", "1", "3")).fingerprint},
+        {"compute_dtype": "bfloat16"},
+        {"store_dtype": "float16"},
+    ],
+)
+def test_every_field_separates(change: dict[str, object]) -> None:
+    assert key(**change).digest() != key().digest()
+
+
+def test_rows_know_their_order_and_content() -> None:
+    prints = {
+        Rows(ids=("a", "b"), hashes=("1", "2")).fingerprint,
+        Rows(ids=("b", "a"), hashes=("2", "1")).fingerprint,
+        Rows(ids=("a", "b"), hashes=("1", "3")).fingerprint,
+        Rows(ids=("a", "b1"), hashes=("", "2")).fingerprint,
+    }
+    assert len(prints) == 4
+
+
+def test_a_missing_shard_is_absent(cell: Cell) -> None:
+    cell.shard_path(1).unlink()
+
+    assert cell.missing_shards() == [1]
+    with pytest.raises(AbsentError, match="rows 2 to 2"):
+        cell.read()
+
+
+def test_no_flipped_byte_changes_a_number_unseen(cell: Cell) -> None:
+    path = cell.shard_path(0)
+    content = path.read_bytes()
+    seen = 0
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        try:
+            found = cell.read_shard(0)
+        except IntegrityError:
+            seen += 1
+        else:
+            assert all(torch.equal(a, b[:2]) for a, b in zip(found, LAYERS, strict=True))
+    assert seen > 0.9 * len(content)
+
+
+def test_a_truncated_shard_is_seen(cell: Cell) -> None:
+    path = cell.shard_path(1)
+    path.write_bytes(path.read_bytes()[:-3])
+
+    with pytest.raises(IntegrityError, match="damaged"):
+        cell.read()
+
+
+def test_a_shard_of_other_rows_is_seen(cell: Cell) -> None:
+    content = safetensors.torch.load(cell.shard_path(1).read_bytes())
+    assert content  # a whole file, only in the wrong place
+    cell.shard_path(0).write_bytes(cell.shard_path(1).read_bytes())
+
+    with pytest.raises(IntegrityError, match="rows is '2:3' in the file, expected '0:2'"):
+        cell.read()
+
+
+def test_rows_in_another_order_are_seen(cell: Cell) -> None:
+    import pandas as pd
+
+    frame = pd.read_parquet(cell.folder / "rows.parquet")
+    frame.iloc[::-1].to_parquet(cell.folder / "rows.parquet", index=False)
+
+    with pytest.raises(IntegrityError, match="order"):
+        cell.rows()
+
+
+def test_a_format_of_the_future_is_refused(cell: Cell) -> None:
+    path = cell.folder / "meta.json"
+    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 9'))
+
+    with pytest.raises(IntegrityError, match="format 9"):
+        _ = Cell(cell.folder).meta
+
+
+def test_upkeep_lists_finds_and_removes_damage(cell: Cell, tmp_path: Path) -> None:
+    cell.shard_path(0).write_bytes(b"nothing")
+    left_over = cell.folder / ".shard-00000.safetensors.0.partial"
+    left_over.write_bytes(b"half")
+
+    assert cell_table(tmp_path)["state"].tolist() == ["2/2 shards"]
+    assert damaged_files(tmp_path)["file"].tolist() == [str(cell.shard_path(0))]
+    removed = clean(tmp_path, broken=True, partial=True, model=None)["removed"].tolist()
+
+    assert sorted(removed) == sorted([str(left_over), str(cell.shard_path(0))])
+    assert cell.missing_shards() == [0]
+    assert damaged_files(tmp_path).empty
+
+
+def test_cells_go_by_model(cell: Cell, tmp_path: Path) -> None:
+    clean(tmp_path, broken=False, partial=False, model="other*")
+    assert list(all_cells(tmp_path)) == [cell]
+    clean(tmp_path, broken=False, partial=False, model="org--*")
+    assert list(all_cells(tmp_path)) == []
+    with pytest.raises(ConfigError):
+        clean(tmp_path, broken=False, partial=False, model=None)
+
+
+def test_released_files_are_read_as_tensors_only(tmp_path: Path) -> None:
+    feats = torch.randn(3, 2, 4).bfloat16()
+    torch.save({"feats": feats, "num_params": 5}, tmp_path / "good.pt")
+    torch.save({"feats": feats[0]}, tmp_path / "flat.pt")
+    torch.save({"feats": feats, "code": Path("x")}, tmp_path / "objects.pt")
+
+    assert torch.equal(read_released(tmp_path / "good.pt"), feats.float())
+    for name in ("flat.pt", "objects.pt"):
+        with pytest.raises(IntegrityError, match=name):
+            read_released(tmp_path / name)
+    with pytest.raises(AbsentError):
+        read_released(tmp_path / "none.pt")
