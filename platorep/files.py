@@ -24,6 +24,14 @@ _STORAGE_ERRNOS = {
 }
 
 
+def cache_root() -> Path:
+    """PLATOREP_CACHE, else `platorep` in the user's cache folder."""
+    if own := os.environ.get("PLATOREP_CACHE"):
+        return Path(own).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base).expanduser() / "platorep"
+
+
 @contextmanager
 def storage_errors(target: Path) -> Iterator[None]:
     """Turn the operating system's refusals to write `target` into `StorageError`."""

@@ -1,0 +1,6 @@
+"""Paired datasets: images, their captions, and the identity of every row."""
+
+from platorep.data.load import load_dataset
+from platorep.data.paired import Copies, DroppedRow, PairedDataset
+
+__all__ = ["Copies", "DroppedRow", "PairedDataset", "load_dataset"]

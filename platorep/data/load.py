@@ -1,0 +1,109 @@
+"""A dataset's section of the YAML -> checked pairs in a fixed order."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from platorep.config import DatasetConfig
+from platorep.data.folder import FolderSource, find_captions_file
+from platorep.data.hub import find_repository, is_offline, read_parquet
+from platorep.data.paired import PairedDataset
+from platorep.data.patterns import expand_pattern
+from platorep.data.select import select_rows
+from platorep.data.source import Source
+from platorep.data.tables import Part, TableSource
+from platorep.data.tars import TarSource
+from platorep.errors import AbsentError, DataError
+from platorep.files import slug
+
+
+def load_dataset(config: DatasetConfig, *, offline: bool = False) -> PairedDataset:
+    """The pairs of `config`: shuffled, bad rows and duplicates dropped, then limited.
+
+    Every image is read and decoded once to check it. With `limit` and without `shuffle` nothing
+    is read beyond the last row needed.
+
+    Raises:
+        AbsentError: the source is not there, or not in the cache while offline.
+        ConfigError: a column, subset or split is not there.
+        DataError: a row cannot be used and `on_bad_row` is `error`; or no row is left.
+    """
+    kind = config.format or _format(config)
+    source = OPENERS[kind](config, offline or is_offline())
+    selection = select_rows(config, source)
+    pairs, dropped = selection.pairs, selection.dropped
+    if not pairs:
+        first = f" The first: {dropped[0].file}: {dropped[0].reason}." if dropped else ""
+        raise DataError(f"{config.source} has no usable row; {len(dropped)} were dropped.{first}")
+    return PairedDataset(
+        name=_name(config, kind),
+        provenance={
+            **config.model_dump(mode="json", exclude={"format"}),
+            "format": kind,
+            "commit": source.commit,
+            "num_rows": len(pairs),
+            "num_dropped": len(dropped),
+        },
+        ids=tuple(pair.id for pair in pairs),
+        texts=tuple(pair.text for pair in pairs),
+        image_hashes=tuple(pair.image_hash for pair in pairs),
+        text_hashes=tuple(pair.text_hash for pair in pairs),
+        dropped=tuple(dropped),
+        duplicates=selection.copies,
+        images=tuple(pair.image for pair in pairs),
+    )
+
+
+def _open_folder(config: DatasetConfig, offline: bool) -> Source:
+    return FolderSource(config)
+
+
+def _open_parquet(config: DatasetConfig, offline: bool) -> Source:
+    paths = expand_pattern(config.source)
+    return TableSource(config, (Part(read_parquet(p, config.split), str(p)) for p in paths))
+
+
+def _open_tars(config: DatasetConfig, offline: bool) -> Source:
+    return TarSource(config, expand_pattern(config.source))
+
+
+def _open_hub(config: DatasetConfig, offline: bool) -> Source:
+    repository = find_repository(
+        config.source,
+        subset=config.subset,
+        revision=config.revision,
+        split=config.split,
+        offline=offline,
+    )
+    if repository.builder == "webdataset":
+        return TarSource(config, repository.paths(offline=offline), repository.commit)
+    return TableSource(config, repository.parts(offline=offline), repository.commit)
+
+
+OPENERS: dict[str, Callable[[DatasetConfig, bool], Source]] = {
+    "hub": _open_hub,
+    "folder": _open_folder,
+    "parquet": _open_parquet,
+    "webdataset": _open_tars,
+}
+"""What opens each `dataset.format`. A new kind of source is one entry here."""
+
+
+def _format(config: DatasetConfig) -> str:
+    source = config.source
+    if Path(source).is_dir():
+        return "folder" if find_captions_file(Path(source), config.split) else "hub"
+    if source.endswith(".parquet"):
+        return "parquet"
+    if source.endswith(".tar"):
+        return "webdataset"
+    if source.startswith((".", "/", "~")) or source.count("/") > 1:
+        raise AbsentError(f"dataset.source: there is no file or folder {source}.")
+    return "hub"
+
+
+def _name(config: DatasetConfig, kind: str) -> str:
+    if kind == "hub" and not Path(config.source).is_dir():
+        source = config.source if config.revision is None else f"{config.source}@{config.revision}"
+        return slug("-".join(filter(None, (source, config.subset, config.split))))
+    path = Path(config.source)
+    return slug(path.name if path.is_dir() else f"{path.parent.name}-{path.stem}")

@@ -1,0 +1,91 @@
+"""Image-caption pairs with their identities."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from PIL import Image
+
+from platorep.data.images import decode_image
+from platorep.data.source import ImageReference
+from platorep.errors import DataError, IntegrityError
+from platorep.files import canonical_json, sha256
+
+
+@dataclass(frozen=True)
+class DroppedRow:
+    row: int
+    """Number in the source's own order, from 0."""
+    id: str
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Rows whose image (or text) is the exact copy of an earlier row's."""
+
+    count: int
+    first: tuple[tuple[str, str], ...]
+    """Ids of the first few copies, each with the id of the row that it repeats."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedDataset:
+    """Rows of one image and one text each. Holds no pixels: cheap to send to a process."""
+
+    name: str
+    """Short; fit for a folder's name."""
+    provenance: Mapping[str, Any]
+    """JSON: source, resolved revision, split, caption choice, counts."""
+    ids: tuple[str, ...]
+    texts: tuple[str, ...]
+    image_hashes: tuple[str, ...]
+    """SHA-256 of the encoded bytes."""
+    text_hashes: tuple[str, ...]
+    """SHA-256 of the UTF-8 text."""
+    dropped: tuple[DroppedRow, ...]
+    duplicates: Mapping[str, Copies]
+    """Under `images` and `texts`; counted before duplicates are dropped."""
+    images: tuple[ImageReference, ...]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Names these rows in this order, on every machine."""
+        rows = zip(self.ids, self.image_hashes, self.text_hashes, strict=True)
+        return sha256(canonical_json([list(row) for row in rows]).encode())
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def image_bytes(self, index: int) -> bytes:
+        """The encoded image of a row, as it was when the dataset was loaded.
+
+        Raises:
+            IntegrityError: the bytes are others now.
+        """
+        encoded = self.images[index].read()
+        if sha256(encoded) != self.image_hashes[index]:
+            raise IntegrityError(
+                f"the image of row {index} (id {self.ids[index]!r}) changed while it was in use. "
+                "Run the command again."
+            )
+        return encoded
+
+    def image(self, index: int) -> Image.Image:
+        """The image of a row: upright, RGB."""
+        try:
+            return decode_image(self.image_bytes(index))
+        except DataError as error:
+            raise DataError(f"row {index} (id {self.ids[index]!r}): {error}") from error
+
+    def report(self) -> dict[str, Any]:
+        """What run.json says about the dataset."""
+        return {
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            **self.provenance,
+            "dropped": [asdict(row) for row in self.dropped],
+            "duplicates": {what: asdict(copies) for what, copies in self.duplicates.items()},
+        }
