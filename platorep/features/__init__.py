@@ -6,12 +6,12 @@ from platorep.features.cells import (
     CellKey,
     Rows,
     all_cells,
-    cache_root,
     cell_of,
     num_shards,
 )
 from platorep.features.released import read_released
 from platorep.features.upkeep import cell_table, clean, damaged_files
+from platorep.files import cache_root
 
 __all__ = [
     "FORMAT_VERSION",

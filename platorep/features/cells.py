@@ -5,7 +5,6 @@ Axes: n samples, d features; one tensor `n d` per layer, since widths may differ
 """
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,14 +30,6 @@ from platorep.files import (
 )
 
 FORMAT_VERSION = 1  # raise when the layout or the meaning of a field changes
-
-
-def cache_root() -> Path:
-    """PLATOREP_CACHE, else `platorep` in the user's cache folder."""
-    if own := os.environ.get("PLATOREP_CACHE"):
-        return Path(own).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base).expanduser() / "platorep"
 
 
 @dataclass(frozen=True, kw_only=True)
