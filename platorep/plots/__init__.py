@@ -1,0 +1,112 @@
+"""Figures: data frames in, a figure out. No score is computed here.
+
+To add a figure: its parameters in `platorep.parameters.figures`, a function that selects its
+points, one that draws them, and an entry below.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib import figure as mpl
+
+from platorep.parameters.figures import (
+    FigureConfig,
+    HeatmapFigure,
+    LayerHeatmapFigure,
+    ScalingFigure,
+)
+from platorep.parameters.section import Section
+from platorep.plots.heatmap import draw_heatmap, heatmap_points
+from platorep.plots.layer_heatmap import draw_layer_heatmap, layer_heatmap_points
+from platorep.plots.saving import write_figure
+from platorep.plots.scaling import draw_scaling, scaling_points
+from platorep.plots.style import figure_style
+from platorep.plots.tables import Points, Tables
+from platorep.registry import index_by_name, lookup
+
+__all__ = [
+    "FIGURES",
+    "Figure",
+    "Points",
+    "SavedFigure",
+    "Tables",
+    "draw_figure",
+    "figure_names",
+    "save_figure",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One kind of figure. `draw` sees nothing but the points: they are its CSV."""
+
+    name: str
+    parameters: type[Section]
+    points: Callable[[Tables, Any], Points]
+    draw: Callable[[pd.DataFrame, Any], mpl.Figure]
+
+
+FIGURES = index_by_name(
+    (
+        Figure(name="scaling", parameters=ScalingFigure, points=scaling_points, draw=draw_scaling),
+        Figure(name="heatmap", parameters=HeatmapFigure, points=heatmap_points, draw=draw_heatmap),
+        Figure(
+            name="layer_heatmap",
+            parameters=LayerHeatmapFigure,
+            points=layer_heatmap_points,
+            draw=draw_layer_heatmap,
+        ),
+    )
+)
+
+
+@dataclass(frozen=True)
+class SavedFigure:
+    """The files of a figure, and what it leaves out and why."""
+
+    paths: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+
+def draw_figure(tables: Tables, parameters: FigureConfig) -> tuple[mpl.Figure, Points]:
+    """Draw one figure of an experiment; the points are what it shows.
+
+    Raises:
+        AbsentError: there is nothing to draw; says what is missing.
+        UnknownNameError: the tables have no such metric.
+    """
+    kind = lookup("figure", parameters.kind, FIGURES)
+    points = kind.points(tables, parameters)
+    with figure_style():
+        return kind.draw(points.frame, parameters), points
+
+
+def save_figure(stem: Path, tables: Tables, parameters: FigureConfig) -> SavedFigure:
+    """Draw one figure and write `stem`.pdf, `stem`.png (300 dpi) and `stem`.csv.
+
+    The same tables give the same bytes, up to the version of matplotlib.
+
+    Raises:
+        AbsentError: there is nothing to draw; says what is missing.
+        UnknownNameError: the tables have no such metric.
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    with figure_style():
+        figure, points = draw_figure(tables, parameters)
+        return SavedFigure(write_figure(stem, figure, points.frame), points.notes)
+
+
+def figure_names(figures: Iterable[FigureConfig]) -> list[str]:
+    """A file name, without ending, for each figure: its `name`, or its kind, numbered if taken."""
+    names: list[str] = []
+    for figure in figures:
+        wanted = figure.name or figure.kind
+        name, number = wanted, 1
+        while name in names:
+            number += 1
+            name = f"{wanted}-{number}"
+        names.append(name)
+    return names

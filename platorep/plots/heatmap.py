@@ -1,0 +1,250 @@
+"""The best score of every model pair as a matrix."""
+
+import math
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from platorep.errors import AbsentError
+from platorep.parameters.figures import HeatmapFigure
+from platorep.plots.labels import metric_text, name_and_size, short_names, text_width, wrap
+from platorep.plots.style import (
+    DOUBLE,
+    GREY,
+    LINE,
+    MISSING,
+    SEQUENTIAL,
+    SINGLE,
+    SMALL,
+    text_colour,
+)
+from platorep.plots.tables import Points, Tables, missing_scores, of_metric
+
+GAP = 0.25  # between families, in cells
+PRINTED = 0.24  # the smallest cell that a number fits in, inches
+
+
+def heatmap_points(tables: Tables, parameters: HeatmapFigure) -> Points:
+    """One row per cell: `row`, `column` (places), `x`, `y`, their groups, `value`.
+
+    A pair that was scored one way round is one cell: nothing is mirrored, since not every metric
+    is symmetric. Shuffled controls are not shown.
+
+    Raises:
+        AbsentError: no pair has a value.
+    """
+    best = of_metric(tables.best, parameters.metric)
+    rows = best[best["control"].fillna("") != "shuffled"]
+    if not parameters.controls:
+        rows = rows[~(rows["x_random"].astype(bool) | rows["y_random"].astype(bool))]
+    rows = rows.assign(value=rows.get(parameters.value, np.nan))
+    if rows["value"].notna().sum() == 0:
+        raise AbsentError(
+            f"nothing to draw: no model pair has a {parameters.value}. "
+            + "; ".join(missing_scores(best))
+        )
+    models = tables.models.set_index("label")
+    for side, place in (("x", "row"), ("y", "column")):
+        order = _order(models, rows[side])
+        rows = rows.join(order.rename(columns={"place": place}).add_prefix(f"{side}_"), on=side)
+        rows = rows.rename(columns={f"{side}_{place}": place})
+    rows = rows.sort_values(["row", "column"], kind="stable").reset_index(drop=True)
+    return Points(rows[[c for c in _COLUMNS if c in rows]], missing_scores(best))
+
+
+_COLUMNS = [
+    *("row", "column", "x", "y", "x_group", "y_group", "x_num_parameters", "y_num_parameters"),
+    *("metric", "dataset", "n", "k", "value", "score", "chance", "threshold", "p", "p_adjusted"),
+    *("calibrated", "layer_x", "layer_y", "reason"),
+]
+
+
+def _order(models: pd.DataFrame, labels: pd.Series) -> pd.DataFrame:
+    """Place and group of each model: families in order, random-weight models last."""
+    chosen = models.loc[[label for label in models.index if label in set(labels)]]
+    chosen = chosen.assign(random=chosen["random"].astype(bool))
+    first = chosen.groupby(["random", "family"])["order"].transform("min")
+    chosen = chosen.assign(first=first).sort_values(["random", "first", "order"], kind="stable")
+    group = chosen["family"].where(~chosen["random"], chosen["family"] + "\nrandom weights")
+    return pd.DataFrame(
+        {
+            "place": np.arange(len(chosen)),
+            "group": group,
+            "num_parameters": chosen["num_parameters"].astype(float),
+        },
+        index=chosen.index,
+    )
+
+
+def draw_heatmap(points: pd.DataFrame, parameters: HeatmapFigure) -> Figure:
+    """Draw what `heatmap_points` selected, at the size that its labels and cells need."""
+    rows, columns = _axis(points, "row", "x"), _axis(points, "column", "y")
+    left = max(text_width(text) for text in rows["text"]) + 0.1
+    above = max(text_width(text) for text in columns["text"]) + 0.1
+    brackets_right = max(_bracket_width(text) for text in rows["group"].unique())
+    bar = 0.7
+    width = SINGLE if parameters.width == "single" else DOUBLE
+    room = width - left - brackets_right - bar - 0.1
+    cells_x, cells_y = columns["centre"].max() + 0.5, rows["centre"].max() + 0.5
+    cell = min(0.36, room / cells_x, 6.5 / cells_y)
+    texts_below = _fit_below(columns, cell)
+    below = 0.12 + LINE * max(level + 1 + name.count("\n") for name, _, _, level in texts_below)
+    if parameters.width is None:
+        width = left + cell * cells_x + brackets_right + bar + 0.1
+    height = above + cell * cells_y + below
+    figure = Figure(figsize=(width, height))
+    ax = figure.add_axes(
+        (left / width, below / height, cell * cells_x / width, cell * cells_y / height)
+    )
+    printed = parameters.values if parameters.values is not None else cell >= PRINTED
+    colours = draw_matrix(ax, points, rows, columns, printed)
+    _draw_groups(ax, rows, texts_below, cell)
+    bar_height = min(1.6, cell * cells_y)
+    left_of_bar = left + cell * cells_x + brackets_right + 0.08
+    top = below + cell * cells_y
+    colour_bar = figure.colorbar(
+        colours,
+        cax=figure.add_axes(
+            (left_of_bar / width, (top - bar_height) / height, 0.1 / width, bar_height / height)
+        ),
+    )
+    colour_bar.outline.set_visible(False)
+    kind = "alignment" if parameters.value == "score" else "calibrated alignment"
+    label = f"{kind} ({metric_text(str(points['metric'].iloc[0]))})"
+    colour_bar.set_label(wrap(label, max(bar_height, 0.7)), fontsize=SMALL)
+    return figure
+
+
+def draw_matrix(
+    ax: Axes, points: pd.DataFrame, rows: pd.DataFrame, columns: pd.DataFrame, printed: bool
+) -> ScalarMappable:
+    """Draw the cells and the models' names; returns the colours, for a bar.
+
+    Args:
+        ax: Where to draw. The caller owns the figure and its size (inches).
+        points: Rows of `heatmap_points`.
+        rows: Per place `centre` (in cells from the top) and `text`.
+        columns: The same from the left.
+        printed: Print each value into its cell.
+    """
+    value = points["value"].astype(float)
+    low, high = float(value.min()), float(value.max())
+    colours = ScalarMappable(Normalize(low, high if high > low else low + 1e-9), SEQUENTIAL)
+    across, down = columns["centre"], rows["centre"]
+    for x in across:
+        for y in down:
+            ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fc=MISSING, ec="white", lw=0.4))
+    digits = 2 if max(abs(low), abs(high)) >= 0.095 else 3
+    for _, cell in points[value.notna()].iterrows():
+        x, y = float(across[cell["column"]]), float(down[cell["row"]])
+        colour = colours.to_rgba(np.array([cell["value"]]))[0].tolist()
+        ax.add_patch(
+            Rectangle(
+                (x - 0.5, y - 0.5),
+                1,
+                1,
+                fc=colour,
+                ec="white",
+                lw=0.4,
+                gid=f"cell|{cell['x']}|{cell['y']}",
+            )
+        )
+        if printed:
+            text = f"{cell['value']:.{digits}f}".replace("0.", ".", 1)
+            ax.text(
+                x,
+                y,
+                text.replace("-", "\N{MINUS SIGN}"),
+                ha="center",
+                va="center_baseline",
+                fontsize=SMALL,
+                color=text_colour(colour),
+                gid="value",
+            )
+    ax.set_xlim(-0.5, float(across.max()) + 0.5)
+    ax.set_ylim(float(down.max()) + 0.5, -0.5)
+    ax.set_xticks(across, columns["text"], rotation=90)
+    ax.set_yticks(down, rows["text"])
+    ax.tick_params(length=0, pad=2, labeltop=True, labelbottom=False)
+    ax.spines[:].set_visible(False)
+    return colours
+
+
+def _axis(points: pd.DataFrame, place: str, side: str) -> pd.DataFrame:
+    """What stands along one side: per place its centre, text and group; short names in families."""
+    models = points.drop_duplicates(place).sort_values(place).set_index(place)
+    group = models[f"{side}_group"]
+    gaps = (group != group.shift()).cumsum() - 1
+    texts: dict[str, str] = {}
+    for _, labels in models.groupby(f"{side}_group", sort=False)[side]:
+        texts |= short_names(list(labels))
+    sizes = models[f"{side}_num_parameters"]
+    return pd.DataFrame(
+        {
+            "centre": np.arange(len(models)) + GAP * gaps,
+            "text": [
+                name_and_size(texts[label], size)
+                for label, size in zip(models[side], sizes, strict=True)
+            ],
+            "group": group,
+        }
+    )
+
+
+def _bracket_width(text: str) -> float:
+    return text_width(text) + 0.14
+
+
+def _groups(axis: pd.DataFrame) -> list[tuple[str, float, float]]:
+    """Name, first and last centre of each family."""
+    runs = groupby(zip(axis["group"], axis["centre"], strict=True), key=lambda pair: pair[0])
+    spans = [(str(name), [float(centre) for _, centre in run]) for name, run in runs]
+    return [(name, centres[0], centres[-1]) for name, centres in spans]
+
+
+def _fit_below(columns: pd.DataFrame, cell: float) -> list[tuple[str, float, float, int]]:
+    """Families of the columns with the line that each name goes to, so that none overlap."""
+    placed: list[tuple[str, float, float, int]] = []
+    ends: list[float] = []  # of each line, inches
+    for name, first, last in _groups(columns):
+        half, middle = text_width(name) / 2 + 0.03, cell * ((first + last) / 2 + 0.5)
+        lines = 1 + name.count("\n")
+        level = 0
+        while any(end > middle - half for end in ends[level : level + lines]):
+            level += 1
+        ends += [-math.inf] * (level + lines - len(ends))
+        ends[level : level + lines] = [middle + half] * lines
+        placed.append((name, first, last, level))
+    return placed
+
+
+def _draw_groups(
+    ax: Axes, rows: pd.DataFrame, below: list[tuple[str, float, float, int]], cell: float
+) -> None:
+    """A thin bracket and the name for each family: of the rows at the right, the columns below."""
+    right, bottom = ax.get_xlim()[1], ax.get_ylim()[0]
+    style: Any = {"color": GREY, "lw": 0.6, "clip_on": False, "solid_capstyle": "butt"}
+    for name, first, last in _groups(rows):
+        x = right + 0.05 / cell
+        ax.plot([x, x], [first - 0.45, last + 0.45], **style)
+        ax.text(x + 0.05 / cell, (first + last) / 2, name, va="center", fontsize=SMALL, gid="label")
+    for name, first, last, level in below:
+        y = bottom + 0.05 / cell
+        ax.plot([first - 0.45, last + 0.45], [y, y], **style)
+        ax.text(
+            (first + last) / 2,
+            y + (0.03 + level * LINE) / cell,
+            name,
+            ha="center",
+            va="top",
+            fontsize=SMALL,
+            linespacing=1.0,
+            gid="label",
+        )

@@ -1,0 +1,136 @@
+"""One panel of a scaling figure: lines of models, their controls, chance and the null."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from platorep.plots.panels import label_right
+from platorep.plots.style import FAINT, GREY, readable, shades
+
+TRAINED = "trained"
+RANDOM_LINE = "random line"  # the line's model has random weights
+RANDOM_POINT = "random point"  # the point's model has
+SHUFFLED = "shuffled"
+
+
+def draw_panel(
+    ax: Axes,
+    points: pd.DataFrame,
+    hue: str,
+    markers: dict[str, str],
+    names: dict[str, str],
+    connect: str = "all",
+) -> Axes:
+    """Draw the lines of one family, their controls, chance and null; the limits must be set.
+
+    Args:
+        ax: Where to draw. The caller owns the figure and its size (inches).
+        points: Rows of `scaling_points` with one `line_family`.
+        hue: Colour of the family; its models are shades of it, dark for large.
+        markers: Family of point models -> marker.
+        names: Label of a line -> what its end says; also `random` and `chance`.
+        connect: Join all points of a line, or only those of one family.
+    """
+    trained = points[points["role"] == TRAINED]
+    lines = trained.drop_duplicates("line").sort_values(["line_num_parameters", "line_order"])
+    colour = dict(zip(lines["line"], shades(hue, len(lines)), strict=True))
+    ends: list[tuple[str, tuple[float, float], str]] = []
+
+    _draw_null(ax, trained)
+    chance = trained.drop_duplicates("x").sort_values("x")[["x", "chance"]].dropna()
+    if len(chance):
+        ends.append(("chance", (1.0, float(chance["chance"].iloc[-1])), GREY))
+        if chance["chance"].nunique() == 1:
+            ax.axhline(float(chance["chance"].iloc[0]), color=GREY, lw=0.6, zorder=1, gid="chance")
+        else:
+            ax.plot(chance["x"], chance["chance"], color=GREY, lw=0.6, zorder=1, gid="chance")
+    for label, rows in points[points["role"] == SHUFFLED].groupby("line", sort=False):
+        ax.plot(
+            rows["x"],
+            rows["score"],
+            ":",
+            marker=_dot(rows),
+            ms=1.8,
+            lw=0.7,
+            color=colour.get(str(label), GREY),
+            zorder=1.5,
+            gid=f"shuffled|{label}",
+        )
+    random_ends = []
+    for label, rows in points[points["role"] == RANDOM_LINE].groupby("line", sort=False):
+        ax.plot(
+            rows["x"],
+            rows["score"],
+            "--",
+            marker=_dot(rows),
+            ms=1.8,
+            lw=0.7,
+            color=GREY,
+            dashes=(3, 1.5),
+            zorder=2,
+            gid=f"random line|{label}",
+        )
+        random_ends.append((float(rows["x"].iloc[-1]), float(rows["score"].iloc[-1])))
+    if random_ends:
+        ends.append(("random", max(random_ends, key=lambda end: end[1]), GREY))
+    for line, rows in trained.groupby("line", sort=False):
+        label = str(line)
+        own = colour[label]
+        families = [family for _, family in rows.groupby("point_family", sort=False)]
+        for joined in families if connect == "family" else [rows]:
+            ax.plot(joined["x"], joined["score"], "-", color=own, zorder=3, gid=f"join|{label}")
+        for family, marked in rows.groupby("point_family", sort=False):
+            ax.plot(
+                marked["x"],
+                marked["score"],
+                markers[str(family)],
+                color=own,
+                mew=0,
+                zorder=4,
+                gid=f"trained|{label}",
+            )
+        if {"low", "high"} <= set(rows):
+            ax.vlines(rows["x"], rows["low"], rows["high"], color=own, lw=0.5, gid="interval")
+        ends.append((label, (float(rows["x"].iloc[-1]), float(rows["score"].iloc[-1])), own))
+    random = points[points["role"] == RANDOM_POINT]
+    for (label, family), marked in random.groupby(["line", "point_family"], sort=False):
+        ax.plot(
+            marked["x"],
+            marked["score"],
+            markers.get(str(family), "o"),
+            mfc="white",
+            mew=0.5,
+            mec=colour.get(str(label), GREY),
+            zorder=3.5,
+            gid=f"random point|{label}",
+        )
+    right = ax.get_xlim()[1]
+    label_right(
+        ax,
+        [(right if label == "chance" else x, y) for label, (x, y), _ in ends],
+        [names[label] for label, _, _ in ends],
+        [readable(own) for _, _, own in ends],
+    )
+    return ax
+
+
+def _dot(rows: pd.DataFrame) -> str:
+    """A marker for a line that would not be seen: one of a single point."""
+    return "." if len(rows) == 1 else ""
+
+
+def _draw_null(ax: Axes, trained: pd.DataFrame) -> None:
+    """Where scores of unrelated rows fall: from the null's mean to its threshold, widest pair."""
+    if "threshold" not in trained or trained["threshold"].notna().sum() == 0:
+        return
+    floor = trained["null_mean"] if "null_mean" in trained else trained["chance"]
+    band = trained.assign(floor=floor).groupby("x").agg({"floor": "min", "threshold": "max"})
+    x = band.index.to_numpy(dtype=float)
+    low, high = band["floor"].to_numpy(dtype=float), band["threshold"].to_numpy(dtype=float)
+    left, right = ax.get_xlim()
+    x, low, high = (
+        np.r_[left, x, right],
+        np.r_[low[:1], low, low[-1:]],
+        np.r_[high[:1], high, high[-1:]],
+    )
+    ax.fill_between(x, low, high, color=FAINT, lw=0, zorder=0.5, gid="null")

@@ -1,0 +1,296 @@
+"""Alignment against performance: figure 3 of arXiv:2405.07987.
+
+One panel per family of vision models, one line per vision model, one point per language model.
+Differs from the paper's figure: chance, controls and the null are drawn in.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from platorep.errors import AbsentError
+from platorep.parameters.figures import ScalingFigure
+from platorep.plots.labels import metric_text, name_and_size, short_names, text_width, wrap
+from platorep.plots.lines import RANDOM_LINE, RANDOM_POINT, SHUFFLED, TRAINED, draw_panel
+from platorep.plots.panels import (
+    LEADER,
+    Grid,
+    add_legend,
+    guide,
+    label_above,
+    legend_height,
+    strip_height,
+)
+from platorep.plots.style import (
+    DOUBLE,
+    FAINT,
+    GREY,
+    HUES,
+    LINE,
+    MARKERS,
+    NORMAL,
+    SINGLE,
+)
+from platorep.plots.tables import Points, Tables, missing_scores, of_metric
+
+
+def scaling_points(tables: Tables, parameters: ScalingFigure) -> Points:
+    """One row per point of the figure.
+
+    `role`: trained, random line (control of a line's model), random point (control of a point's
+    model, at the x of its trained twin) or shuffled. Where both are random or a random model is
+    shuffled, nothing is shown.
+
+    Raises:
+        AbsentError: no pair has both a score and an x.
+    """
+    best = of_metric(tables.best, parameters.metric)
+    pairs = _oriented(best, parameters)
+    models = tables.models.set_index("label")
+    pairs = pairs.join(_traits(models, "line"), on="line").join(
+        _traits(models, "point"), on="point"
+    )
+    x = _x_of(parameters.x, tables)
+    pairs["x"] = pairs["point_twin"].map(x).astype(float)
+    random_line, random_point = pairs["line_random"], pairs["point_random"]
+    shuffled = pairs["control"] == "shuffled"
+    pairs["role"] = np.select(
+        [
+            shuffled & ~random_line & ~random_point,
+            ~shuffled & random_line & ~random_point,
+            ~shuffled & ~random_line & random_point,
+            ~shuffled & ~random_line & ~random_point,
+        ],
+        [SHUFFLED, RANDOM_LINE, RANDOM_POINT, TRAINED],
+        default="",
+    )
+    pairs = pairs[pairs["role"].isin([TRAINED] if not parameters.controls else _ROLES)]
+    without_x = sorted(pairs.loc[pairs["x"].isna(), "point_twin"].unique())
+    notes = missing_scores(best)
+    if without_x:
+        notes += (f"no {parameters.x}, so not shown: {', '.join(without_x)}",)
+    shown = pairs[pairs["x"].notna() & pairs["score"].notna()]
+    if not (shown["role"] == TRAINED).any():
+        raise AbsentError(
+            f"nothing to draw: no pair of a {parameters.points} and a {parameters.lines} model has "
+            f"both a score and {parameters.x}. " + "; ".join(notes or ("no such pair was scored",))
+        )
+    shown = shown.sort_values(["line_order", "role", "x", "point_order"], kind="stable")
+    return Points(shown[[c for c in _COLUMNS if c in shown]].reset_index(drop=True), notes)
+
+
+_ROLES = [TRAINED, RANDOM_LINE, RANDOM_POINT, SHUFFLED]
+_KEPT = [
+    *("metric", "dataset", "n", "k", "score", "chance", "null_mean", "null_sd", "threshold"),
+    *("p", "p_adjusted", "calibrated", "low", "high"),
+]
+_COLUMNS = [
+    *("role", "line_family", "line", "line_twin", "line_num_parameters", "line_order"),
+    *("point_family", "point", "point_twin", "point_num_parameters", "point_order", "x"),
+    *(*_KEPT, "line_layer", "point_layer"),
+]
+
+
+def _oriented(best: pd.DataFrame, parameters: ScalingFigure) -> pd.DataFrame:
+    """Rows with `point` and `line` in place of x and y, whichever way round they were scored."""
+    sides = []
+    for point, line in (("x", "y"), ("y", "x")):
+        rows = best[
+            (best[f"{point}_modality"] == parameters.points)
+            & (best[f"{line}_modality"] == parameters.lines)
+            & (best[point] != best[line])
+        ]
+        names = {
+            point: "point",
+            line: "line",
+            f"layer_{point}": "point_layer",
+            f"layer_{line}": "line_layer",
+        }
+        kept = ["control", *names.values(), *_KEPT]
+        rows = rows.rename(columns=names)
+        sides.append(rows[[c for c in kept if c in rows]])
+    return pd.concat(sides, ignore_index=True).drop_duplicates(["point", "line", "control"])
+
+
+def _traits(models: pd.DataFrame, side: str) -> pd.DataFrame:
+    """Per label: its trained twin, and what the figure sorts and colours by."""
+    twin = models["random_of"].where(models["random"].astype(bool), models.index.to_series())
+    family = twin.map(models["family"]).fillna(models["family"])
+    return pd.DataFrame(
+        {
+            f"{side}_twin": twin,
+            f"{side}_family": family,
+            f"{side}_random": models["random"].astype(bool),
+            f"{side}_num_parameters": models["num_parameters"].astype(float),
+            f"{side}_order": models["order"],
+        }
+    )
+
+
+def _x_of(measure: str, tables: Tables) -> pd.Series:
+    """Label -> place on the x axis."""
+    if measure == "num_parameters":
+        return tables.models.set_index("label")["num_parameters"].astype(float)
+    rows = tables.performance[tables.performance["measure"] == measure]
+    value = rows.drop_duplicates("model").set_index("model")["value"].astype(float)
+    return 1 - value if measure == "bits_per_byte" else value
+
+
+def x_label(measure: str, modality: str) -> str:
+    """What the x axis says."""
+    if measure == "num_parameters":
+        return f"{modality} model parameters"
+    shown = {"bits_per_byte": "1 \N{MINUS SIGN} bits per byte"}.get(measure)
+    return f"{modality} performance ({shown or measure.replace('_', ' ')})"
+
+
+def draw_scaling(points: pd.DataFrame, parameters: ScalingFigure) -> Figure:
+    """Draw what `scaling_points` selected."""
+    families = list(dict.fromkeys(points.sort_values("line_order")["line_family"]))
+    trained = points[points["role"] == TRAINED]
+    people = trained.drop_duplicates("point").sort_values(["x", "point_order"])
+    texts = [
+        name_and_size(label, size)
+        for label, size in zip(people["point"], people["point_num_parameters"], strict=True)
+    ]
+    names = {family: _line_names(points, family) for family in families}
+    gutter = LEADER + 0.06 + max(text_width(t) for named in names.values() for t in named.values())
+    handles, entries = _legend(points, parameters)
+    grid = _layout(parameters, len(families), texts, gutter, names, entries)
+
+    figure = Figure(figsize=(grid.width, grid.height))
+    panels = grid.add_axes(figure, len(families))
+    _set_limits(panels[0], points, parameters)
+    point_families = list(dict.fromkeys(trained.sort_values("point_order")["point_family"]))
+    markers = {f: MARKERS[i % len(MARKERS)] for i, f in enumerate(point_families)}
+    for index, (ax, family) in enumerate(zip(panels, families, strict=True)):
+        rows = points[points["line_family"] == family]
+        guide(ax, list(people["x"]))
+        draw_panel(ax, rows, HUES[index % len(HUES)], markers, names[family], parameters.connect)
+        ax.text(
+            0.03,
+            0.985,
+            family,
+            transform=ax.transAxes,
+            va="top",
+            fontsize=NORMAL,
+            fontweight="bold",
+            gid="title",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
+        )
+    for ax in panels[: grid.columns]:
+        label_above(ax, list(people["x"]), texts, grid.panel[0] + grid.gutter - 0.03)
+    metric = metric_text(str(points["metric"].iloc[0]))
+    grid.label_axes(figure, x_label(parameters.x, parameters.points), f"alignment ({metric})")
+    if handles:
+        add_legend(figure, handles, entries, _legend_box(grid, len(families)))
+    return figure
+
+
+def _line_names(points: pd.DataFrame, family: str) -> dict[str, str]:
+    """What the ends of the lines of one family say."""
+    rows = points[points["line_family"] == family]
+    trained = rows[rows["role"] == TRAINED]
+    names = {
+        label: wrap(name, 0.8)
+        for label, name in short_names(list(trained["line"].unique())).items()
+    }
+    return names | {"chance": "chance", "random": "random"}
+
+
+def _legend(points: pd.DataFrame, parameters: ScalingFigure) -> tuple[list[Artist], list[str]]:
+    """What is not said by a label in a panel."""
+    handles: list[Artist] = []
+    texts: list[str] = []
+    trained = points[points["role"] == TRAINED].sort_values("point_order")
+    families = list(dict.fromkeys(trained["point_family"]))
+    for index, family in enumerate(families if len(families) > 1 else ()):
+        handles.append(
+            Line2D([], [], ls="", marker=MARKERS[index % len(MARKERS)], color="#444444", mew=0)
+        )
+        texts.append(str(family))
+    roles = set(points["role"])
+    if RANDOM_POINT in roles:
+        handles.append(Line2D([], [], ls="", marker="o", mfc="white", mec="#444444", mew=0.5))
+        texts.append(f"{parameters.points} model, random weights")
+    if RANDOM_LINE in roles:
+        handles.append(Line2D([], [], ls="--", dashes=(3, 1.5), color=GREY, lw=0.7))
+        texts.append(f"{parameters.lines} model, random weights")
+    if SHUFFLED in roles:
+        handles.append(Line2D([], [], ls=":", color="#444444", lw=0.6))
+        texts.append("shuffled pairs")
+    if "threshold" in trained and trained["threshold"].notna().any():
+        handles.append(Patch(color=FAINT, lw=0))
+        texts.append("not above the permutation null")
+    return handles, texts
+
+
+def _layout(
+    parameters: ScalingFigure,
+    num_panels: int,
+    texts: Sequence[str],
+    gutter: float,
+    names: dict[str, dict[str, str]],
+    legend: Sequence[str],
+) -> Grid:
+    """As many columns as leave room for the labels, in the column width of print."""
+    left = 0.5
+    wide = parameters.width or ("single" if num_panels == 1 else "double")
+    width = SINGLE if wide == "single" else DOUBLE
+    needed = max(1.05, len(texts) * LINE - gutter)
+
+    def panel_width(columns: int) -> float:
+        return (width - left) / columns - gutter
+
+    fitting = [c for c in range(1, num_panels + 1) if panel_width(c) >= needed]
+    rows = -(-num_panels // (max(fitting, default=1)))
+    columns = -(-num_panels // rows)
+    wanted = panel_width(columns)
+    lines = max(sum(1 + t.count("\n") for t in named.values()) for named in names.values())
+    height = min(3.5, max(0.72 * wanted, 1.15, lines * LINE)) if num_panels > 1 else 0.72 * wanted
+    height = max(height, min(3.5, lines * LINE))
+    footer = legend_height(legend, width - left) if legend and rows * columns == num_panels else 0.0
+    return Grid(
+        rows=rows,
+        columns=columns,
+        panel=(wanted, height),
+        left=left,
+        gutter=gutter,
+        strip=strip_height(texts, wanted + gutter - 0.03),
+        footer=footer,
+    )
+
+
+def _legend_box(grid: Grid, num_panels: int) -> tuple[float, float, float, float]:
+    """The empty place in the last row if there is one, else the footer."""
+    if num_panels < grid.rows * grid.columns:
+        row, column = divmod(num_panels, grid.columns)
+        left, bottom, _, height = grid.box(row, column)
+        room = (grid.columns - column) * (grid.panel[0] + grid.gutter) / grid.width
+        return left, bottom, room, height - 0.12 / grid.height
+    left = grid.left / grid.width
+    return left, 0.0, 1 - left, (grid.footer - 0.04) / grid.height
+
+
+def _set_limits(ax: Axes, points: pd.DataFrame, parameters: ScalingFigure) -> None:
+    """Limits shared by all panels, with room for the panel's name at the top."""
+    x = points["x"].to_numpy(dtype=float)
+    if parameters.x == "num_parameters":
+        ax.set_xscale("log")
+        low, high = np.log10(x.min()), np.log10(x.max())
+        pad = 0.06 * (high - low) or 0.3
+        ax.set_xlim(10 ** (low - pad), 10 ** (high + pad))
+    else:
+        pad = 0.06 * (x.max() - x.min()) or 0.1
+        ax.set_xlim(x.min() - pad, x.max() + pad)
+    names = [c for c in ("score", "chance", "low", "high", "threshold") if c in points]
+    y = points[names].to_numpy(dtype=float)
+    low, high = float(np.nanmin(y)), float(np.nanmax(y))
+    span = high - low or abs(high) or 1.0
+    ax.set_ylim(low - 0.05 * span, high + 0.16 * span)

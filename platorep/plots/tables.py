@@ -1,0 +1,74 @@
+"""The tables that figures are drawn from, and the rows of one metric."""
+
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from platorep.errors import AbsentError, UnknownNameError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """All that a figure may draw from.
+
+    best: one row per dataset, model pair and metric. `dataset`; `x`, `y` (labels); `x_family`,
+        `y_family`, `x_modality`, `y_modality`; `x_random`, `y_random` (a random-weight control);
+        `control` ("" or "shuffled": the rows of y in a random order); `metric` (text such as
+        `mutual_knn{k: 10}`); `layer_x`, `layer_y` (the best layers, -1 if there is none),
+        `num_layers_x`, `num_layers_y`; `score` (NaN if there is none, then `reason` says why),
+        `chance`, `n`, `k`. If known also `null_mean`, `null_sd`, `threshold`, `p`, `p_adjusted`,
+        `calibrated`, `low`, `high` (an interval of the score).
+    scores: one row per layer pair. `x`, `y`, `control`, `metric`, `layer_x`, `layer_y`, `score`,
+        `degenerate` (one of the two layers is, so that the score takes no part in the maximum).
+    performance: one row per model and measure. `model` (label), `measure`, `value`, `source`.
+    models: one row per model. `label`, `family`, `modality`, `random`, `random_of` (label of the
+        trained twin, "" or missing if it is trained), `num_parameters`, `order` (place in the
+        experiment file), `num_layers`.
+    """
+
+    best: pd.DataFrame
+    performance: pd.DataFrame
+    models: pd.DataFrame
+    scores: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+
+@dataclass(frozen=True)
+class Points:
+    """What a figure shows: its rows are its CSV. The notes say what was left out, and why."""
+
+    frame: pd.DataFrame
+    notes: tuple[str, ...] = ()
+
+
+def of_metric(table: pd.DataFrame, metric: str | None) -> pd.DataFrame:
+    """The rows of `table` with one metric: the one called so, or the first.
+
+    Raises:
+        AbsentError: the table is empty.
+        UnknownNameError: no metric has this label, and not exactly one has this bare name.
+    """
+    if table.empty:
+        raise AbsentError(
+            "there are no scores to draw: the table is empty. Run `platorep align` first."
+        )
+    labels = [str(label) for label in table["metric"].unique()]
+    if metric is None:
+        chosen = labels[:1]
+    else:
+        chosen = [label for label in labels if label == metric] or [
+            label for label in labels if label.split("{")[0] == metric
+        ]
+    if metric is not None and len(chosen) != 1:
+        raise UnknownNameError("metric of this experiment", metric, labels)
+    return table[table["metric"] == chosen[0]]
+
+
+def missing_scores(table: pd.DataFrame) -> tuple[str, ...]:
+    """A note for the rows without a score."""
+    rows = table[table["score"].isna()]
+    if rows.empty:
+        return ()
+    first = rows.iloc[0]
+    reason = str(first.get("reason") or "no reason recorded")
+    others = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+    return (f"no score, so not shown: {first['x']} x {first['y']}{others} ({reason})",)
