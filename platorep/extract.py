@@ -6,7 +6,8 @@ Several processes may work on one cache: a shard is computed by the process that
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from platorep.config import ExperimentConfig, ModelSpec
 from platorep.data import PairedDataset, load_dataset
 from platorep.errors import AbsentError, ConfigError
 from platorep.features import Cell, CellKey, Rows, cell_of, num_shards
-from platorep.files import ByteLocks
+from platorep.files import ByteLocks, storage_errors
 from platorep.models import Model, open_model
 from platorep.reporting import Reporter
 from platorep.results import Failures, Results, write_csv, write_parquet
@@ -230,7 +231,10 @@ def _compute(
     num_rows = sum(len(rows_of(shard)) for shard in shards)
     report.detail(f"{work.spec.label}: loading on {device}")
     loaded = work.model.load(device, getattr(torch, work.key.compute_dtype))
-    with report.task(f"extract {work.spec.label}", num_rows, "rows") as advance:
+    with (
+        closing(loaded),
+        report.task(f"extract {work.spec.label}", num_rows, "rows") as advance,
+    ):
         for shard in shards:
             features = loaded.features(
                 rows_of(shard),
@@ -248,7 +252,7 @@ def _compute(
                     "environment": environment(device),
                     "label": work.spec.label,
                     "name": work.spec.name,
-                    "num_parameters": work.model.describe().num_parameters,
+                    "num_parameters": work.model.describe().parameters,
                     "notes": list(loaded.notes),
                 },
             )
@@ -261,12 +265,12 @@ def _compute(
 def _divide(works: Sequence[Work], options: ExtractOptions) -> None:
     """Give this process its share: neighbouring shards, balanced by rows times parameters."""
     if options.overwrite == "always":
-        for work in works:
-            for shard in work.shards:
-                work.cell.shard_path(shard).unlink(missing_ok=True)
+        for path in (w.cell.shard_path(shard) for w in works for shard in w.shards):
+            with storage_errors(path):
+                path.unlink(missing_ok=True)
     if options.num_processes == 1:
         return
-    costs = [(work.model.describe().num_parameters or 1) * work.rows_per_shard for work in works]
+    costs = [(work.model.describe().parameters or 1) * work.rows_per_shard for work in works]
     total = sum(cost * len(work.shards) for cost, work in zip(costs, works, strict=True))
     done = 0.0
     for cost, work in zip(costs, works, strict=True):
@@ -287,7 +291,8 @@ def _record_dataset(dataset: PairedDataset, results: Results, report: Reporter) 
         }
     )
     write_parquet(results.rows, rows)
-    dropped = [{"row": d.row, "file": d.file, "reason": d.reason} for d in dataset.dropped]
+    dropped = [asdict(row) for row in dataset.dropped]
+    copies = {kind: asdict(found) for kind, found in dataset.duplicates.items()}
     results.record(
         "dataset",
         dict(dataset.provenance)
@@ -296,10 +301,17 @@ def _record_dataset(dataset: PairedDataset, results: Results, report: Reporter) 
             "num_rows": len(dataset),
             "fingerprint": dataset.fingerprint,
             "dropped": dropped,
-            "duplicates": dataset.duplicates,
+            "duplicates": copies,
         },
     )
     report.say(f"dataset {dataset.name}: {len(dataset)} pairs")
+    for kind, found in dataset.duplicates.items():
+        if found.count:
+            (copy, original), more = found.first[0], found.count - 1
+            report.warn(
+                f"{found.count} {kind} are exact copies of others ({copy} of {original}"
+                f"{f' and {more} more' if more else ''}): `deduplicate: true` drops such rows"
+            )
     if dropped:
         report.warn(f"{len(dropped)} rows were dropped; run.json lists them with their reasons")
 

@@ -15,12 +15,16 @@ from pydantic import (
     Field,
     NonNegativeInt,
     PositiveInt,
+    SerializeAsAny,
     Tag,
+    ValidationError,
     ValidationInfo,
     model_validator,
 )
 
-from platorep.errors import nearest
+from platorep.errors import PlatorepError, nearest
+from platorep.parameters.figures import FigureConfig
+from platorep.parameters.metrics import PRESETS, MetricParameters, MutualKnn, parse
 from platorep.parameters.section import Section
 
 Modality = Literal["language", "vision", "truth", "other"]
@@ -243,11 +247,53 @@ class PreprocessConfig(Section):
     normalize: Literal["l2", "none"] = "l2"
 
 
+class MetricConfig(Section):
+    """A metric with its parameters, and the layers it is asked at."""
+
+    name: str
+    layers: Literal["all", "last"] | tuple[int, ...] = "all"
+    """All layer pairs, the last layers only, or these of either model (negative: from the end)."""
+    parameters: SerializeAsAny[MetricParameters]
+
+
+def _split_metric(entry: object) -> object:
+    """`{name: mutual_knn, k: 10}` or a bare name: what is no key of ours is a parameter."""
+    entry = {"name": entry} if isinstance(entry, str) else entry
+    if not isinstance(entry, Mapping) or "parameters" in entry:
+        return entry
+    if not isinstance(entry.get("name"), str):
+        raise ValueError("a metric needs a name, such as {name: mutual_knn, k: 10}")
+    own = {key: value for key, value in entry.items() if key in ("name", "layers")}
+    try:
+        rest = {key: value for key, value in entry.items() if key not in own}
+        return own | {"parameters": parse(entry["name"], rest)}
+    except PlatorepError as error:
+        raise ValueError(str(error)) from error
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise ValueError("; ".join(problems)) from error
+
+
+def _expand_preset(value: object) -> object:
+    """The name of a preset is short for its list of metrics."""
+    if not isinstance(value, str):
+        return value
+    if value not in PRESETS:
+        raise ValueError(f"unknown preset {value!r}.{nearest(value, PRESETS)} Or give a list.")
+    return PRESETS[value]
+
+
 class AlignConfig(Section):
     pairs: tuple[PairConfig, ...] = (
         PairConfig(x=SelectorConfig(modality="language"), y=SelectorConfig(modality="vision")),
     )
     preprocess: PreprocessConfig = PreprocessConfig()
+    metrics: Annotated[
+        tuple[Annotated[MetricConfig, BeforeValidator(_split_metric)], ...],
+        BeforeValidator(_expand_preset),
+        Field(min_length=1),
+    ] = (MetricConfig(name="mutual_knn", parameters=MutualKnn()),)
+    """A list of metrics, or `prh-code` or `prh-paper` for the paper's eight."""
 
 
 class ControlsConfig(Section):
@@ -268,6 +314,7 @@ class ExperimentConfig(Section):
     performance: tuple[PerformanceConfig, ...] = ()
     align: AlignConfig = AlignConfig()
     controls: ControlsConfig = ControlsConfig()
+    figures: tuple[FigureConfig, ...] = ()
 
     def models(self) -> tuple[ModelSpec, ...]:
         """Every model with its family's settings filled in, controls included, in file order."""

@@ -136,7 +136,7 @@ def _keys(loc: Sequence[int | str]) -> tuple[list[str], set[str]]:
     sections: set[type[Section]] = {ExperimentConfig}
     keys: list[str] = []
     for part in loc:
-        fields = [s.model_fields[part] for s in sections if part in s.model_fields]  # type: ignore[index]
+        fields = [s.model_fields[part] for s in sections if part in s.model_fields]
         if fields:
             sections = {s for field in fields for s in _sections_in(field.annotation)}
         if fields or isinstance(part, int):
