@@ -1,0 +1,141 @@
+"""What a model is to the other stages: an identity, a description, and features of rows.
+
+Axes: n samples, d features; a model has one `n d` tensor per layer, widths may differ.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from platorep.config import ModelSpec
+from platorep.errors import ConfigError
+
+Auto = Literal["auto"]
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """What a model reads of a dataset."""
+
+    @property
+    def ids(self) -> Sequence[str]: ...
+
+    @property
+    def texts(self) -> Sequence[str]: ...
+
+    def image(self, i: int, /) -> Image.Image: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What is known of a model before its weights are loaded; None where it cannot be known."""
+
+    layers: tuple[str, ...] | None = None
+    """Names of the tap points that are kept, in order."""
+    widths: tuple[int, ...] | None = None
+    parameters: int | None = None
+    weight_bytes: int | None = None
+    """Size of the weight files; of float32 weights where there is no file."""
+    download_bytes: int | None = None
+    """What is still to be downloaded."""
+    unknown: tuple[str, ...] = ()
+    """Why something is None."""
+
+
+class Loaded(ABC):
+    """A model in memory."""
+
+    layers: tuple[str, ...]
+
+    @property
+    @abstractmethod
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of the features made so far; run.json and the log have it."""
+
+    @abstractmethod
+    def features(
+        self,
+        rows: Sequence[int],
+        dataset: Rows,
+        *,
+        batch: int | Auto = "auto",
+        workers: int | Auto = "auto",
+        progress: Callable[[int], None] = lambda finished: None,
+    ) -> list[Float[Tensor, "n _"]]:
+        """Pooled features of `rows`: one float32 CPU tensor per layer, in the order of `rows`.
+
+        Args:
+            batch: Tokens (language, padding included) or images per forward pass; `auto` halves
+                its choice whenever GPU memory runs out, and so does a number.
+            workers: Processes that decode images.
+            progress: Called with the number of rows just finished.
+
+        Raises:
+            DataError: a row cannot be used by this model; names it.
+            AbsentError: not even one sample fits into memory.
+        """
+
+    def close(self) -> None:  # noqa: B027 - most models hold nothing but memory
+        """End the worker processes, if there are any."""
+
+
+class Model(ABC):
+    """A model by name: cheap to make, nothing is loaded or downloaded until asked."""
+
+    spec: ModelSpec
+
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """All that is meant to move a feature, as JSON; weights are hashed or named, not loaded.
+
+        Raises:
+            AbsentError: a file or hub repository is not there.
+            UnknownNameError: no network has that name.
+            ConfigError: a setting does not fit this model.
+        """
+
+    @abstractmethod
+    def describe(self) -> Description:
+        """Layers, widths and sizes, from the configuration alone. Raises nothing."""
+
+    @abstractmethod
+    def download(self) -> None:
+        """Bring every file that `load` needs into the local caches."""
+
+    @abstractmethod
+    def load(self, device: torch.device | str, dtype: torch.dtype) -> Loaded:
+        """The model with its weights, ready for `features`.
+
+        Raises:
+            AbsentError: weights or a needed package are not there.
+            IntegrityError: the weights do not fit the network.
+        """
+
+
+def kept_layers(spec: ModelSpec, num_layers: int) -> tuple[int, ...]:
+    """Indices of the layers that `spec.layers` asks for, counted from 0.
+
+    Raises:
+        ConfigError: an index is out of range, or a layer is named twice.
+    """
+    if spec.layers == "all":
+        return tuple(range(num_layers))
+    outside = [i for i in spec.layers if not -num_layers <= i < num_layers]
+    if outside:
+        raise ConfigError(
+            f"model {spec.label!r}: layers {outside} do not exist. It has {num_layers} layers: "
+            f"0 to {num_layers - 1}, or -{num_layers} to -1 from the end."
+        )
+    kept = tuple(i % num_layers for i in spec.layers)
+    if len(set(kept)) < len(kept) or not kept:
+        raise ConfigError(
+            f"model {spec.label!r}: `layers` must name at least one layer and none twice; "
+            f"found {list(spec.layers)} of {num_layers}."
+        )
+    return kept

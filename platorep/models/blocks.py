@@ -1,0 +1,143 @@
+"""Layer outputs of a timm network, pooled one layer at a time.
+
+The tap points are those of timm's `forward_intermediates`: the residual stream after every block
+of a transformer (before any final norm), the feature map after every stage of a convolutional
+network. Axes: b images of a batch, t tokens, d features or channels, h and w positions.
+"""
+
+import inspect
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from platorep.errors import ConfigError
+
+Pool = Literal["mean", "cls"]
+
+
+class PooledBlocks:
+    """Runs a network and pools each tap point as it is produced.
+
+    Hooks on the modules that timm names see one output at a time. Where these are not what
+    `forward_intermediates` returns, all outputs of a batch are held and pooled afterwards.
+    """
+
+    def __init__(
+        self, network: nn.Module, input_size: Sequence[int], pool: Pool, layers: Sequence[int]
+    ) -> None:
+        self._network, self._pool, self._layers = network, pool, list(layers)
+        self._num_prefix = int(getattr(network, "num_prefix_tokens", 0) or 0)
+        self._kept: dict[int, Tensor] = {}
+        taps = tap_points(network)
+        modules = dict(network.named_modules())
+        self._modules = [modules.get(taps[i]) for i in self._layers]
+        parameter = next(network.parameters())
+        self.device, self.dtype = parameter.device, parameter.dtype
+        self.hooked = None not in self._modules and self._check(input_size)
+
+    def __call__(self, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b _"]]:
+        """Pooled float32 outputs of the kept layers."""
+        images = images.to(self.device, self.dtype)
+        if not self.hooked:
+            return self._plain(images)
+        return self._by_hooks(images, [max(self._layers)])
+
+    def _by_hooks(self, images: Tensor, indices: list[int]) -> list[Tensor]:
+        self._kept = {}
+        hooks = [
+            module.register_forward_hook(partial(self._keep, i))
+            for i, module in zip(self._layers, self._modules, strict=True)
+            if module is not None
+        ]
+        try:
+            self._intermediates(images, indices)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return [self._kept.pop(i) for i in self._layers if i in self._kept]
+
+    def _keep(self, layer: int, module: nn.Module, inputs: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and output.ndim in (3, 4):
+            self._kept[layer] = self._pool_output(output)
+
+    def _pool_output(self, output: Tensor) -> Float[Tensor, "b d"]:
+        if output.ndim == 4:  # b d h w
+            return output.mean(dim=(2, 3), dtype=torch.float32)
+        if self._pool == "cls":
+            return output[:, 0].float()
+        return output[:, self._num_prefix :].mean(dim=1, dtype=torch.float32)
+
+    def _plain(self, images: Tensor) -> list[Tensor]:
+        pooled = []
+        for output in self._intermediates(images, self._layers):
+            places, prefix = output if isinstance(output, tuple) else (output, None)
+            if self._pool == "cls":
+                assert prefix is not None
+                pooled.append(prefix[:, 0].float())
+            else:
+                pooled.append(places.mean(dim=(2, 3), dtype=torch.float32))
+        return [pooled[sorted(self._layers).index(i)] for i in self._layers]
+
+    def _intermediates(self, images: Tensor, indices: list[int]) -> list[Any]:
+        with torch.inference_mode():
+            return intermediates(self._network, images, indices)
+
+    def _check(self, input_size: Sequence[int]) -> bool:
+        """Whether the hooks see what `forward_intermediates` returns, on one image of noise."""
+        noise = torch.randn(1, *input_size, generator=torch.Generator().manual_seed(0))
+        noise = noise.to(self.device, self.dtype)
+        seen = self._by_hooks(noise, self._layers)
+        expected = self._plain(noise)
+        return len(seen) == len(expected) and all(
+            found.shape == other.shape and torch.allclose(found, other, rtol=1e-4, atol=1e-5)
+            for found, other in zip(seen, expected, strict=True)
+        )
+
+
+def intermediates(network: Any, images: Tensor, indices: Sequence[int] | None = None) -> list[Any]:
+    """timm's layer outputs: `b d h w` maps, or pairs of a map and prefix tokens `b p d`."""
+    extra = {}
+    if "return_prefix_tokens" in inspect.signature(network.forward_intermediates).parameters:
+        extra["return_prefix_tokens"] = True
+    found: list[Any] = network.forward_intermediates(
+        images,
+        indices=None if indices is None else sorted(indices),
+        norm=False,
+        output_fmt="NCHW",
+        intermediates_only=True,
+        **extra,
+    )
+    return found
+
+
+def tap_points(network: Any) -> list[str]:
+    """Module names of all tap points, in order."""
+    info = network.feature_info
+    return [entry["module"] for entry in (info if isinstance(info, list) else info.info)]
+
+
+def has_class_token(network: Any, outputs: Sequence[Any]) -> bool:
+    """Whether the first prefix token of every layer output is a class token."""
+    return getattr(network, "cls_token", None) is not None and all(
+        isinstance(output, tuple) and output[1].shape[1] >= 1 for output in outputs
+    )
+
+
+def choose_pool(pool: str | None, name: str, *, class_token: bool) -> Pool:
+    """The pooling asked for; when None the class token if there is one, else the mean.
+
+    Raises:
+        ConfigError: this network cannot be pooled so.
+    """
+    if pool is None:
+        return "cls" if class_token else "mean"
+    if pool == "mean":
+        return "mean"
+    if pool == "cls" and class_token:
+        return "cls"
+    reason = "has no class token" if pool == "cls" else "is no language model"
+    raise ConfigError(f"model {name!r} {reason}: `pool: {pool}` is not possible. Use `pool: mean`.")

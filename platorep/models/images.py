@@ -1,0 +1,82 @@
+"""Images of a dataset, decoded and transformed in worker processes, in the order asked for."""
+
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch.multiprocessing
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from platorep.errors import PlatorepError
+from platorep.models.base import Auto, Rows
+
+MOST_WORKERS = 8
+START_METHOD = "forkserver"
+"""Workers are forked from a clean process: forking one with CUDA or threads can hang."""
+
+
+class ImageStream:
+    """Transformed images of rows; keeps its workers from call to call.
+
+    One image at a time crosses between processes, so that small shared memory (64 MiB in many
+    containers) is enough for any batch.
+    """
+
+    def __init__(
+        self, dataset: Rows, transform: Callable[[Any], Tensor], workers: int | Auto
+    ) -> None:
+        self.dataset = dataset
+        self._rows: list[int] = []
+        number = auto_workers() if workers == "auto" else workers
+        context = None
+        if number:
+            context = torch.multiprocessing.get_context(START_METHOD)
+            context.set_forkserver_preload([__name__, "timm.data"])
+        with warnings.catch_warnings():  # more workers than cores: the user's choice
+            warnings.filterwarnings("ignore", message="This DataLoader will create")
+            self._loader: DataLoader[Tensor | PlatorepError] = DataLoader(
+                _Transformed(dataset, transform),
+                batch_size=None,
+                sampler=self._rows,
+                num_workers=number,
+                multiprocessing_context=context,
+                persistent_workers=number > 0,
+                prefetch_factor=2 if number else None,
+            )
+
+    def images(self, rows: Sequence[int]) -> Iterator[Tensor]:
+        """The images of `rows`, one by one.
+
+        Raises:
+            DataError: an image cannot be decoded.
+        """
+        self._rows[:] = rows
+        for image in self._loader:
+            if isinstance(image, PlatorepError):
+                raise image
+            yield image
+
+    def close(self) -> None:
+        """End the workers."""
+        iterator, self._loader._iterator = self._loader._iterator, None
+        if iterator is not None and hasattr(iterator, "_shutdown_workers"):
+            iterator._shutdown_workers()
+
+
+def auto_workers() -> int:
+    """As many as there are cores for, but for the one that computes; none on one or two cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return 0 if cores is None or cores <= 2 else min(cores - 1, MOST_WORKERS)
+
+
+class _Transformed(Dataset[Tensor | PlatorepError]):
+    def __init__(self, dataset: Rows, transform: Callable[[Any], Tensor]) -> None:
+        self._dataset, self._transform = dataset, transform
+
+    def __getitem__(self, row: int) -> Tensor | PlatorepError:
+        try:
+            return self._transform(self._dataset.image(row))
+        except PlatorepError as error:
+            return error  # as a value: raised here, it would come out as a worker's traceback

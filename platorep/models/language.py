@@ -1,0 +1,293 @@
+"""Language models through transformers' Auto classes: causal, masked and encoder models."""
+
+import contextlib
+import copy
+import json
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
+
+from platorep.config import ModelSpec
+from platorep.errors import AbsentError, ConfigError, IntegrityError, PlatorepError
+from platorep.files import digest
+from platorep.models.base import Auto, Description, Loaded, Model, Rows, kept_layers
+from platorep.models.hidden_states import PooledStates
+from platorep.models.memory import Batches
+from platorep.models.sources import Source, open_source
+from platorep.models.tokens import TextReader, longest_text
+
+CPU_TOKENS, GPU_TOKENS = 1024, 16384
+"""Tokens per batch to begin with: more do not run faster."""
+
+
+class LanguageModel(Model):
+    def __init__(self, spec: ModelSpec, *, offline: bool) -> None:
+        if spec.modality != "language":
+            raise ConfigError(
+                f"model {spec.label!r}: backend transformers reads texts; found modality "
+                f"{spec.modality!r}, expected language."
+            )
+        if spec.prompt is not None and "{text}" not in spec.prompt:
+            raise ConfigError(
+                f"model {spec.label!r}: `prompt` must hold {{text}}; found {spec.prompt!r}."
+            )
+        self.spec = spec
+        self._offline = offline
+
+    def identity(self) -> dict[str, Any]:
+        layers = "all" if self.spec.layers == "all" else list(self._kept)
+        found: dict[str, Any] = {
+            "backend": "transformers",
+            **self._source.identity(weights=not self.spec.random_init),
+            "tap": "hidden states: embedding output, every layer, the last after the final norm",
+            "layers": layers,
+            "pool": self._pool,
+            "prompt": self.spec.prompt,
+            "max_tokens": self.spec.max_tokens,
+            "truncate": "right",
+            "special_tokens": "as the tokenizer adds them",
+            "attention": self._skeleton.config._attn_implementation,
+            "trust_remote_code": self.spec.trust_remote_code,
+        }
+        if self.spec.random_init:
+            raw = json.loads((self._folder / "config.json").read_text(encoding="utf-8"))
+            for moves_nothing in ("_name_or_path", "transformers_version", "dtype", "torch_dtype"):
+                raw.pop(moves_nothing, None)
+            found["random_init"] = {
+                "seed": self.spec.seed,
+                "config": digest(raw),
+                "initialised_by": f"transformers {transformers.__version__}",
+            }
+        return found
+
+    def describe(self) -> Description:
+        try:
+            kept = self._kept
+            parameters = sum(p.numel() for p in self._skeleton.parameters())
+        except PlatorepError as error:
+            return Description(unknown=(str(error),))
+        sizes = self._source.weight_bytes()
+        missing = self._source.missing_bytes(weights=not self.spec.random_init)
+        return Description(
+            layers=tuple(f"hidden_states.{i}" for i in kept),
+            widths=tuple(self._widths[i] for i in kept),
+            parameters=parameters,
+            weight_bytes=4 * parameters if self.spec.random_init else sizes,
+            download_bytes=missing,
+            unknown=() if missing is not None else ("the hub does not say what is to download",),
+        )
+
+    def download(self) -> None:
+        self._source.folder(weights=not self.spec.random_init)
+
+    def load(self, device: torch.device | str, dtype: torch.dtype) -> Loaded:
+        with _quiet(), _as_own_errors(self.spec):
+            if self.spec.random_init:
+                network = self._random(dtype).to(device)
+            else:
+                network = self._pretrained(device, dtype)
+        return LoadedLanguageModel(
+            self.spec,
+            PooledStates(network.eval(), self._config, self._pool, self._padding),
+            TextReader(
+                self._tokenizer, self.spec, longest_text(self._config, network, self._tokenizer)
+            ),
+            on_gpu=next(network.parameters()).is_cuda,
+        )
+
+    @property
+    def _pool(self) -> Any:
+        return self.spec.pool or "mean"
+
+    @cached_property
+    def _source(self) -> Source:
+        return open_source(self.spec, offline=self._offline)
+
+    @cached_property
+    def _folder(self) -> Path:
+        """A folder with configuration and tokenizer, not necessarily with weights."""
+        return self._source.folder(weights=False)
+
+    @property
+    def _code(self) -> dict[str, bool]:
+        return {
+            "trust_remote_code": self.spec.trust_remote_code,
+            "local_files_only": self._offline,
+        }
+
+    @cached_property
+    def _config(self) -> Any:
+        with _quiet(), _as_own_errors(self.spec):
+            config = transformers.AutoConfig.from_pretrained(self._folder, **self._code)
+        if self.spec.attention is not None:
+            config._attn_implementation = self.spec.attention
+        return config
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        with _quiet(), _as_own_errors(self.spec):
+            return transformers.AutoTokenizer.from_pretrained(self._folder, **self._code)
+
+    @property
+    def _padding(self) -> int:
+        """Any valid id will do, since padding is masked; RoBERTa counts positions by its own."""
+        text_config = self._config.get_text_config()
+        found = getattr(text_config, "pad_token_id", None)
+        return found if found is not None and 0 <= found < text_config.vocab_size else 0
+
+    @cached_property
+    def _skeleton(self) -> nn.Module:
+        """The network without memory for its weights."""
+        with _quiet(), _as_own_errors(self.spec), torch.device("meta"):
+            return self._build(torch.float32)
+
+    @cached_property
+    def _widths(self) -> tuple[int, ...]:
+        tokens = torch.zeros(1, 2, dtype=torch.long, device="meta")
+        with torch.inference_mode():
+            output = self._skeleton(input_ids=tokens, output_hidden_states=True, return_dict=True)
+        return tuple(state.shape[-1] for state in output.hidden_states)
+
+    @cached_property
+    def _kept(self) -> tuple[int, ...]:
+        return kept_layers(self.spec, len(self._widths))
+
+    @property
+    def _auto_class(self) -> Any:
+        encoder_only = type(self._config) in MODEL_FOR_TEXT_ENCODING_MAPPING
+        if self._config.is_encoder_decoder and encoder_only:
+            return transformers.AutoModelForTextEncoding
+        return transformers.AutoModel
+
+    def _build(self, dtype: torch.dtype) -> nn.Module:
+        network = self._auto_class.from_config(
+            copy.deepcopy(self._config), dtype=dtype, trust_remote_code=self.spec.trust_remote_code
+        )
+        return self._text_part(network)
+
+    def _random(self, dtype: torch.dtype) -> nn.Module:
+        """Drawn on the CPU in float32, so that every machine draws the same weights."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.spec.seed)
+            return self._build(torch.float32).to(dtype)
+
+    def _pretrained(self, device: torch.device | str, dtype: torch.dtype) -> nn.Module:
+        if self.spec.device_map is not None:
+            _need_accelerate(self.spec)
+        folder = self._source.folder(weights=True)
+        network, found = self._auto_class.from_pretrained(
+            folder,
+            config=copy.deepcopy(self._config),
+            dtype=dtype,
+            device_map=self.spec.device_map,
+            use_safetensors=self._source.safetensors,
+            weights_only=True,
+            output_loading_info=True,
+            **self._code,
+        )
+        missing = sorted(key for key in found["missing_keys"] if "pooler" not in key.split("."))
+        if missing:
+            raise IntegrityError(
+                f"the weights of {self.spec.name!r} lack {len(missing)} parameters of "
+                f"{type(network).__name__}, first {missing[0]!r}, which would be random. Use a "
+                "checkpoint of this architecture, or `random_init: true` for a random control."
+            )
+        network = self._text_part(network)
+        return network if self.spec.device_map is not None else network.to(device)
+
+    def _text_part(self, network: Any) -> nn.Module:
+        if self._config.is_encoder_decoder and self._auto_class is transformers.AutoModel:
+            network = network.get_encoder()
+        assert isinstance(network, nn.Module)
+        return network
+
+
+class LoadedLanguageModel(Loaded):
+    def __init__(
+        self, spec: ModelSpec, states: PooledStates, reader: TextReader, *, on_gpu: bool
+    ) -> None:
+        self._states, self._reader = states, reader
+        self._kept = kept_layers(spec, states.num_layers)
+        self._on_gpu = on_gpu
+        self._batches: Batches | None = None
+        self.layers = tuple(f"hidden_states.{i}" for i in self._kept)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        plain = "all hidden states of a batch were held at once: there is no list of blocks to tap"
+        return self._reader.notes + (() if self._states.hooked else (plain,))
+
+    def features(
+        self,
+        rows: Sequence[int],
+        dataset: Rows,
+        *,
+        batch: int | Auto = "auto",
+        workers: int | Auto = "auto",
+        progress: Callable[[int], None] = lambda finished: None,
+    ) -> list[Float[Tensor, "n _"]]:
+        all_texts, all_ids = dataset.texts, dataset.ids
+        tokens = self._reader.read([all_texts[i] for i in rows], [all_ids[i] for i in rows])
+        order = sorted(range(len(tokens)), key=lambda i: -len(tokens[i]))
+        found: list[list[Tensor]] = []
+        if self._batches is None:
+            auto = GPU_TOKENS if self._on_gpu else CPU_TOKENS
+            self._batches = Batches(auto if batch == "auto" else batch)
+
+        def step(start: int, stop: int) -> None:
+            pooled = self._states([tokens[i] for i in order[start:stop]], self._kept)
+            found.append([layer.cpu() for layer in pooled])
+            progress(stop - start)
+
+        self._batches.run([len(tokens[i]) for i in order], step, "tokens")
+        back = torch.tensor(order).argsort()
+        return [torch.cat(layer)[back] for layer in zip(*found, strict=True)]
+
+
+def _need_accelerate(spec: ModelSpec) -> None:
+    if not transformers.utils.is_accelerate_available():
+        raise AbsentError(
+            f"model {spec.label!r}: `device_map` needs the package accelerate, which is not "
+            "installed. `pip install accelerate`, or leave `device_map` out."
+        )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars and load reports of transformers: what they say becomes an error here."""
+    logs = transformers.utils.logging
+    verbosity, bars = logs.get_verbosity(), logs.is_progress_bar_enabled()
+    logs.set_verbosity_error()
+    logs.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logs.set_verbosity(verbosity)
+        if bars:
+            logs.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _as_own_errors(spec: ModelSpec) -> Iterator[None]:
+    """Refusals of transformers that a user can act on."""
+    try:
+        yield
+    except PlatorepError:
+        raise
+    except ImportError as error:
+        raise AbsentError(f"model {spec.name!r} needs a package: {error}") from error
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"transformers {transformers.__version__} cannot open {spec.name!r}: {error}"
+        ) from error
+    except RuntimeError as error:
+        if "size" not in str(error):
+            raise
+        raise IntegrityError(f"the weights of {spec.name!r} do not fit: {error}") from error

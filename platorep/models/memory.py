@@ -1,0 +1,44 @@
+"""Batches that fit: split by cost, halved when memory runs out."""
+
+import gc
+from collections.abc import Callable, Sequence
+
+import torch
+
+from platorep.errors import AbsentError
+
+
+class Batches:
+    """Runs a step over batches; remembers what turned out to fit."""
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+
+    def run(self, costs: Sequence[int], step: Callable[[int, int], None], unit: str) -> None:
+        """Call `step(start, stop)` until all of `costs` (dearest first) are done.
+
+        A batch is padded to its dearest item: (stop - start) * costs[start] <= budget, or one
+        item. A step that runs out of memory is repeated with half the budget.
+
+        Raises:
+            AbsentError: memory runs out with a single item.
+        """
+        start = 0
+        while start < len(costs):
+            stop = min(start + max(1, self.budget // costs[start]), len(costs))
+            try:
+                step(start, stop)
+                start = stop
+                continue
+            except torch.OutOfMemoryError as error:
+                if stop - start == 1:
+                    raise AbsentError(
+                        f"GPU memory ran out with a single sample ({costs[start]} {unit}): {error} "
+                        "Use a larger GPU, `dtype: bfloat16`, `device_map: auto` over several "
+                        "GPUs, or --device cpu."
+                    ) from error
+            # Outside the handler, so that the traceback no longer keeps the tensors alive.
+            self.budget = (stop - start) * costs[start] // 2
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()

@@ -1,0 +1,122 @@
+"""Texts to token ids: what a tokenizer reads, what is too long, what it does not give back.
+
+Axes: n texts, t tokens.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from platorep.config import ModelSpec
+from platorep.errors import DataError
+
+SANE_LENGTH = 10_000_000
+"""Tokenizers without a limit say so by a huge number."""
+
+
+class TextReader:
+    """The tokenizer of one model with the settings of its spec."""
+
+    def __init__(self, tokenizer: Any, spec: ModelSpec, longest: int | None) -> None:
+        self._tokenizer = tokenizer
+        self._tokenizer.truncation_side = "right"
+        self._spec = spec
+        self._longest = longest
+        self._not_given_back = 0
+        self._first_not_given_back = ""
+
+    def read(self, texts: Sequence[str], ids: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, special tokens included, nothing padded.
+
+        Raises:
+            DataError: a text has no token, or more than the model has positions; names its id.
+        """
+        if not texts:
+            return []
+        if self._spec.prompt is not None:
+            texts = [self._spec.prompt.replace("{text}", text) for text in texts]
+        limit = self._spec.max_tokens
+        tokens: list[list[int]] = self._tokenizer(
+            list(texts),
+            add_special_tokens=True,
+            truncation=limit is not None,
+            max_length=limit,
+            padding=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )["input_ids"]
+        self._check_lengths(tokens, ids)
+        for text, text_tokens, row_id in zip(texts, tokens, ids, strict=True):
+            truncated = limit is not None and len(text_tokens) >= limit
+            if not truncated and not gives_back(self._tokenizer, text_tokens, text):
+                self._not_given_back += 1
+                self._first_not_given_back = self._first_not_given_back or row_id
+        return tokens
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        if not self._not_given_back:
+            return ()
+        return (
+            f"the tokenizer does not give the text back for {self._not_given_back} texts, the "
+            f"first of them row {self._first_not_given_back!r}: characters or spaces are lost "
+            "before the model sees them",
+        )
+
+    def _check_lengths(self, tokens: list[list[int]], ids: Sequence[str]) -> None:
+        label, longest = self._spec.label, self._longest
+        empty = [row_id for row_id, found in zip(ids, tokens, strict=True) if not found]
+        if empty:
+            raise DataError(
+                f"the tokenizer of {label!r} makes no token of the text of row {empty[0]!r} "
+                f"({len(empty)} such rows). Drop the row, or give the model a `prompt`."
+            )
+        if longest is None:
+            return
+        long = [(row_id, len(found)) for row_id, found in zip(ids, tokens, strict=True)]
+        long = [(row_id, length) for row_id, length in long if length > longest]
+        if long:
+            row_id, length = long[0]
+            raise DataError(
+                f"the text of row {row_id!r} has {length} tokens, but {label!r} has positions for "
+                f"{longest} ({len(long)} such rows, the longest has {max(n for _, n in long)}). "
+                f"Set `max_tokens: {longest}` for this model to truncate, or drop the rows."
+            )
+
+
+def longest_text(config: Any, network: nn.Module, tokenizer: Any) -> int | None:
+    """Most tokens a text may have: the least of what network and tokenizer allow; None: any number.
+
+    RoBERTa and its like start counting positions after the padding index, so that a table of 514
+    holds 512.
+    """
+    limits = [getattr(config.get_text_config(), "max_position_embeddings", None)]
+    for name, table in network.named_modules():
+        positional = "position" in name.rpartition(".")[2] and isinstance(table, nn.Embedding)
+        if positional and table.padding_idx is not None:
+            limits.append(table.num_embeddings - table.padding_idx - 1)
+    if tokenizer.model_max_length < SANE_LENGTH:
+        limits.append(tokenizer.model_max_length)
+    known = [limit for limit in limits if limit is not None and limit > 0]
+    return min(known, default=None)
+
+
+def gives_back(tokenizer: Any, tokens: list[int], text: str) -> bool:
+    """Whether decoding the tokens gives the text, but for what the tokenizer means to change.
+
+    Outer spaces do not count. A declared normalizer (lower case, Unicode forms) may change the
+    text, and a WordPiece decoder, which has no record of them, may change inner spaces.
+    """
+    back = tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    if back.strip() == text.strip():
+        return True
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return False
+    if backend.normalizer is not None:
+        back, text = (backend.normalizer.normalize_str(side.strip()) for side in (back, text))
+    if type(backend.decoder).__name__ == "WordPiece":
+        return "".join(back.split()) == "".join(text.split())
+    return back.strip() == text.strip()
