@@ -1,0 +1,124 @@
+"""The metrics. To add one: write its three functions, list it below; the tests do the rest.
+
+A metric is `summarize` (one layer's features -> summary), `compare` (summaries of two models ->
+scores of all layer pairs) and `reorder` (summary -> summary of the same layer with its samples in
+another order, for permutation nulls). The rest of the program calls it bound to its parameters:
+
+    metric = bind("mutual_knn", {"k": 10})   # or "my_package.my_module:my_metric"
+    metric.label                             # mutual_knn{k: 10}
+    metric.check(n, d)                       # raises when n samples of d features cannot be scored
+    x = [metric.summarize(layer) for layer in features_x]        # each Float[Tensor, "n d"]
+    metric.compare(x, y)                     # float64 array, l_x l_y
+    metric.prepare(x, y)(order)              # the same with y's samples in another order, faster
+    metric.degenerate(x[0])                  # why this layer is left out of the maximum, or None
+
+`summarize_layer` gives the summaries of one layer for several metrics and does common work once.
+"""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxtyping import Float
+from pydantic import ValidationError
+from torch import Tensor
+
+from platorep.errors import ConfigError
+from platorep.metrics.layer import Layer
+from platorep.metrics.metric import (
+    BoundMetric,
+    Claims,
+    Invariance,
+    Metric,
+    Order,
+    Scorer,
+    Scores,
+    Summary,
+    each_pair,
+)
+from platorep.metrics.neighbors import MUTUAL_KNN
+from platorep.metrics.own import own_metric
+from platorep.parameters.metrics import MetricParameters, parse
+from platorep.registry import index_by_name, lookup
+
+__all__ = [
+    "METRICS",
+    "BoundMetric",
+    "Claims",
+    "Invariance",
+    "Layer",
+    "Metric",
+    "Order",
+    "Scorer",
+    "Scores",
+    "Summary",
+    "bind",
+    "each_pair",
+    "own_metric",
+    "summarize_layer",
+]
+
+METRICS = index_by_name((MUTUAL_KNN,))
+
+
+def bind(name: str, parameters: Mapping[str, Any] | MetricParameters | None = None) -> BoundMetric:
+    """The metric called `name` with these parameters; `package.module:object` is a user's own.
+
+    Raises:
+        UnknownNameError: no metric has that name.
+        ConfigError: an unknown or wrong parameter; a module that cannot be imported; an object
+            that is neither a Metric nor a function of two feature arrays.
+    """
+    if not isinstance(parameters, MetricParameters):
+        try:
+            parameters = parse(name, parameters or {})
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, e['loc'][:1]))}: {e['msg']}; got {e['input']!r}".lstrip(": ")
+                for e in error.errors()
+            )
+            raise ConfigError(f"metric {name!r}: {problems}") from error
+    metric = _own(name) if ":" in name else lookup("metric", name, METRICS)
+    return BoundMetric(metric, parameters)
+
+
+def _own(path: str) -> Metric:
+    module, _, attribute = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(
+            f"metric {path!r}: module {module!r} cannot be imported: {error}. "
+            "It must be importable from where the program runs (installed, or on PYTHONPATH)."
+        ) from error
+    except AttributeError as error:
+        raise ConfigError(f"metric {path!r}: {module!r} has no {attribute!r}.") from error
+    if isinstance(found, Metric):
+        return found
+    if callable(found) and not isinstance(found, type):
+        return own_metric(name=path, compare=found)
+    raise ConfigError(
+        f"metric {path!r}: expected a platorep.metrics.Metric or a function of two n d feature "
+        f"tensors that returns a number, found {found!r}."
+    )
+
+
+def summarize_layer(
+    metrics: Sequence[BoundMetric], features: Float[Tensor, "n d"]
+) -> list[Summary]:
+    """The summaries of one layer for each metric, in their order, common work done once.
+
+    One Gram matrix serves all kernel metrics, and one neighbor list with the largest k all
+    neighbor metrics of the same similarity.
+
+    Raises:
+        DataError, ConfigError: as `BoundMetric.summarize`.
+    """
+    layer = Layer(features)
+    found: dict[int, Summary] = {}
+    largest_k_first = sorted(
+        range(len(metrics)), key=lambda i: -getattr(metrics[i].parameters, "k", 0)
+    )
+    for i in largest_k_first:
+        found[i] = metrics[i].summarize(layer)
+    return [found[i] for i in range(len(metrics))]

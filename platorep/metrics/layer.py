@@ -1,0 +1,174 @@
+"""The features of one layer, and the work that its metrics share: norms, centring, one Gram matrix.
+
+Axes: n samples, d features.
+"""
+
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from platorep.errors import DataError
+
+GRAM_ROWS = 8192
+"""Up to this n the n n Gram matrix is computed once and kept; above, in blocks of rows."""
+
+
+class Vectors:
+    """The rows of a layer as a metric sees them: perhaps centred, perhaps at unit length.
+
+    They are held around an origin near their mean, so that products in float32 keep the
+    differences between rows when these are small beside the rows themselves. `exact` gives the
+    definition in float64, for the few comparisons that float32 cannot decide.
+    """
+
+    def __init__(
+        self,
+        features: Float[Tensor, "n d"],
+        *,
+        offset: Float[Tensor, " d"] | None = None,
+        center_rows: bool = False,
+        unit: bool = False,
+    ) -> None:
+        self._features, self._offset = features, offset
+        self._center_rows, self._unit = center_rows, unit
+
+    def exact(self, rows: Tensor | slice) -> Float[Tensor, "m d"]:
+        """Some rows in float64, computed from each row alone: equal rows stay equal to the bit."""
+        return self._transform(self._features[rows].double())
+
+    def _transform(self, rows: Float[Tensor, "m d"]) -> Float[Tensor, "m d"]:
+        if self._offset is not None:
+            rows = rows - self._offset.to(rows.dtype)
+        if self._center_rows:
+            rows = rows - rows.mean(dim=1, keepdim=True)
+        if self._unit:
+            norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+            rows = rows / norms.clamp_min(self._floor)
+            if (norms <= self._floor).any():
+                rows = rows.masked_fill(norms <= self._floor, 0.0)
+        return rows
+
+    @cached_property
+    def _floor(self) -> float:
+        """A centred row shorter than this is rounding error, and counts as zero."""
+        if self._offset is None and not self._center_rows:
+            return torch.finfo(self._features.dtype).tiny
+        return 16 * torch.finfo(torch.float64).eps * float(self._features.abs().max())
+
+    @cached_property
+    def _shifted(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The rows around the origin, the origin, and which rows were zero."""
+        if self._offset is None and not self._center_rows:
+            rows = self._transform(self._features)
+        else:  # centring needs float64 on the way
+            rows = self.exact(slice(None)).to(self._features.dtype)
+        zero = torch.linalg.vector_norm(rows, dim=1) == 0
+        origin = rows.mean(dim=0)
+        rows = rows - origin if rows is self._features else rows.sub_(origin)
+        return rows, origin, zero
+
+    @property
+    def around_origin(self) -> Float[Tensor, "n d"]:
+        return self._shifted[0]
+
+    @property
+    def origin(self) -> Float[Tensor, " d"]:
+        return self._shifted[1]
+
+    @property
+    def zero(self) -> Bool[Tensor, " n"]:
+        """Which rows are zero: cosine similarity is not defined there and is taken as 0."""
+        return self._shifted[2]
+
+    @cached_property
+    def along_origin(self) -> Float[Tensor, " n"]:
+        """Inner product of every row (around the origin) with the origin."""
+        return self.around_origin @ self.origin
+
+    @cached_property
+    def squares(self) -> Float[Tensor, " n"]:
+        """Squared length of every row around the origin."""
+        norms: Tensor = torch.linalg.vector_norm(self.around_origin, dim=1)
+        return norms.square()
+
+    @cached_property
+    def gram(self) -> Float[Tensor, "n n"]:
+        """Inner products of the rows around the origin; needs n <= GRAM_ROWS."""
+        return product(self.around_origin, self.around_origin)
+
+    def gram_rows(self, rows: slice | Int[Tensor, " m"]) -> Float[Tensor, "m n"]:
+        """Some rows of the Gram matrix, whatever n."""
+        if len(self._features) <= GRAM_ROWS:
+            return self.gram[rows]
+        return product(self.around_origin[rows], self.around_origin)
+
+
+def product(x: Float[Tensor, "n_x d"], y: Float[Tensor, "n_y d"]) -> Float[Tensor, "n_x n_y"]:
+    """`x @ y.T` to full precision, whatever the process's global precision switch says."""
+    if x.dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest":
+        return (x.double() @ y.double().T).float()
+    return x @ y.T
+
+
+class Layer:
+    """One layer's features, checked, with cached views of them. Made once per layer.
+
+    Raises:
+        DataError: a row is not finite.
+    """
+
+    def __init__(self, features: Float[Tensor, "n d"]) -> None:
+        if features.dtype not in (torch.float32, torch.float64):
+            features = features.float()
+        norms = torch.linalg.vector_norm(features, dim=1)
+        if not norms.isfinite().all():
+            bad = (~features.isfinite()).any(dim=1).nonzero().flatten().tolist()
+            if bad:
+                raise DataError(
+                    f"features are not finite in {len(bad)} of {len(features)} rows, first in row "
+                    f"{bad[0]}. Drop that sample, or extract again in float32 if this is an "
+                    "overflow of half precision."
+                )
+        if features.dtype == torch.float32 and not 1e-12 < float(norms.max()) < 1e15:
+            features = features.double()  # squares would leave the range of float32
+        self.features = features
+        self._views: dict[tuple[bool, bool, bool], Vectors] = {}
+        self.shared: dict[object, object] = {}
+        """Whatever else metrics want to compute once."""
+
+    @property
+    def n(self) -> int:
+        return int(self.features.shape[0])
+
+    @property
+    def d(self) -> int:
+        return int(self.features.shape[1])
+
+    def vectors(
+        self, *, center: bool = False, center_rows: bool = False, unit: bool = False
+    ) -> Vectors:
+        """The rows with these changes (mean subtracted, row means subtracted, length 1)."""
+        key = center, center_rows, unit
+        if key not in self._views:
+            offset = self.features.double().mean(dim=0) if center else None
+            self._views[key] = Vectors(
+                self.features, offset=offset, center_rows=center_rows, unit=unit
+            )
+        return self._views[key]
+
+    @cached_property
+    def reason(self) -> str | None:
+        """Why the layer says nothing about its samples, or None."""
+        vectors = self.vectors()
+        spread = float(vectors.squares.mean().sqrt())
+        size = float(torch.linalg.vector_norm(self.features)) / self.n**0.5
+        if spread <= 32 * torch.finfo(self.features.dtype).eps * size:
+            if (self.features == self.features[0]).all():
+                return "constant: all rows are equal"
+            return (
+                f"nearly constant: the spread of the rows is {spread / size:.1e} of their size, "
+                f"which is rounding error of {str(self.features.dtype).removeprefix('torch.')}"
+            )
+        return None

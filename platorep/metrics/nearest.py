@@ -1,0 +1,249 @@
+"""The exact nearest neighbors of every sample, ties included, at the price of a float32 product.
+
+A product in float32 finds the neighbors; where two candidates for the last place are closer than
+its error, they are compared again in float64, each pair computed from its two rows alone. So the
+result does not depend on threads, blocks or device, and rows that are equal tie exactly.
+
+Axes: n samples, d features, k neighbors.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int, Int64, Integer
+from torch import Tensor
+
+from platorep.metrics.layer import Layer
+
+PRODUCT_ERROR = 16
+"""Error of a product of unit vectors, in units of the dtype's epsilon (measured: below 4)."""
+EQUAL = 1e-14
+"""Two distances (in units of the longest row) that differ by less than this are equal."""
+BLOCK_ENTRIES = 1 << 23
+"""Similarities held at once, when the Gram matrix is not kept."""
+PAIR_ENTRIES = 1 << 22
+"""Feature values held at once, when pairs are compared in float64."""
+
+
+@dataclass(frozen=True)
+class Ties:
+    """Every neighbor of the samples whose last places are tied, with its share of a place."""
+
+    rows: Integer[np.ndarray, " t"]
+    columns: Integer[np.ndarray, " t"]
+    weights: Float64[np.ndarray, " t"]
+
+    @property
+    def num_rows(self) -> int:
+        return len(np.unique(self.rows))
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The k nearest other samples of every sample; the tied last places go to the lower rows.
+
+    `ties` says what the tied rows are when the places are shared instead.
+    """
+
+    neighbors: Integer[np.ndarray, "n k"]
+    ties: Ties | None
+
+
+def search(layer: Layer, similarity: str, *, center: bool) -> "Search":
+    """The layer's search under this similarity, shared by all metrics that ask for it."""
+    key = "search", similarity, center
+    if key not in layer.shared:
+        layer.shared[key] = Search(layer, similarity, center=center)
+    found = layer.shared[key]
+    assert isinstance(found, Search)
+    return found
+
+
+class Search:
+    """Nearest neighbors of one layer under one similarity, for any number of k.
+
+    Ask for the largest k first: the smaller ones are cut from it.
+    """
+
+    def __init__(self, layer: Layer, similarity: str, *, center: bool) -> None:
+        self._cosine = similarity == "cosine"
+        self._inner = similarity == "inner_product"
+        self._vectors = layer.vectors(unit=self._cosine, center=center)
+        self._n = layer.n
+        self._values: Tensor | None = None
+        self._indices: Tensor | None = None
+
+    def nearest(self, k: int) -> Nearest:
+        """The k nearest neighbors; needs 1 <= k < n."""
+        values, indices = self._top(min(k + 1, self._n - 1))
+        neighbors = indices[:, :k].cpu().numpy()
+        if k == self._n - 1:  # everybody else
+            return Nearest(compact(neighbors), None)
+        unsure = values[:, k - 1] - values[:, k] <= 2 * self._error
+        rows = unsure.nonzero().flatten()
+        if not len(rows):
+            return Nearest(compact(neighbors), None)
+        return self._settle(neighbors, rows, values[:, k - 1], k)
+
+    def _top(self, count: int) -> tuple[Tensor, Tensor]:
+        """The largest `count` float32 scores of every row, in order, and whose they are."""
+        if self._values is None or self._values.shape[1] < count:
+            block = max(1, BLOCK_ENTRIES // self._n)
+            parts = [
+                self._scores(torch.arange(start, min(start + block, self._n))).topk(count, dim=1)
+                for start in range(0, self._n, block)
+            ]
+            self._values = torch.cat([part.values for part in parts])
+            self._indices = torch.cat([part.indices for part in parts])
+        assert self._indices is not None
+        return self._values, self._indices
+
+    def _scores(self, rows: Int[Tensor, " m"]) -> Float[Tensor, "m n"]:
+        """What orders the candidates of each of these rows; itself at minus infinity.
+
+        Distances: <i,j> - <j,j>/2, which is largest where |i - j| is smallest. Cosine is the
+        distance of unit vectors. Inner products: <i,j> + <origin,j>.
+        """
+        vectors = self._vectors
+        rows = rows.to(vectors.squares.device)
+        shift = vectors.along_origin if self._inner else -vectors.squares / 2
+        whole = slice(int(rows[0]), int(rows[-1]) + 1)
+        contiguous = whole.stop - whole.start == len(rows)
+        scores = vectors.gram_rows(whole if contiguous else rows) + shift
+        if self._cosine and vectors.zero.any():  # cosine 0 to everybody: distance sqrt(2)
+            scores[:, vectors.zero] = (vectors.squares[rows] / 2 - 1)[:, None]
+            scores[vectors.zero[rows]] = 0.0
+        scores[torch.arange(len(rows), device=rows.device), rows] = -torch.inf
+        return scores
+
+    @cached_property
+    def _error(self) -> float:
+        """Bound of the rounding error of a score."""
+        vectors = self._vectors
+        eps = torch.finfo(vectors.squares.dtype).eps
+        largest = float(vectors.squares.max())
+        if self._inner:
+            largest += math.sqrt(largest) * float(torch.linalg.vector_norm(vectors.origin))
+        rounding = 2 * math.sqrt(largest) if self._cosine else 0.0  # of the unit vectors
+        return eps * (PRODUCT_ERROR * largest + rounding)
+
+    @cached_property
+    def _length(self) -> float:
+        """Length of the longest row, to tell what is equal."""
+        vectors = self._vectors
+        away = float(torch.linalg.vector_norm(vectors.origin))
+        return math.sqrt(float(vectors.squares.max())) + away or 1.0
+
+    def _settle(
+        self,
+        neighbors: Integer[np.ndarray, "n k"],
+        rows: Int[Tensor, " m"],
+        cuts: Float[Tensor, " n"],
+        k: int,
+    ) -> Nearest:
+        """Decide the rows whose k-th place the product left open."""
+        neighbors = neighbors.copy()
+        shared: list[Ties] = []
+        block = max(1, BLOCK_ENTRIES // self._n)
+        for chosen in (rows[start : start + block] for start in range(0, len(rows), block)):
+            scores, cut = self._scores(chosen), cuts[chosen][:, None]
+            margin = 4 * self._error
+            sure = (scores > cut + margin).nonzero().cpu().numpy()
+            near = ((scores - cut).abs() <= margin).nonzero().cpu().numpy()
+            names = chosen.cpu().numpy()
+            distances = self._exact(names[near[:, 0]], near[:, 1])
+            members, ties = choose(k, sure, near, distances)
+            neighbors[names] = members
+            shared.append(Ties(names[ties.rows], ties.columns, ties.weights))
+        ties = Ties(
+            np.concatenate([part.rows for part in shared]).astype(np.int32),
+            np.concatenate([part.columns for part in shared]).astype(np.int32),
+            np.concatenate([part.weights for part in shared]),
+        )
+        return Nearest(compact(neighbors), ties if len(ties.rows) else None)
+
+    def _exact(
+        self, rows: Int64[np.ndarray, " p"], columns: Int64[np.ndarray, " p"]
+    ) -> Float64[np.ndarray, " p"]:
+        """Distances in float64 in units of the longest row; minus the product for inner products.
+
+        Each is computed from its two rows alone. Rows that are equal to the bit are compared once.
+        """
+        if not len(rows):
+            return np.empty(0)
+        involved = np.unique(np.concatenate([rows, columns]))
+        table = self._vectors.exact(torch.from_numpy(involved).to(self._vectors.squares.device))
+        place = np.searchsorted(involved, np.stack([rows, columns]))
+        if len(rows) > 4 * len(involved):  # many candidates are equal
+            place = first_equal(table)[place]
+        size = len(involved)
+        pairs, back = np.unique(place[0] * size + place[1], return_inverse=True)
+        distances = np.empty(len(pairs))
+        block = max(1, PAIR_ENTRIES // table.shape[1])
+        for start in range(0, len(pairs), block):
+            one, other = (
+                table[torch.from_numpy(part).to(table.device)]
+                for part in np.divmod(pairs[start : start + block], size)
+            )
+            if self._inner:
+                found = -(one * other).sum(dim=1) / self._length**2
+            else:
+                found = torch.linalg.vector_norm(one - other, dim=1) / self._length
+            if self._cosine:
+                zero = ~(one.any(dim=1) & other.any(dim=1))
+                found = found.masked_fill(zero, 2**0.5 / self._length)
+            distances[start : start + block] = found.cpu().numpy()
+        return distances[back]
+
+
+def first_equal(table: Float[Tensor, "m d"]) -> Int64[np.ndarray, " m"]:
+    """For every row, the first row that is equal to it."""
+    first: dict[bytes, int] = {}
+    rows = table.cpu().numpy() + 0.0  # makes -0 equal to 0
+    return np.array([first.setdefault(row.tobytes(), i) for i, row in enumerate(rows)])
+
+
+def choose(
+    k: int,
+    sure: Int64[np.ndarray, "s 2"],
+    near: Int64[np.ndarray, "c 2"],
+    distances: Float64[np.ndarray, " c"],
+) -> tuple[Int64[np.ndarray, "m k"], Ties]:
+    """Fill the k places of each row from its sure members, then from the near ones by distance.
+
+    Args:
+        sure: Pairs of row and column that are in, sorted by row.
+        near: Candidates for the places left, sorted by row, then column; every row has some.
+
+    Returns:
+        The members (of tied candidates the lower columns), and the rows whose last places are
+        tied, with every member's share.
+    """
+    row = near[:, 0]
+    num_rows = int(row[-1]) + 1
+    places = k - np.bincount(sure[:, 0], minlength=num_rows)
+    starts = np.searchsorted(row, np.arange(num_rows))
+    cut = distances[np.lexsort((distances, row))][starts + places - 1][row]
+    above, tied = distances < cut - EQUAL, np.abs(distances - cut) <= EQUAL
+    left = places - np.bincount(row[above], minlength=num_rows)
+    num_tied = np.bincount(row[tied], minlength=num_rows)
+    before = np.cumsum(tied) - tied  # tied candidates before this one
+    taken = above | (tied & (before - before[starts][row] < left[row]))
+    members = np.concatenate([sure, near[taken]])
+    members = members[np.argsort(members[:, 0], kind="stable"), 1].reshape(num_rows, k)
+
+    open_rows = num_tied > left
+    settled, sharing = sure[open_rows[sure[:, 0]]], (above | tied) & open_rows[row]
+    weights = np.where(above, 1.0, (left / np.maximum(num_tied, 1))[row])[sharing]
+    entries = np.concatenate([settled, near[sharing]])
+    return members, Ties(
+        entries[:, 0], entries[:, 1], np.concatenate([np.ones(len(settled)), weights])
+    )
+
+
+def compact(neighbors: Integer[np.ndarray, "n k"]) -> Integer[np.ndarray, "n k"]:
+    """Two bytes per neighbor where they suffice."""
+    return neighbors.astype(np.int16 if len(neighbors) <= 1 << 15 else np.int32)

@@ -1,0 +1,264 @@
+"""The parameters of each metric: what stands beside `name` in a YAML entry or in `score(...)`.
+
+Light: no torch. `PARAMETERS` is the table name -> class, `parse` makes checked parameters from an
+entry, `PRESETS` are lists of entries. An entry whose name holds a colon is a user's own metric.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+from platorep.errors import ConfigError, UnknownNameError, nearest
+from platorep.parameters.section import Section
+
+Similarity = Literal["cosine", "inner_product", "euclidean"]
+Neighbors = Annotated[int, Field(ge=1)]
+
+
+class MetricParameters(Section):
+    """The base: a frozen section that knows the metric's name and spells it out."""
+
+    metric: ClassVar[str]
+    always: ClassVar[tuple[str, ...]] = ()
+    """Parameters that the label shows even at their default."""
+
+    def label(self) -> str:
+        """Canonical text: `cka{kernel: linear, estimator: debiased}`; one text, one definition.
+
+        Shows the parameters in `always` and every other one that is not at its default.
+        """
+        fields = type(self).model_fields
+        shown = {
+            key: getattr(self, key)
+            for key, field in fields.items()
+            if key in self.always or getattr(self, key) != field.default
+        }
+        shown |= dict(sorted((self.model_extra or {}).items()))
+        inside = ", ".join(f"{key}: {_text(value)}" for key, value in shown.items())
+        return f"{self.metric}{{{inside}}}" if inside else self.metric
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) or value is None else str(value)
+
+
+class _NeighborParameters(MetricParameters):
+    always: ClassVar[tuple[str, ...]] = ("k",)
+
+    k: Neighbors = 10
+    """Neighbors per sample."""
+    similarity: Similarity = "cosine"
+    """What makes a sample near: cosine, inner product or Euclidean distance."""
+    center: bool = False
+    """Subtract the mean of the features first."""
+    ties: Literal["shared", "lowest"] = "shared"
+    """Equally near samples share the last places, or (as the released code of the paper does in
+    effect) the one with the lower row number takes it; then no layer counts as degenerate."""
+
+
+class MutualKnn(_NeighborParameters):
+    metric: ClassVar[str] = "mutual_knn"
+
+
+class JaccardKnn(_NeighborParameters):
+    metric: ClassVar[str] = "jaccard_knn"
+
+
+class CycleKnn(_NeighborParameters):
+    metric: ClassVar[str] = "cycle_knn"
+
+
+class LcsKnn(_NeighborParameters):
+    metric: ClassVar[str] = "lcs_knn"
+
+    variant: Literal["paper", "code"] = "paper"
+    """The length of the longest common subsequence divided by k (paper), or as it is (code)."""
+
+
+class EditDistanceKnn(_NeighborParameters):
+    metric: ClassVar[str] = "edit_distance_knn"
+
+
+class _KernelParameters(MetricParameters):
+    kernel: Literal["linear", "rbf"] = "linear"
+    """Inner products, or exp(-distance^2 / (2 sigma^2))."""
+    sigma: PositiveFloat | Literal["median"] = "median"
+    """Width of the rbf kernel: a distance, or the median distance between two samples."""
+
+    @model_validator(mode="after")
+    def _sigma_needs_rbf(self) -> "_KernelParameters":
+        if self.kernel == "linear" and self.sigma != "median":
+            raise ValueError(f"sigma: {self.sigma} has no effect on a linear kernel")
+        return self
+
+
+class Cka(_KernelParameters):
+    metric: ClassVar[str] = "cka"
+    always: ClassVar[tuple[str, ...]] = ("kernel", "estimator")
+
+    estimator: Literal["biased", "debiased"] = "biased"
+    """The HSIC inside: biased (Kornblith et al. 2019) or unbiased (Song et al. 2012)."""
+
+
+class Rv(MetricParameters):
+    metric: ClassVar[str] = "rv"
+
+
+class Cknna(_KernelParameters):
+    metric: ClassVar[str] = "cknna"
+    always: ClassVar[tuple[str, ...]] = ("k", "variant")
+
+    k: Annotated[int, Field(ge=2)] = 10
+    """Neighbors per sample."""
+    variant: Literal["centred", "paper", "code"] = "centred"
+    """Centre the kernel on both sides and mask (bounded, ends at debiased CKA), centre its rows
+    and mask (the paper's formula), or mask the raw kernel and take unbiased HSIC (its code)."""
+    ties: Literal["shared", "lowest"] = "shared"
+    """As in mutual_knn."""
+
+
+class Rsa(MetricParameters):
+    metric: ClassVar[str] = "rsa"
+    always: ClassVar[tuple[str, ...]] = ("rdm", "compare")
+
+    rdm: Literal["correlation", "cosine", "euclidean"] = "correlation"
+    """The dissimilarity of two samples."""
+    compare: Literal["spearman", "pearson", "kendall"] = "spearman"
+    """How two lists of dissimilarities are compared."""
+
+
+class OrdinalTriplets(MetricParameters):
+    metric: ClassVar[str] = "ordinal_triplets"
+
+    similarity: Similarity = "cosine"
+    triplets: PositiveInt = 100_000
+    """Sampled triplets, the same for all models."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Which triplets are sampled."""
+
+
+class CcaMean(MetricParameters):
+    metric: ClassVar[str] = "cca_mean"
+
+
+class Svcca(MetricParameters):
+    metric: ClassVar[str] = "svcca"
+    always: ClassVar[tuple[str, ...]] = ("rank",)
+
+    rank: PositiveInt | Annotated[float, Field(gt=0, lt=1)] = 10
+    """Principal directions kept: a number, or the share of the variance that they must hold."""
+    standardize: bool = False
+    """Give every feature unit variance first (as the paper's released code does)."""
+
+
+class Pwcca(MetricParameters):
+    metric: ClassVar[str] = "pwcca"
+
+
+class Procrustes(MetricParameters):
+    metric: ClassVar[str] = "procrustes"
+
+
+class LinearPredictivity(MetricParameters):
+    metric: ClassVar[str] = "linear_predictivity"
+    always: ClassVar[tuple[str, ...]] = ("penalty",)
+
+    penalty: PositiveFloat = 0.1
+    """Ridge penalty, in units of the mean squared length of the centred features."""
+    folds: Literal["leave_one_out"] | Annotated[int, Field(ge=2)] = "leave_one_out"
+    """Every sample its own fold (no effect of the row order), or row i in fold i modulo folds."""
+    direction: Literal["both", "x_to_y", "y_to_x"] = "both"
+    """Which model predicts which; `both` is the mean of the two."""
+
+
+class UnitMatching(MetricParameters):
+    metric: ClassVar[str] = "unit_matching"
+
+    split_half: bool = False
+    """Count only matches that are found on the even rows and on the odd rows alike."""
+
+
+class OwnMetric(MetricParameters):
+    """A user's own metric, `package.module:object`; its parameters are passed on unchecked."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    name: str
+
+    def label(self) -> str:
+        inside = ", ".join(f"{k}: {_text(v)}" for k, v in sorted((self.model_extra or {}).items()))
+        return f"{self.name}{{{inside}}}" if inside else self.name
+
+
+PARAMETERS: Mapping[str, type[MetricParameters]] = MappingProxyType(
+    {
+        parameters.metric: parameters
+        for parameters in (
+            MutualKnn,
+            JaccardKnn,
+            CycleKnn,
+            LcsKnn,
+            EditDistanceKnn,
+            Cka,
+            Rv,
+            Cknna,
+            Rsa,
+            OrdinalTriplets,
+            CcaMean,
+            Svcca,
+            Pwcca,
+            Procrustes,
+            LinearPredictivity,
+            UnitMatching,
+        )
+    }
+)
+
+
+def parse(name: str, parameters: Mapping[str, Any]) -> MetricParameters:
+    """Checked parameters of the metric `name`.
+
+    Raises:
+        UnknownNameError: no metric has that name.
+        ConfigError: an unknown parameter; says which is nearest.
+        pydantic.ValidationError: a wrong value.
+    """
+    if ":" in name:
+        return OwnMetric(name=name, **parameters)
+    if name not in PARAMETERS:
+        raise UnknownNameError("metric", name, PARAMETERS)
+    known = PARAMETERS[name].model_fields
+    if unknown := [key for key in parameters if key not in known]:
+        raise ConfigError(
+            f"metric {name!r} has no parameter {unknown[0]!r}.{nearest(unknown[0], known)} "
+            f"Its parameters: {', '.join(known) or 'none'}."
+        )
+    return PARAMETERS[name].model_validate(dict(parameters))
+
+
+def _prh(**own: Any) -> tuple[Mapping[str, Any], ...]:
+    lists: dict[str, Any] = {"k": 10, **own.get("lists", {})}
+    return (
+        {"name": "mutual_knn", **lists},
+        {"name": "cycle_knn", **lists},
+        {"name": "lcs_knn", **lists, "variant": own["variant"]},
+        {"name": "edit_distance_knn", **lists},
+        {"name": "cka", "kernel": "linear", "estimator": "biased"},
+        {"name": "cka", "kernel": "linear", "estimator": "debiased"},
+        {"name": "cknna", "k": 10, "variant": own["variant"], **own.get("cknna", {})},
+        {"name": "svcca", "rank": 10, "standardize": True},
+    )
+
+
+PRESETS: Mapping[str, tuple[Mapping[str, Any], ...]] = MappingProxyType(
+    {
+        "prh-code": _prh(
+            variant="code",
+            lists={"similarity": "inner_product", "ties": "lowest"},
+            cknna={"ties": "lowest"},
+        ),
+        "prh-paper": _prh(variant="paper"),
+    }
+)
+"""The eight metrics of arXiv:2405.07987 as its released code computes them, and by its text."""

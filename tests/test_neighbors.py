@@ -1,0 +1,294 @@
+"""Neighborhood metrics: by hand, by oracle, at chance, at the edges."""
+
+from collections.abc import Callable
+
+import numpy as np
+import oracles
+import pytest
+import torch
+from torch import Tensor
+
+from platorep.errors import ConfigError, DataError
+from platorep.metrics import bind, lists, nearest, summarize_layer
+from platorep.metrics.layer import Layer
+from platorep.metrics.neighbors import NeighborLists, stack
+
+SIMILARITIES = ["cosine", "inner_product", "euclidean"]
+
+
+def score(name: str, x: Tensor, y: Tensor, **parameters: object) -> float:
+    metric = bind(name, parameters)
+    return float(metric.compare([metric.summarize(x)], [metric.summarize(y)])[0, 0])
+
+
+def on_circle(*degrees: float) -> Tensor:
+    angles = torch.tensor(degrees, dtype=torch.float64).deg2rad()
+    return torch.stack([angles.cos(), angles.sin()], dim=-1)
+
+
+INPUTS: dict[str, Callable[[torch.Generator], Tensor]] = {
+    "random": lambda rng: torch.randn(24, 5, generator=rng, dtype=torch.float64),
+    "low rank": lambda rng: (
+        torch.randn(24, 2, generator=rng, dtype=torch.float64)
+        @ torch.randn(2, 9, generator=rng, dtype=torch.float64)
+    ),
+    "duplicate rows": lambda rng: torch.randn(24, 5, generator=rng, dtype=torch.float64)[
+        torch.randint(9, (24,), generator=rng)
+    ],
+    "nearly constant": lambda rng: (
+        1 + 1e-4 * torch.randn(24, 5, generator=rng, dtype=torch.float64)
+    ),
+    "constant": lambda rng: torch.full((24, 3), 0.1, dtype=torch.float64),
+    "a few numbers": lambda rng: torch.randint(-1, 2, (24, 2), generator=rng).double(),
+    "zero rows": lambda rng: (
+        torch.randn(24, 5, generator=rng, dtype=torch.float64)
+        * (torch.rand(24, 1, generator=rng) < 0.8)
+    ),
+}
+
+
+def test_mutual_knn_worked_by_hand() -> None:
+    x = on_circle(0, 10, 90, 100)  # nearest: 0->1, 1->0, 2->3, 3->2
+    y = on_circle(0, 10, 30, 100)  # nearest: 0->1, 1->0, 2->1, 3->2; three of four agree
+
+    assert score("mutual_knn", x, y, k=1) == 3 / 4
+
+
+def test_a_tie_worked_by_hand() -> None:
+    x = on_circle(0, 90, 180, 270)  # every sample has two nearest at 90 degrees
+    y = on_circle(0, 10, 180, 190)  # nearest: 0->1, 1->0, 2->3, 3->2
+
+    # 0->1 is one of 0's two nearest in x, as are the three others: half a place each
+    assert score("mutual_knn", x, y, k=1) == 1 / 2
+    assert score("mutual_knn", x, x, k=1) == 1 / 2  # two draws of two agree half of the time
+    # by lower number x has 0->1, 1->0, 2->1, 3->0
+    assert score("mutual_knn", x, y, k=1, ties="lowest") == 2 / 4
+
+
+@pytest.mark.parametrize("k", [1, 5, 23])
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("kind", INPUTS)
+def test_mutual_knn_equals_brute_force(
+    rng: torch.Generator, kind: str, similarity: str, center: bool, k: int
+) -> None:
+    x, y = INPUTS[kind](rng), INPUTS[kind](rng)
+
+    found = score("mutual_knn", x, y, k=k, similarity=similarity, center=center)
+
+    expected = oracles.mutual_knn(x.numpy(), y.numpy(), k, similarity, center)
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_shares_are_the_average_over_all_ways_to_break_ties(rng: torch.Generator) -> None:
+    x = on_circle(0, 0, 0, 40, 40, 90)
+
+    for k in range(1, 6):
+        expected = oracles.shares_by_enumeration(x.numpy(), k)
+        assert oracles.shares(x.numpy(), k) == pytest.approx(expected, abs=1e-12)
+        found = dense(x, k)
+        assert found == pytest.approx(expected, abs=1e-12)
+
+
+def dense(features: Tensor, k: int, **parameters: object) -> np.ndarray:
+    """Every sample's share of every other's list, n n."""
+    metric = bind("mutual_knn", {"k": k, **parameters})
+    summary = metric.summarize(features)
+    assert isinstance(summary, NeighborLists)
+    entries = stack([summary])
+    table = np.zeros((len(features), len(features)))
+    weights = 1.0 if entries.weights is None else entries.weights
+    np.add.at(table, (entries.rows, entries.columns), weights)
+    return table
+
+
+def test_two_constant_layers_score_at_chance() -> None:
+    n, k = 40, 10
+    constant = torch.full((n, 6), 0.3)
+
+    assert score("mutual_knn", constant, constant, k=k) == pytest.approx(k / (n - 1), abs=1e-12)
+
+
+def test_two_independent_layers_of_five_distinct_rows_score_at_chance(
+    rng: torch.Generator,
+) -> None:
+    n, k, tries = 200, 10, 20
+
+    def five() -> Tensor:
+        return torch.randn(5, 32, generator=rng)[torch.randint(5, (n,), generator=rng)]
+
+    found = [score("mutual_knn", five(), five(), k=k) for _ in range(tries)]
+    by_number = [score("mutual_knn", five(), five(), k=k, ties="lowest") for _ in range(tries)]
+
+    assert np.mean(found) == pytest.approx(k / (n - 1), abs=4 * np.std(found) / tries**0.5)
+    assert np.mean(by_number) > 2 * k / (n - 1)  # what sharing is there to prevent
+
+
+def test_independent_features_score_at_chance(rng: torch.Generator) -> None:
+    n, k, tries = 200, 10, 20
+    found = [
+        score(
+            "mutual_knn", torch.randn(n, 16, generator=rng), torch.randn(n, 16, generator=rng), k=k
+        )
+        for _ in range(tries)
+    ]
+
+    chance = bind("mutual_knn", {"k": k}).chance(n)
+    assert chance == k / (n - 1)
+    assert np.mean(found) == pytest.approx(chance, abs=4 * np.std(found) / tries**0.5)
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_scattered_duplicates_tie_exactly_in_float32(rng: torch.Generator, similarity: str) -> None:
+    """A blocked product gives equal rows different last digits; the lists must not see it."""
+    distinct = torch.randn(250, 768, generator=rng)
+    which = torch.cat([torch.arange(250), torch.arange(250), torch.arange(12)])
+    which = which[torch.randperm(len(which), generator=rng)]
+    x = distinct[which]
+
+    found = dense(x, 10, similarity=similarity)
+
+    assert found.shape == (512, 512)
+    for value in range(250):  # all twins have one share in every list but their own
+        twins = (which == value).nonzero().flatten().numpy()
+        others = np.setdiff1d(np.arange(512), twins)
+        shares = found[np.ix_(others, twins)]
+        assert (shares == shares[:, :1]).all()
+    assert found.sum(axis=1) == pytest.approx(10)
+
+
+def test_float32_decides_as_float64(rng: torch.Generator) -> None:
+    """Candidates nearer to each other than float32's error are ordered by their true distance."""
+    base = torch.randn(1, 512, generator=rng)
+    x = base + 3e-3 * torch.randn(300, 512, generator=rng)  # cosines differ in the sixth digit
+
+    assert (dense(x, 10) == dense(x.double(), 10)).all()
+    crowded = torch.randn(400, 2, generator=rng)  # neighbors on a circle, very close together
+    assert (dense(crowded, 7) == dense(crowded.double(), 7)).all()
+
+
+def test_scores_do_not_depend_on_threads_or_blocks(
+    rng: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = torch.randn(300, 64, generator=rng) + 1, torch.randn(300, 7, generator=rng)
+    y = y[torch.randint(280, (300,), generator=rng)]
+    x = x + torch.nn.functional.pad(y, (0, 57))
+    expected = score("mutual_knn", x, y, k=10)
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            assert score("mutual_knn", x, y, k=10) == expected
+    finally:
+        torch.set_num_threads(before)
+    monkeypatch.setattr("platorep.metrics.layer.GRAM_ROWS", 10)
+    monkeypatch.setattr(nearest, "BLOCK_ENTRIES", 300 * 37)
+    monkeypatch.setattr(nearest, "PAIR_ENTRIES", 100)
+    assert score("mutual_knn", x, y, k=10) == expected
+    monkeypatch.setattr(lists, "DIRECT_ROWS", 10)
+    assert score("mutual_knn", x, y, k=10) == pytest.approx(expected, abs=1e-15)
+
+
+def test_the_dense_way_of_the_gpu_gives_the_same(rng: torch.Generator) -> None:
+    metric = bind("mutual_knn", {"k": 5})
+    x = [metric.summarize(torch.randn(60, 4, generator=rng)) for _ in range(3)]
+    y = [metric.summarize(torch.randn(60, 4, generator=rng)[:30].repeat(2, 1)) for _ in range(2)]
+    for left, right in ((x, x), (x, y), (y, y)):
+        one, two = stack(left), stack(right)
+        dense_way = lists._dense(two, torch.device("cpu"))(one)
+        assert dense_way == pytest.approx(lists._sparse(two)(one), abs=1e-9)
+
+
+def test_rows_move_and_names_change(rng: torch.Generator) -> None:
+    metric = bind("mutual_knn", {"k": 6})
+    x = torch.randn(50, 5, generator=rng, dtype=torch.float64)
+    x = x[torch.randint(35, (50,), generator=rng)]
+    other = torch.randn(50, 5, generator=rng, dtype=torch.float64)
+    order = torch.randperm(50, generator=rng)
+
+    left = [metric.summarize(other), metric.summarize(x)]
+    moved, again = metric.reorder(metric.summarize(x), order.numpy()), metric.summarize(x[order])
+    expected = metric.compare(left, [again])
+
+    assert metric.compare(left, [moved]) == pytest.approx(expected, abs=1e-12)
+    scores = metric.prepare(left, [metric.summarize(x)])
+    assert scores(order.numpy()) == pytest.approx(expected, abs=1e-12)
+    assert scores(None) == pytest.approx(metric.compare(left, [metric.summarize(x)]), abs=1e-15)
+
+
+def test_degenerate_layers_say_why(rng: torch.Generator) -> None:
+    metric = bind("mutual_knn", {"k": 3})
+    plain = torch.randn(200, 8, generator=rng)
+    tied = plain.clone()
+    tied[:60] = plain[0]
+    rounding = 1 + 1e-7 * torch.randn(200, 8, generator=rng)
+
+    assert metric.degenerate(metric.summarize(plain)) is None
+    assert "200" not in metric.label
+    assert metric.degenerate(metric.summarize(torch.ones(200, 8))) == "constant: all rows are equal"
+    assert "60 of 200 samples" in str(metric.degenerate(metric.summarize(tied)))
+    assert "nearly constant" in str(metric.degenerate(metric.summarize(rounding)))
+    lowest = bind("mutual_knn", {"k": 3, "ties": "lowest"})
+    assert lowest.degenerate(lowest.summarize(tied)) is None
+
+
+@pytest.mark.parametrize("exponent", [-30, -20, 20, 30])
+def test_very_small_and_very_large_features(rng: torch.Generator, exponent: int) -> None:
+    x, y = torch.randn(30, 4, generator=rng), torch.randn(30, 4, generator=rng)
+
+    for similarity in SIMILARITIES:
+        expected = score("mutual_knn", x, y, k=3, similarity=similarity)
+        scaled = x * 10.0**exponent
+        assert score("mutual_knn", scaled, y, k=3, similarity=similarity) == expected
+
+
+def test_half_precision_and_a_global_switch(rng: torch.Generator) -> None:
+    x, y = torch.randn(40, 6, generator=rng), torch.randn(40, 6, generator=rng)
+    expected = score("mutual_knn", x.bfloat16().float(), y, k=3)
+    assert score("mutual_knn", x.bfloat16(), y, k=3) == expected
+    torch.set_float32_matmul_precision("medium")
+    try:
+        assert score("mutual_knn", x.bfloat16(), y, k=3) == expected
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+def test_what_cannot_be_scored_says_so(rng: torch.Generator) -> None:
+    metric = bind("mutual_knn", {"k": 10})
+    with pytest.raises(ConfigError, match=r"k=10 with n=10.*use k <= 9"):
+        metric.check(10, 3)
+    with pytest.raises(DataError, match="at least 4 samples"):
+        bind("mutual_knn", {"k": 1}).check(3, 3)
+    features = torch.randn(20, 3, generator=rng)
+    features[7, 1] = float("nan")
+    features[9, 1] = float("inf")
+    with pytest.raises(DataError, match="2 of 20 rows, first in row 7"):
+        metric.summarize(features)
+    with pytest.raises(DataError, match=r"\[20\] samples and y has \[30\]"):
+        metric.compare(
+            [metric.summarize(torch.randn(20, 3, generator=rng))],
+            [metric.summarize(torch.randn(30, 3, generator=rng))],
+        )
+
+
+def test_one_search_serves_every_k(rng: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(60, 5, generator=rng)[torch.randint(40, (60,), generator=rng)]
+    metrics = [bind("mutual_knn", {"k": k}) for k in (3, 20, 7)]
+    alone = [metric.summarize(x) for metric in metrics]
+    products = []
+    monkeypatch.setattr(
+        "platorep.metrics.layer.product",
+        lambda x, y: products.append(1) or x @ y.T,
+    )
+
+    together = summarize_layer(metrics, x)
+
+    assert len(products) == 1
+    for metric, one, two in zip(metrics, alone, together, strict=True):
+        assert metric.compare([one], [two]) == metric.compare([one], [one])
+
+
+def test_a_layer_can_be_given_instead_of_features(rng: torch.Generator) -> None:
+    x = torch.randn(20, 5, generator=rng)
+    metric = bind("mutual_knn", {"k": 3})
+    assert metric.compare([metric.summarize(Layer(x))], [metric.summarize(x)]) == 1
