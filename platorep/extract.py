@@ -14,12 +14,14 @@ from typing import Any, Literal
 
 import pandas as pd
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from platorep.config import ExperimentConfig, ModelSpec
 from platorep.data import PairedDataset, load_dataset
-from platorep.errors import AbsentError, ConfigError
+from platorep.errors import AbsentError, ConfigError, IntegrityError
 from platorep.features import Cell, CellKey, Rows, cell_of, num_shards
-from platorep.files import ByteLocks, storage_errors
+from platorep.files import ByteLocks, sha256, storage_errors
 from platorep.models import Model, open_model
 from platorep.reporting import Reporter
 from platorep.results import Failures, Results, write_csv, write_parquet
@@ -42,14 +44,20 @@ class ExtractOptions:
 
 
 @dataclass
-class Work:
-    """One model, its place in the cache, and its shards in this process's share."""
+class Place:
+    """One model and its place in the cache."""
 
     spec: ModelSpec
-    model: Model
     key: CellKey
-    rows: Rows
     cell: Cell
+
+
+@dataclass
+class Work(Place):
+    """What is to do there: its shards in this process's share."""
+
+    model: Model
+    rows: Rows
     rows_per_shard: int
     shards: Sequence[int]
 
@@ -128,7 +136,50 @@ def open_work(
     per_shard = config.extract.rows_per_shard
     if cell.exists():
         per_shard = int(cell.meta["rows_per_shard"])
-    return Work(spec, model, key, rows, cell, per_shard, range(num_shards(len(rows), per_shard)))
+    shards = range(num_shards(len(rows), per_shard))
+    return Work(spec, key, cell, model, rows, per_shard, shards)
+
+
+def adopt(
+    config: ExperimentConfig,
+    spec: ModelSpec,
+    dataset: PairedDataset,
+    features: Float[Tensor, "n l d"],
+    results: Results,
+    root: Path,
+) -> Path:
+    """Put features that were computed elsewhere into a model's cell; returns its folder.
+
+    Its key is of its own kind (`imported`, with a hash of the numbers): nobody can tell what model
+    and settings made them.
+
+    Raises:
+        IntegrityError: there are not as many rows as in the dataset.
+    """
+    if len(features) != len(dataset):
+        raise IntegrityError(
+            f"the features of {spec.label} have {len(features)} rows, the dataset {dataset.name} "
+            f"has {len(dataset)}. Set dataset.limit, or import the features of these rows."
+        )
+    rows = rows_for(spec, dataset)
+    content = sha256(features.contiguous().numpy().tobytes())
+    key = CellKey(
+        model={"imported": content, "label": spec.label},
+        rows=rows.fingerprint,
+        compute_dtype="float32",
+        store_dtype="float32",
+    )
+    cell = cell_of(root, dataset.name, spec.label, key)
+    num_layers, width = features.shape[1:]
+    layers = [(f"layer.{i}", width) for i in range(num_layers)]
+    facts: dict[str, Any] = {"label": spec.label, "name": spec.name, "num_parameters": None}
+    cell.create(key, rows, layers, config.extract.rows_per_shard, facts)
+    for shard in cell.missing_shards():
+        part = features[cell.shard_range(shard).start : cell.shard_range(shard).stop]
+        cell.write_shard(shard, list(part.unbind(dim=1)))
+    _record_dataset(dataset, results, Reporter(-1))
+    _record_cells(results, config, [Place(spec, key, cell)])
+    return cell.folder
 
 
 def rows_for(spec: ModelSpec, dataset: PairedDataset) -> Rows:
@@ -316,7 +367,7 @@ def _record_dataset(dataset: PairedDataset, results: Results, report: Reporter) 
         report.warn(f"{len(dropped)} rows were dropped; run.json lists them with their reasons")
 
 
-def _record_cells(results: Results, config: ExperimentConfig, works: Sequence[Work]) -> None:
+def _record_cells(results: Results, config: ExperimentConfig, places: Sequence[Place]) -> None:
     """Write where each model's features lie: later stages read this and never work out a key."""
     trained = {s.name: s.label for s in reversed(config.models()) if not s.random_init}
     order = [spec.label for spec in config.models()]
@@ -325,20 +376,20 @@ def _record_cells(results: Results, config: ExperimentConfig, works: Sequence[Wo
         cells = content.setdefault("cells", {})
         for label in set(cells) - set(order):
             del cells[label]
-        for work in works:
-            spec, exists = work.spec, work.cell.exists()
-            meta = work.cell.meta if exists else {}
+        for place in places:
+            spec, cell, exists = place.spec, place.cell, place.cell.exists()
+            meta = cell.meta if exists else {}
             cells[spec.label] = {
-                "folder": work.cell.folder.relative_to(work.cell.folder.parents[3]).as_posix(),
-                "key": work.key.digest(),
+                "folder": cell.folder.relative_to(cell.folder.parents[3]).as_posix(),
+                "key": place.key.digest(),
                 "name": spec.name,
                 "family": spec.family,
                 "modality": spec.modality,
                 "order": order.index(spec.label),
                 "random": spec.random_init,
                 "random_of": trained.get(spec.name, "") if spec.random_init else "",
-                "revision": work.key.model.get("revision"),
-                "compute_dtype": work.key.compute_dtype,
+                "revision": place.key.model.get("revision"),
+                "compute_dtype": place.key.compute_dtype,
                 "num_layers": len(meta["layers"]) if exists else None,
                 "num_parameters": meta["facts"]["num_parameters"] if exists else None,
             }

@@ -1,0 +1,92 @@
+"""Which models are scored against each other, and their checked cells."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from platorep.config import ExperimentConfig, ModelSpec, SelectorConfig
+from platorep.errors import AbsentError, IntegrityError
+from platorep.features import Cell
+from platorep.files import digest
+from platorep.results import Results
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """A model of the experiment with its complete cell."""
+
+    spec: ModelSpec
+    cell: Cell
+
+    @property
+    def label(self) -> str:
+        return self.spec.label
+
+    @cached_property
+    def key(self) -> str:
+        return digest(self.cell.meta["key"])
+
+
+def model_pairs(config: ExperimentConfig, specs: Sequence[ModelSpec]) -> list[tuple[str, str]]:
+    """Labels of the models to score against each other: each pair once, no model with itself.
+
+    A pair is on the sides (x, y) on which the first entry of `align.pairs` puts it.
+    """
+    pairs: dict[frozenset[str], tuple[str, str]] = {}
+    for wanted in config.align.pairs:
+        for x in specs:
+            for y in specs:
+                if x.label != y.label and _selects(wanted.x, x) and _selects(wanted.y, y):
+                    pairs.setdefault(frozenset((x.label, y.label)), (x.label, y.label))
+    return list(pairs.values())
+
+
+def find_cell(spec: ModelSpec, results: Results, root: Path) -> Aligned:
+    """A model's cell, after checking that it is whole and holds the experiment's rows.
+
+    Raises:
+        AbsentError: it was not extracted, or not to the end.
+        IntegrityError: its rows are others, or in another order.
+    """
+    known = results.read_json(results.cells, "extract").get("cells", {})
+    if spec.label not in known:
+        raise AbsentError(
+            f"{spec.label} is not in {results.cells}. Run `platorep extract` with this experiment."
+        )
+    cell = Cell(root / known[spec.label]["folder"])
+    if not cell.is_complete():
+        missing = len(cell.missing_shards()) if cell.exists() else "all"
+        raise AbsentError(
+            f"the features of {spec.label} are not complete: {missing} shards are missing in "
+            f"{cell.folder}. Run `platorep extract` with this experiment: it makes the rest."
+        )
+    wanted = results.read_table(results.rows, "extract")
+    rows = cell.rows()
+    _refuse_other_rows(spec.label, "id", rows.ids, tuple(wanted["id"]), cell)
+    if spec.backend != "features":
+        column = "text_sha256" if spec.modality == "language" else "image_sha256"
+        _refuse_other_rows(spec.label, column, rows.hashes, tuple(wanted[column]), cell)
+    return Aligned(spec, cell)
+
+
+def _selects(selector: SelectorConfig, spec: ModelSpec) -> bool:
+    found = {"modality": spec.modality, "family": spec.family, "model": spec.label}
+    wanted = selector.model_dump(exclude_none=True)
+    return all(found[key] == value for key, value in wanted.items())
+
+
+def _refuse_other_rows(
+    label: str, what: str, found: Sequence[str], expected: Sequence[str], cell: Cell
+) -> None:
+    if found == expected:
+        return
+    if len(found) != len(expected):
+        where = f"{len(found)} rows, the experiment has {len(expected)}"
+    else:
+        row = next(i for i, (a, b) in enumerate(zip(found, expected, strict=True)) if a != b)
+        where = f"row {row} has {what} {found[row]!r}, the experiment has {expected[row]!r}"
+    raise IntegrityError(
+        f"the cached features of {label} belong to other rows: {where} ({cell.folder}). The "
+        "dataset or its settings changed since they were extracted: run `platorep extract` again."
+    )

@@ -1,0 +1,142 @@
+"""What is there already, what is missing, and what it will take. Nothing is computed here."""
+
+import fnmatch
+from typing import Any
+
+import pandas as pd
+import torch
+
+from platorep.align import model_pairs
+from platorep.config import shipped_configs
+from platorep.data import PairedDataset, load_dataset
+from platorep.errors import PlatorepError
+from platorep.execute import Session
+from platorep.extract import Work, open_work, resolve_device
+
+COLUMNS = (
+    "stage",
+    "cell",
+    "state",
+    "rows",
+    "layers",
+    "width",
+    "parameters",
+    "weights_mb",
+    "disk_mb",
+    "download_mb",
+    "note",
+)
+
+
+def plan_table(session: Session) -> pd.DataFrame:
+    """One row per cell of every stage.
+
+    `disk_mb` is what the features take (or will take) in the cache, `weights_mb` the weights in
+    memory in the compute precision, `download_mb` what is still to be fetched; empty is unknown,
+    and `note` says why.
+    """
+    device = resolve_device(session.options.device)
+    dataset, trouble = _dataset(session)
+    rows = [
+        {"stage": "dataset", "cell": session.config.dataset.source}
+        | ({"state": "missing", "note": trouble} if dataset is None else _of_dataset(dataset))
+    ]
+    rows += [_of_model(session, spec, dataset, device) for spec in session.specs]
+    results = session.results
+    for measure in session.config.performance:
+        state = "cached" if results.performance.exists() else "missing"
+        rows.append({"stage": "measure", "cell": measure.name, "state": state})
+    pairs = model_pairs(session.config, session.specs)
+    for entry in session.config.align.metrics:
+        state = "cached" if results.best.exists() else "missing"
+        note = f"{len(pairs)} model pairs"
+        rows.append(
+            {"stage": "align", "cell": entry.parameters.label(), "state": state, "note": note}
+        )
+    for figure in session.config.figures:
+        state = "cached" if results.figures.exists() else "missing"
+        rows.append({"stage": "plot", "cell": figure.name or figure.kind, "state": state})
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    return table.astype(dict.fromkeys(("rows", "layers", "parameters"), "Int64"))
+
+
+def listing(what: str, pattern: str) -> pd.DataFrame:
+    """A table of the things called `what` whose name matches `pattern`."""
+    rows: list[dict[str, Any]]
+    if what == "models":
+        import timm
+
+        rows = [{"backend": "timm", "name": name} for name in timm.list_models(pretrained=True)]
+    elif what == "metrics":
+        from platorep.metrics import describe_metrics
+
+        rows = describe_metrics()
+    elif what == "figures":
+        from platorep.plots import FIGURES
+
+        rows = [
+            {"name": name, "about": (figure.parameters.__doc__ or "").splitlines()[0]}
+            for name, figure in FIGURES.items()
+        ]
+    else:
+        rows = [{"name": name, "file": str(path)} for name, path in shipped_configs().items()]
+    found = [row for row in rows if fnmatch.fnmatch(str(row["name"]), pattern)]
+    return pd.DataFrame(found, columns=list(rows[0]) if rows else ["name"])
+
+
+def _dataset(session: Session) -> tuple[PairedDataset | None, str]:
+    try:
+        return load_dataset(session.config.dataset, offline=session.options.offline), ""
+    except PlatorepError as error:
+        return None, str(error)
+
+
+def _of_dataset(dataset: PairedDataset) -> dict[str, Any]:
+    return {"state": "here", "rows": len(dataset), "note": dataset.name}
+
+
+def _of_model(
+    session: Session, spec: Any, dataset: PairedDataset | None, device: torch.device
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"stage": "extract", "cell": spec.label}
+    if dataset is None:
+        return row | {"state": "unknown", "note": "the dataset cannot be read"}
+    try:
+        work = open_work(
+            session.config, spec, dataset, session.root, device, session.options.offline
+        )
+        return row | _of_work(work, len(dataset))
+    except PlatorepError as error:
+        return row | {"state": "unknown", "note": str(error)}
+
+
+def _of_work(work: Work, num_rows: int) -> dict[str, Any]:
+    about = work.model.describe()
+    missing = work.missing()
+    done = len(work.shards) - len(missing)
+    state = "missing" if not done else f"{done}/{len(work.shards)} shards"
+    itemsize = getattr(torch, work.key.compute_dtype).itemsize
+    stored = getattr(torch, work.key.store_dtype).itemsize
+    disk = stored * num_rows * sum(about.widths) if about.widths else None
+    return {
+        "state": state if missing else "cached",
+        "rows": num_rows,
+        "layers": len(about.layers) if about.layers else None,
+        "width": _span(about.widths),
+        "parameters": about.parameters,
+        "weights_mb": _mb(about.parameters and about.parameters * itemsize),
+        "disk_mb": _mb(disk if missing else work.cell.size_bytes()),
+        "download_mb": _mb(about.download_bytes),
+        "note": "; ".join(about.unknown),
+    }
+
+
+def _span(widths: tuple[int, ...] | None) -> str | None:
+    if not widths:
+        return None
+    low, high = min(widths), max(widths)
+    return str(low) if low == high else f"{low}-{high}"
+
+
+def _mb(size_bytes: int | None) -> float | None:
+    return None if size_bytes is None else round(size_bytes / 1e6, 1)
