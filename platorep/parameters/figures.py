@@ -29,8 +29,9 @@ class ScalingFigure(_Figure):
     """The models along the x axis."""
     lines: Modality = "vision"
     """The models that a line belongs to; their families are the panels."""
-    connect: Literal["all", "family"] = "all"
-    """A line joins all its points, or only those of one family."""
+    connect: Literal["all", "family"] | None = None
+    """A line joins all its points, or only those of one family; absent: all, but within families
+    where x is num_parameters."""
     controls: bool = True
     """Draw random-weight and shuffled controls where the tables have them."""
 

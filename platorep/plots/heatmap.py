@@ -11,6 +11,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from platorep.errors import AbsentError
 from platorep.parameters.figures import HeatmapFigure
@@ -60,7 +61,8 @@ def heatmap_points(tables: Tables, parameters: HeatmapFigure) -> Points:
 
 
 _COLUMNS = [
-    *("row", "column", "x", "y", "x_group", "y_group", "x_num_parameters", "y_num_parameters"),
+    *("row", "column", "x", "y", "x_group", "y_group", "x_name", "y_name"),
+    *("x_num_parameters", "y_num_parameters"),
     *("metric", "dataset", "n", "k", "value", "score", "chance", "threshold", "p", "p_adjusted"),
     *("calibrated", "layer_x", "layer_y", "reason"),
 ]
@@ -77,10 +79,17 @@ def _order(models: pd.DataFrame, labels: pd.Series) -> pd.DataFrame:
         {
             "place": np.arange(len(chosen)),
             "group": group,
+            "name": _names(chosen),
             "num_parameters": chosen["num_parameters"].astype(float),
         },
         index=chosen.index,
     )
+
+
+def _names(models: pd.DataFrame) -> pd.Series:
+    """A random-weight model is called like its trained twin, unless it has several copies."""
+    twin = models["random_of"].where(models["random"])
+    return twin.mask(twin.duplicated(keep=False)).fillna(models.index.to_series())
 
 
 def draw_heatmap(points: pd.DataFrame, parameters: HeatmapFigure) -> Figure:
@@ -103,7 +112,7 @@ def draw_heatmap(points: pd.DataFrame, parameters: HeatmapFigure) -> Figure:
     ax = figure.add_axes(
         (left / width, below / height, cell * cells_x / width, cell * cells_y / height)
     )
-    printed = parameters.values if parameters.values is not None else cell >= PRINTED
+    printed = parameters.values if parameters.values is not None else bool(cell >= PRINTED)
     colours = draw_matrix(ax, points, rows, columns, printed)
     _draw_groups(ax, rows, texts_below, cell)
     bar_height = min(1.6, cell * cells_y)
@@ -114,6 +123,7 @@ def draw_heatmap(points: pd.DataFrame, parameters: HeatmapFigure) -> Figure:
         cax=figure.add_axes(
             (left_of_bar / width, (top - bar_height) / height, 0.1 / width, bar_height / height)
         ),
+        ticks=MaxNLocator(5, steps=[1, 2, 5, 10]),
     )
     colour_bar.outline.set_visible(False)
     kind = "alignment" if parameters.value == "score" else "calibrated alignment"
@@ -136,7 +146,8 @@ def draw_matrix(
     """
     value = points["value"].astype(float)
     low, high = float(value.min()), float(value.max())
-    colours = ScalarMappable(Normalize(low, high if high > low else low + 1e-9), SEQUENTIAL)
+    pad = 0.0 if high > low else 0.1 * abs(high) or 0.1  # a single value gets the middle colour
+    colours = ScalarMappable(Normalize(low - pad, high + pad), SEQUENTIAL)
     across, down = columns["centre"], rows["centre"]
     for x in across:
         for y in down:
@@ -183,7 +194,7 @@ def _axis(points: pd.DataFrame, place: str, side: str) -> pd.DataFrame:
     group = models[f"{side}_group"]
     gaps = (group != group.shift()).cumsum() - 1
     texts: dict[str, str] = {}
-    for _, labels in models.groupby(f"{side}_group", sort=False)[side]:
+    for _, labels in models.groupby(f"{side}_group", sort=False)[f"{side}_name"]:
         texts |= short_names(list(labels))
     sizes = models[f"{side}_num_parameters"]
     return pd.DataFrame(
@@ -191,7 +202,7 @@ def _axis(points: pd.DataFrame, place: str, side: str) -> pd.DataFrame:
             "centre": np.arange(len(models)) + GAP * gaps,
             "text": [
                 name_and_size(texts[label], size)
-                for label, size in zip(models[side], sizes, strict=True)
+                for label, size in zip(models[f"{side}_name"], sizes, strict=True)
             ],
             "group": group,
         }

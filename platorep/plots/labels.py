@@ -86,7 +86,8 @@ def format_count(count: float) -> str:
     for unit, symbol in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if count >= 0.9995 * unit:
             number = count / unit
-            return f"{number:.1f}{symbol}" if number < 9.95 else f"{number:.0f}{symbol}"
+            digits = f"{number:.1f}".removesuffix(".0") if number < 9.95 else f"{number:.0f}"
+            return digits + symbol
     return f"{count:.0f}"
 
 

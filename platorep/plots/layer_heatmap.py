@@ -87,7 +87,7 @@ def draw_layer_heatmap(points: pd.DataFrame, parameters: LayerHeatmapFigure) -> 
     above = max(0.06, beyond + 0.05)
     side = (text_width(x_label, NORMAL) - across) / 2
     left = max(0.3 + line * (1 + y_label.count("\n")), side + 0.05)
-    right = max(0.5 + LINE * (1 + bar_label.count("\n")), side + 0.05)
+    right = max(0.6 + LINE * (1 + bar_label.count("\n")), side + 0.05)
     width, height = left + across + right, base + down + above
     figure = Figure(figsize=(width, height))
     ax = figure.add_axes((left / width, base / height, across / width, down / height))
@@ -103,7 +103,9 @@ def draw_layer_heatmap(points: pd.DataFrame, parameters: LayerHeatmapFigure) -> 
             bar_height / height,
         )
     )
-    figure.colorbar(colours, cax=bar).outline.set_visible(False)
+    figure.colorbar(
+        colours, cax=bar, ticks=MaxNLocator(4, steps=[1, 2, 5, 10])
+    ).outline.set_visible(False)
     bar.set_ylabel(bar_label, fontsize=SMALL)
     return figure
 

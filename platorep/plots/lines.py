@@ -93,7 +93,8 @@ def draw_panel(
             ax.vlines(rows["x"], rows["low"], rows["high"], color=own, lw=0.5, gid="interval")
         ends.append((label, (float(rows["x"].iloc[-1]), float(rows["score"].iloc[-1])), own))
     random = points[points["role"] == RANDOM_POINT]
-    for (label, family), marked in random.groupby(["line", "point_family"], sort=False):
+    for key, marked in random.groupby(["line", "point_family"], sort=False):
+        label, family = map(str, key)
         ax.plot(
             marked["x"],
             marked["score"],

@@ -4,13 +4,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from platorep.plots.labels import spread, text_width, thin
+from platorep.plots.labels import format_count, spread, text_width, thin
 from platorep.plots.style import FAINT, GREY, LINE, SMALL
 
 LEADER = 0.10  # from the edge of a panel to a label beside it, inches
@@ -61,6 +62,9 @@ class Grid:
             ax.tick_params(labelleft=column == 0, labelbottom=index + self.columns >= count)
             panels.append(ax)
         panels[0].yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        panels[0].xaxis.set_major_locator(
+            MaxNLocator(4 if self.panel[0] < 2 else 6, steps=[1, 2, 5, 10])
+        )
         return panels
 
     def label_axes(self, figure: Figure, xlabel: str, ylabel: str) -> None:
@@ -99,7 +103,7 @@ def label_above(ax: Axes, x: Sequence[float], texts: Sequence[str], room: float)
     order = sorted(range(len(x)), key=lambda i: places[i])
     shown = [order[i] for i in thin(len(x), LINE, room)] if turned else order
     sizes = [LINE if turned else widths[i] for i in shown]
-    centres = spread([places[i] * panel for i in shown], sizes, 0, room)
+    centres = spread([places[i] * panel for i in shown], sizes, 0.0, room)
     for i, centre in zip(shown, centres, strict=True):
         end = (centre / panel, 1 + LEADER / height)
         _leader(ax, (places[i], 1.0), end, GREY)
@@ -168,8 +172,12 @@ def _leader(ax: Axes, start: tuple[float, float], end: tuple[float, float], colo
 
 def legend_columns(texts: Sequence[str], width: float) -> int:
     """How many legend entries stand side by side in `width` inches."""
-    widest = max((text_width(text) for text in texts), default=0.0) + 0.42
-    return max(1, min(len(texts), int(width / widest)))
+    widths = [text_width(text) + 0.42 for text in texts]
+    for columns in range(len(texts), 1, -1):
+        per_column = [max(part) for part in np.array_split(widths, columns)]
+        if sum(per_column) <= width:
+            return columns
+    return 1
 
 
 def legend_height(texts: Sequence[str], width: float) -> float:
@@ -194,6 +202,18 @@ def add_legend(
         handletextpad=0.5,
         labelspacing=0.35,
     )
+
+
+def set_log_axis(ax: Axes) -> None:
+    """Make the x axis logarithmic, its ticks written as counts: 300k, 1M, 10B."""
+    low, high = ax.get_xlim()
+    ax.set_xscale("log")
+    decades = math.log10(high / low)
+    subs = (1.0,) if decades > 1.5 else (1.0, 3.0) if decades > 0.8 else (1.0, 2.0, 5.0)
+    ax.xaxis.set_major_locator(LogLocator(subs=subs, numticks=8))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value)))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set_xlim(low, high)
 
 
 def guide(ax: Axes, x: Sequence[float]) -> None:

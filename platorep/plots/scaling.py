@@ -25,6 +25,7 @@ from platorep.plots.panels import (
     guide,
     label_above,
     legend_height,
+    set_log_axis,
     strip_height,
 )
 from platorep.plots.style import (
@@ -166,17 +167,20 @@ def draw_scaling(points: pd.DataFrame, parameters: ScalingFigure) -> Figure:
 
     figure = Figure(figsize=(grid.width, grid.height))
     panels = grid.add_axes(figure, len(families))
-    _set_limits(panels[0], points, parameters)
+    titles = {family: wrap(family, grid.panel[0] - 0.1, NORMAL * 1.1) for family in families}
+    title_lines = max(1 + title.count("\n") for title in titles.values())
+    _set_limits(panels[0], points, parameters, 0.06 + title_lines * 0.13 / grid.panel[1])
     point_families = list(dict.fromkeys(trained.sort_values("point_order")["point_family"]))
     markers = {f: MARKERS[i % len(MARKERS)] for i, f in enumerate(point_families)}
+    connect = parameters.connect or ("family" if parameters.x == "num_parameters" else "all")
     for index, (ax, family) in enumerate(zip(panels, families, strict=True)):
         rows = points[points["line_family"] == family]
         guide(ax, list(people["x"]))
-        draw_panel(ax, rows, HUES[index % len(HUES)], markers, names[family], parameters.connect)
+        draw_panel(ax, rows, HUES[index % len(HUES)], markers, names[family], connect)
         ax.text(
             0.03,
             0.985,
-            family,
+            titles[family],
             transform=ax.transAxes,
             va="top",
             fontsize=NORMAL,
@@ -198,7 +202,7 @@ def _line_names(points: pd.DataFrame, family: str) -> dict[str, str]:
     rows = points[points["line_family"] == family]
     trained = rows[rows["role"] == TRAINED]
     names = {
-        label: wrap(name, 0.8)
+        label: wrap(name, 0.6)
         for label, name in short_names(list(trained["line"].unique())).items()
     }
     return names | {"chance": "chance", "random": "random"}
@@ -278,14 +282,14 @@ def _legend_box(grid: Grid, num_panels: int) -> tuple[float, float, float, float
     return left, 0.0, 1 - left, (grid.footer - 0.04) / grid.height
 
 
-def _set_limits(ax: Axes, points: pd.DataFrame, parameters: ScalingFigure) -> None:
-    """Limits shared by all panels, with room for the panel's name at the top."""
+def _set_limits(ax: Axes, points: pd.DataFrame, parameters: ScalingFigure, headroom: float) -> None:
+    """Limits shared by all panels, with `headroom` (share) for the name."""
     x = points["x"].to_numpy(dtype=float)
     if parameters.x == "num_parameters":
-        ax.set_xscale("log")
         low, high = np.log10(x.min()), np.log10(x.max())
         pad = 0.06 * (high - low) or 0.3
         ax.set_xlim(10 ** (low - pad), 10 ** (high + pad))
+        set_log_axis(ax)
     else:
         pad = 0.06 * (x.max() - x.min()) or 0.1
         ax.set_xlim(x.min() - pad, x.max() + pad)
@@ -293,4 +297,4 @@ def _set_limits(ax: Axes, points: pd.DataFrame, parameters: ScalingFigure) -> No
     y = points[names].to_numpy(dtype=float)
     low, high = float(np.nanmin(y)), float(np.nanmax(y))
     span = high - low or abs(high) or 1.0
-    ax.set_ylim(low - 0.05 * span, high + 0.16 * span)
+    ax.set_ylim(low - 0.05 * span, high + headroom * 1.05 * span / (1 - headroom))

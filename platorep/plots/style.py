@@ -13,8 +13,9 @@ SINGLE, DOUBLE = 3.3, 6.9  # column widths in print, inches
 SMALL, NORMAL = 6.0, 7.0  # font sizes in points
 LINE = 1.22 * SMALL / 72  # height of a line of small text, inches
 
-# Okabe and Ito's palette (colour-blind safe), without its yellow, which is too light for a line.
-HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#555555")
+# Okabe and Ito's colour-blind safe palette; their yellow is too light for a line, and a wine red
+# of Paul Tol's stands for their black.
+HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#882255")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">", "h", "*")
 GREY = "#7f7f7f"  # controls
 FAINT = "#dddddd"  # guides
