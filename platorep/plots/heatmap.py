@@ -149,11 +149,15 @@ def draw_matrix(
     pad = 0.0 if high > low else 0.1 * abs(high) or 0.1  # a single value gets the middle colour
     colours = ScalarMappable(Normalize(low - pad, high + pad), SEQUENTIAL)
     across, down = columns["centre"], rows["centre"]
-    for x in across:
-        for y in down:
+    known = points[value.notna()]
+    filled = set(zip(known["row"], known["column"], strict=True))
+    for column, x in across.items():
+        for row, y in down.items():
+            if (row, column) in filled:
+                continue
             ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fc=MISSING, ec="white", lw=0.4))
     digits = 2 if max(abs(low), abs(high)) >= 0.095 else 3
-    for _, cell in points[value.notna()].iterrows():
+    for _, cell in known.iterrows():
         x, y = float(across[cell["column"]]), float(down[cell["row"]])
         colour = colours.to_rgba(np.array([cell["value"]]))[0].tolist()
         ax.add_patch(

@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from platorep.errors import AbsentError, ConfigError
 from platorep.parameters.figures import LayerHeatmapFigure
 from platorep.plots.labels import metric_text, text_width, wrap
+from platorep.plots.panels import size_of
 from platorep.plots.style import LINE, MISSING, NORMAL, SEQUENTIAL, SINGLE, SMALL
 from platorep.plots.tables import Points, Tables, of_metric
 
@@ -142,8 +143,14 @@ def plot_layers(ax: Axes, points: pd.DataFrame) -> ScalarMappable:
         )
         ax.plot(*place, "o", mfc="none", mec="black", mew=2.0, ms=6, clip_on=False, gid="edge")
         ax.plot(*place, "o", mfc="none", mec="white", mew=1.0, ms=6, clip_on=False, gid="best")
-    for axis, labels in ((ax.xaxis, grid.columns), (ax.yaxis, grid.index)):
-        wanted = MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]).tick_values(0, len(labels) - 1)
+    width, height = size_of(ax)
+    for axis, labels, room in (
+        (ax.xaxis, grid.columns, width / 0.22),
+        (ax.yaxis, grid.index, height / 0.15),
+    ):
+        wanted = MaxNLocator(
+            max(1, min(6, int(room))), integer=True, steps=[1, 2, 5, 10]
+        ).tick_values(0, len(labels) - 1)
         places = sorted({int(v) for v in wanted if 0 <= v <= len(labels) - 1})
         axis.set_ticks(places, [str(labels[i]) for i in places])
     ax.set_aspect("equal")

@@ -94,7 +94,7 @@ def label_above(ax: Axes, x: Sequence[float], texts: Sequence[str], room: float)
     Returns:
         The texts there was no room for.
     """
-    panel, height = _size(ax)
+    panel, height = size_of(ax)
     places = [
         float(ax.transAxes.inverted().transform(ax.transData.transform((v, 0)))[0]) for v in x
     ]
@@ -134,7 +134,7 @@ def label_right(
     Returns:
         The texts there was no room for.
     """
-    width, height = _size(ax)
+    width, height = size_of(ax)
     places = [ax.transAxes.inverted().transform(ax.transData.transform(end)) for end in ends]
     sizes = [LINE * (1 + text.count("\n")) for text in texts]
     order = sorted(range(len(texts)), key=lambda i: float(places[i][1]))
@@ -222,7 +222,7 @@ def guide(ax: Axes, x: Sequence[float]) -> None:
         ax.axvline(place, color=FAINT, lw=0.4, zorder=0, gid="guide")
 
 
-def _size(ax: Axes) -> tuple[float, float]:
+def size_of(ax: Axes) -> tuple[float, float]:
     """Width and height of `ax`, inches."""
     figure = ax.get_figure(root=True)
     assert figure is not None
