@@ -1,25 +1,237 @@
-"""A user's own arrays as a model: features of any network, neural recordings."""
+"""A user's own arrays as a model: features of any network, neural recordings.
 
+Axes: n samples, l layers, d features.
+"""
+
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from platorep.config import ModelSpec
-from platorep.errors import ConfigError
-from platorep.models.base import Description, Loaded, Model
+from platorep.errors import AbsentError, ConfigError, DataError, IntegrityError, PlatorepError
+from platorep.models.base import (
+    Auto,
+    Description,
+    Loaded,
+    Model,
+    Rows,
+    kept_layers,
+    refuse_settings,
+)
+from platorep.models.sources import file_hash
+
+ENDINGS = (".safetensors", ".npy", ".npz")
 
 
 class ArrayModel(Model):
+    """A file with one `n d` array per layer (in natural order of their names) or one `n l d`.
+
+    The rows are named by an array `ids` in an .npz, by `ids` (a JSON list) in the metadata of a
+    .safetensors, or by a file beside it, FILE.ids.txt (one id per line) or FILE.ids.csv (first
+    column, after a header). Without names, the order of the rows is trusted.
+    """
+
     def __init__(self, spec: ModelSpec) -> None:
+        refuse_settings(
+            spec,
+            *("pool", "revision", "dtype", "attention", "device_map", "random_init"),
+            *("trust_remote_code", "prompt", "max_tokens", "checkpoint", "arguments", "transform"),
+        )
         self.spec = spec
+        self._path = Path(spec.name)
+        if self._path.suffix not in ENDINGS:
+            raise ConfigError(
+                f"model {spec.label!r}: {spec.name} is no file of arrays. Expected a name that "
+                f"ends in {', '.join(ENDINGS)}."
+            )
 
     def identity(self) -> dict[str, Any]:
-        raise ConfigError(f"model {self.spec.label!r}: backend features is not there yet.")
+        self._must_exist()
+        beside = self._ids_file
+        return {
+            "backend": "features",
+            "file": file_hash(self._path),
+            "ids_file": None if beside is None else file_hash(beside),
+            "layers": "all" if self.spec.layers == "all" else list(self._kept),
+        }
 
     def describe(self) -> Description:
-        return Description()
+        try:
+            arrays, kept = self._layers, self._kept
+        except PlatorepError as error:
+            return Description(unknown=(str(error),))
+        return Description(
+            layers=tuple(arrays[i][0] for i in kept),
+            widths=tuple(arrays[i][1].shape[1] for i in kept),
+            weight_bytes=self._path.stat().st_size,
+            download_bytes=0,
+            unknown=("parameters: arrays have none",),
+        )
 
-    def download(self) -> None: ...
+    def download(self) -> None:
+        self._must_exist()
 
     def load(self, device: torch.device | str, dtype: torch.dtype) -> Loaded:
-        raise ConfigError(f"model {self.spec.label!r}: backend features is not there yet.")
+        return LoadedArrays(self._path, [self._layers[i] for i in self._kept], self._ids)
+
+    def _must_exist(self) -> None:
+        if not self._path.is_file():
+            raise AbsentError(f"model {self.spec.label!r}: there is no file {self._path}.")
+
+    @cached_property
+    def _kept(self) -> tuple[int, ...]:
+        return kept_layers(self.spec, len(self._layers))
+
+    @cached_property
+    def _content(self) -> tuple[dict[str, Tensor], Sequence[Any] | None]:
+        """The arrays by name, and the row ids if the file has them."""
+        self._must_exist()
+        try:
+            if self._path.suffix == ".safetensors":
+                with safe_open(self._path, framework="pt") as file:
+                    ids = (file.metadata() or {}).get("ids")
+                    return (
+                        {name: file.get_tensor(name) for name in file.keys()},  # noqa: SIM118
+                        None if ids is None else json.loads(ids),
+                    )
+            # Never unpickle: arrays of Python objects are refused.
+            content = np.load(self._path, allow_pickle=False)
+            if isinstance(content, np.ndarray):
+                return {self._path.stem: _tensor(content)}, None
+            with content:
+                arrays = {name: content[name] for name in content.files}
+        except (ValueError, OSError, EOFError, SafetensorError) as error:
+            raise IntegrityError(
+                f"{self._path} cannot be read: {error}. Expected numeric arrays (and `ids` as "
+                "strings or integers), written without pickled objects."
+            ) from error
+        ids_array = arrays.pop("ids", None)
+        ids = None if ids_array is None else np.ravel(ids_array).tolist()
+        return {name: _tensor(array) for name, array in arrays.items()}, ids
+
+    @cached_property
+    def _layers(self) -> list[tuple[str, Tensor]]:
+        """Name and `n d` array of every layer."""
+        arrays, _ = self._content
+        names = sorted(arrays, key=_natural)
+        if len(names) == 1 and arrays[names[0]].ndim == 3:
+            stack = arrays[names[0]]
+            found = [(f"{names[0]}.{i}", stack[:, i]) for i in range(stack.shape[1])]
+        else:
+            found = [(name, arrays[name]) for name in names]
+        shapes = {name: tuple(array.shape) for name, array in found}
+        wrong = [name for name, array in found if array.ndim != 2 or array.is_complex()]
+        if wrong or len({shape[0] for shape in shapes.values()}) != 1:
+            raise DataError(
+                f"{self._path} does not hold features: found {shapes}, expected real arrays "
+                "`n d` with the same n, one per layer, or a single one `n l d`."
+            )
+        return found
+
+    @property
+    def _ids_file(self) -> Path | None:
+        for ending in (".ids.txt", ".ids.csv"):
+            beside = self._path.with_name(self._path.name + ending)
+            if beside.is_file():
+                return beside
+        return None
+
+    @cached_property
+    def _ids(self) -> list[str] | None:
+        inside, beside = self._content[1], self._ids_file
+        if beside is not None:
+            with beside.open(encoding="utf-8", newline="") as file:
+                if beside.suffix == ".csv":
+                    ids = [row[0] for row in csv.reader(file) if row][1:]
+                else:
+                    ids = [line.rstrip("\r\n") for line in file if line.strip()]
+        elif inside is not None:
+            ids = [str(row_id) for row_id in inside]
+        else:
+            return None
+        num_rows = len(self._layers[0][1])
+        if len(ids) != num_rows:
+            raise DataError(f"{beside or self._path} names {len(ids)} rows of {num_rows}.")
+        twice = [row_id for row_id, times in Counter(ids).items() if times > 1]
+        if twice:
+            raise DataError(f"{beside or self._path} names row {twice[0]!r} more than once.")
+        return ids
+
+
+class LoadedArrays(Loaded):
+    def __init__(self, path: Path, arrays: list[tuple[str, Tensor]], ids: list[str] | None) -> None:
+        self._path, self._arrays = path, arrays
+        self._places = None if ids is None else {row_id: i for i, row_id in enumerate(ids)}
+        self.layers = tuple(name for name, _ in arrays)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        if self._places is not None:
+            return ()
+        return (f"{self._path.name} names no rows: their order was trusted to be the dataset's",)
+
+    def features(
+        self,
+        rows: Sequence[int],
+        dataset: Rows,
+        *,
+        batch: int | Auto = "auto",
+        workers: int | Auto = "auto",
+        progress: Callable[[int], None] = lambda finished: None,
+    ) -> list[Float[Tensor, "n _"]]:
+        places = torch.tensor(self._find(rows, dataset.ids))
+        found = []
+        for name, array in self._arrays:
+            layer = array[places].float()
+            bad = (~layer.isfinite().all(dim=1)).nonzero().flatten().tolist()
+            if bad:
+                raise DataError(
+                    f"{self._path}: layer {name!r} is not finite in row "
+                    f"{dataset.ids[rows[bad[0]]]!r} ({len(bad)} such rows). Drop these rows from "
+                    "the dataset, or fill the values in."
+                )
+            found.append(layer)
+        progress(len(rows))
+        return found
+
+    def _find(self, rows: Sequence[int], ids: Sequence[str]) -> list[int]:
+        """Where in the file each row of the dataset is."""
+        num_rows = len(self._arrays[0][1])
+        if self._places is None:
+            if num_rows != len(ids):
+                raise DataError(
+                    f"{self._path} has {num_rows} rows, the dataset {len(ids)}. Give the rows "
+                    f"names ({self._path.name}.ids.txt, one id per line), or the same number."
+                )
+            return list(rows)
+        missing = [ids[i] for i in rows if ids[i] not in self._places]
+        if missing:
+            raise DataError(
+                f"{self._path} has no row {missing[0]!r} ({len(missing)} missing). Its ids are "
+                f"like {next(iter(self._places))!r}; they must be the dataset's."
+            )
+        return [self._places[ids[i]] for i in rows]
+
+
+def _tensor(array: np.ndarray[Any, Any]) -> Tensor:
+    if array.dtype.kind not in "fiubc":
+        raise ValueError(f"an array has the type {array.dtype}")
+    native = array.astype(array.dtype.newbyteorder("="))
+    return torch.from_numpy(native if native.dtype.kind != "u" else native.astype(np.int64))
+
+
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    """A sorting key in which layer10 comes after layer2."""
+    parts = re.split(r"(\d+)", name)
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]

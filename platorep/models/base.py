@@ -13,8 +13,9 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from platorep.config import ModelSpec
+from platorep.config import ModelSettings, ModelSpec
 from platorep.errors import ConfigError
+from platorep.models.memory import Batches
 
 Auto = Literal["auto"]
 
@@ -41,7 +42,7 @@ class Description:
     widths: tuple[int, ...] | None = None
     parameters: int | None = None
     weight_bytes: int | None = None
-    """Size of the weight files; of float32 weights where there is no file."""
+    """Size of the weight files, if there are any."""
     download_bytes: int | None = None
     """What is still to be downloaded."""
     unknown: tuple[str, ...] = ()
@@ -52,6 +53,8 @@ class Loaded(ABC):
     """A model in memory."""
 
     layers: tuple[str, ...]
+    """Names of the tap points, in the order of the features."""
+    _batches: tuple[int, Batches] | None = None
 
     @property
     @abstractmethod
@@ -80,6 +83,13 @@ class Loaded(ABC):
             DataError: a row cannot be used by this model; names it.
             AbsentError: not even one sample fits into memory.
         """
+
+    def remembered_batches(self, batch: int | Auto, auto: int) -> Batches:
+        """The batches of the last call, which know what fits, unless another size is asked."""
+        size = auto if batch == "auto" else batch
+        if self._batches is None or self._batches[0] != size:
+            self._batches = (size, Batches(size))
+        return self._batches[1]
 
     def close(self) -> None:  # noqa: B027 - most models hold nothing but memory
         """End the worker processes, if there are any."""
@@ -116,6 +126,25 @@ class Model(ABC):
             AbsentError: weights or a needed package are not there.
             IntegrityError: the weights do not fit the network.
         """
+
+
+def refuse_settings(spec: ModelSpec, *names: str) -> None:
+    """Refuse settings that a backend does not have, so that none is silently without effect.
+
+    Raises:
+        ConfigError: one of `names` is set.
+    """
+    fields = ModelSettings.model_fields
+    given = [
+        name
+        for name in names
+        if getattr(spec, name) != fields[name].get_default(call_default_factory=True)
+    ]
+    if given:
+        raise ConfigError(
+            f"model {spec.label!r}: {', '.join(f'`{name}`' for name in given)} mean nothing to "
+            f"backend {spec.backend}. Leave them out."
+        )
 
 
 def kept_layers(spec: ModelSpec, num_layers: int) -> tuple[int, ...]:

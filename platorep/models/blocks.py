@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from platorep.errors import ConfigError
+from platorep.models.precision import full_precision
 
 Pool = Literal["mean", "cls"]
 
@@ -33,8 +34,9 @@ class PooledBlocks:
         self._num_prefix = int(getattr(network, "num_prefix_tokens", 0) or 0)
         self._kept: dict[int, Tensor] = {}
         taps = tap_points(network)
+        self.names = tuple(taps[i] for i in self._layers)
         modules = dict(network.named_modules())
-        self._modules = [modules.get(taps[i]) for i in self._layers]
+        self._modules = [modules.get(name) for name in self.names]
         parameter = next(network.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
         self.hooked = None not in self._modules and self._check(input_size)
@@ -83,7 +85,7 @@ class PooledBlocks:
         return [pooled[sorted(self._layers).index(i)] for i in self._layers]
 
     def _intermediates(self, images: Tensor, indices: list[int]) -> list[Any]:
-        with torch.inference_mode():
+        with torch.inference_mode(), full_precision():
             return intermediates(self._network, images, indices)
 
     def _check(self, input_size: Sequence[int]) -> bool:

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from platorep.models.precision import full_precision
+
 Pool = Literal["mean", "last", "cls"]
 
 
@@ -37,10 +39,12 @@ class PooledStates:
     its hidden states are something else, all states are asked for and pooled afterwards.
     """
 
-    def __init__(self, network: nn.Module, config: Any, pool: Pool, padding: int) -> None:
+    def __init__(self, network: Any, config: Any, pool: Pool, padding: int) -> None:
+        network.config.use_cache = False  # nothing is generated
         self._network = network
         self._pool: Pool = pool
         self._padding = padding
+        self._vocabulary: int = config.get_text_config().vocab_size
         self._device = next(network.parameters()).device
         self._lengths: Tensor = torch.zeros(0, dtype=torch.long)
         self._kept: dict[int, Tensor] = {}
@@ -73,14 +77,12 @@ class PooledStates:
         return [self._kept.pop(i) for i in layers]
 
     def _forward(self, tokens: Tensor, mask: Tensor, *, all_states: bool) -> Any:
-        extra = {} if self._network.config.is_encoder_decoder else {"use_cache": False}
-        with torch.inference_mode():
+        with torch.inference_mode(), full_precision():
             return self._network(
                 input_ids=tokens.to(self._device),
                 attention_mask=mask.to(self._device),
                 output_hidden_states=all_states,
                 return_dict=True,
-                **extra,
             )
 
     def _keep(self, layer: int, states: Tensor) -> None:
@@ -100,7 +102,7 @@ class PooledStates:
 
     def _check(self) -> tuple[int, bool]:
         """Number of hidden states, and whether the hooks see exactly these."""
-        tokens = torch.arange(min(8, self._network.config.get_text_config().vocab_size))[None]
+        tokens = torch.arange(min(8, self._vocabulary))[None]
         self._lengths = torch.tensor([tokens.shape[1]], device=self._device)
         hooks = self._install(set(range(len(self._blocks))))
         try:

@@ -27,7 +27,7 @@ class ImageStream:
     def __init__(
         self, dataset: Rows, transform: Callable[[Any], Tensor], workers: int | Auto
     ) -> None:
-        self.dataset = dataset
+        self._dataset, self._workers = dataset, workers
         self._rows: list[int] = []
         number = auto_workers() if workers == "auto" else workers
         context = None
@@ -45,6 +45,10 @@ class ImageStream:
                 persistent_workers=number > 0,
                 prefetch_factor=2 if number else None,
             )
+
+    def serves(self, dataset: Rows, workers: int | Auto) -> bool:
+        """Whether this stream can be used for `dataset`."""
+        return self._dataset is dataset and self._workers == workers
 
     def images(self, rows: Sequence[int]) -> Iterator[Tensor]:
         """The images of `rows`, one by one.

@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +15,16 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPI
 
 from platorep.config import ModelSpec
 from platorep.errors import AbsentError, ConfigError, IntegrityError, PlatorepError
-from platorep.files import digest
-from platorep.models.base import Auto, Description, Loaded, Model, Rows, kept_layers
+from platorep.models.base import (
+    Auto,
+    Description,
+    Loaded,
+    Model,
+    Rows,
+    kept_layers,
+    refuse_settings,
+)
 from platorep.models.hidden_states import PooledStates
-from platorep.models.memory import Batches
 from platorep.models.sources import Source, open_source
 from platorep.models.tokens import TextReader, longest_text
 
@@ -34,6 +39,7 @@ class LanguageModel(Model):
                 f"model {spec.label!r}: backend transformers reads texts; found modality "
                 f"{spec.modality!r}, expected language."
             )
+        refuse_settings(spec, "checkpoint", "arguments", "transform")
         if spec.prompt is not None and "{text}" not in spec.prompt:
             raise ConfigError(
                 f"model {spec.label!r}: `prompt` must hold {{text}}; found {spec.prompt!r}."
@@ -53,35 +59,36 @@ class LanguageModel(Model):
             "max_tokens": self.spec.max_tokens,
             "truncate": "right",
             "special_tokens": "as the tokenizer adds them",
-            "attention": self._skeleton.config._attn_implementation,
+            "attention": self._attention,
             "trust_remote_code": self.spec.trust_remote_code,
         }
         if self.spec.random_init:
-            raw = json.loads((self._folder / "config.json").read_text(encoding="utf-8"))
-            for moves_nothing in ("_name_or_path", "transformers_version", "dtype", "torch_dtype"):
-                raw.pop(moves_nothing, None)
-            found["random_init"] = {
-                "seed": self.spec.seed,
-                "config": digest(raw),
-                "initialised_by": f"transformers {transformers.__version__}",
-            }
+            initialised_by = f"transformers {transformers.__version__}"
+            found["random_init"] = {"seed": self.spec.seed, "initialised_by": initialised_by}
         return found
 
     def describe(self) -> Description:
         try:
             kept = self._kept
-            parameters = sum(p.numel() for p in self._skeleton.parameters())
         except PlatorepError as error:
             return Description(unknown=(str(error),))
-        sizes = self._source.weight_bytes()
-        missing = self._source.missing_bytes(weights=not self.spec.random_init)
+        except Exception as error:  # a repository's own code may do anything without weights
+            return Description(unknown=(f"it cannot be built without its weights: {error}",))
+        weight_bytes = download_bytes = None
+        unknown: tuple[str, ...] = ()
+        try:
+            if not self.spec.random_init:
+                weight_bytes = self._source.weight_bytes()
+            download_bytes = self._source.missing_bytes(weights=not self.spec.random_init)
+        except PlatorepError as error:
+            unknown = (str(error),)
         return Description(
             layers=tuple(f"hidden_states.{i}" for i in kept),
             widths=tuple(self._widths[i] for i in kept),
-            parameters=parameters,
-            weight_bytes=4 * parameters if self.spec.random_init else sizes,
-            download_bytes=missing,
-            unknown=() if missing is not None else ("the hub does not say what is to download",),
+            parameters=sum(p.numel() for p in self._skeleton.parameters()),
+            weight_bytes=weight_bytes,
+            download_bytes=download_bytes,
+            unknown=unknown,
         )
 
     def download(self) -> None:
@@ -143,10 +150,16 @@ class LanguageModel(Model):
         return found if found is not None and 0 <= found < text_config.vocab_size else 0
 
     @cached_property
-    def _skeleton(self) -> nn.Module:
+    def _skeleton(self) -> Any:
         """The network without memory for its weights."""
         with _quiet(), _as_own_errors(self.spec), torch.device("meta"):
             return self._build(torch.float32)
+
+    @property
+    def _attention(self) -> str:
+        """What is asked for, or what transformers chooses for this architecture."""
+        chosen = self.spec.attention or self._skeleton.config._attn_implementation
+        return str(chosen)
 
     @cached_property
     def _widths(self) -> tuple[int, ...]:
@@ -216,7 +229,6 @@ class LoadedLanguageModel(Loaded):
         self._states, self._reader = states, reader
         self._kept = kept_layers(spec, states.num_layers)
         self._on_gpu = on_gpu
-        self._batches: Batches | None = None
         self.layers = tuple(f"hidden_states.{i}" for i in self._kept)
 
     @property
@@ -237,16 +249,14 @@ class LoadedLanguageModel(Loaded):
         tokens = self._reader.read([all_texts[i] for i in rows], [all_ids[i] for i in rows])
         order = sorted(range(len(tokens)), key=lambda i: -len(tokens[i]))
         found: list[list[Tensor]] = []
-        if self._batches is None:
-            auto = GPU_TOKENS if self._on_gpu else CPU_TOKENS
-            self._batches = Batches(auto if batch == "auto" else batch)
+        batches = self.remembered_batches(batch, GPU_TOKENS if self._on_gpu else CPU_TOKENS)
 
         def step(start: int, stop: int) -> None:
             pooled = self._states([tokens[i] for i in order[start:stop]], self._kept)
             found.append([layer.cpu() for layer in pooled])
             progress(stop - start)
 
-        self._batches.run([len(tokens[i]) for i in order], step, "tokens")
+        batches.run([len(tokens[i]) for i in order], step, "tokens")
         back = torch.tensor(order).argsort()
         return [torch.cat(layer)[back] for layer in zip(*found, strict=True)]
 

@@ -109,7 +109,9 @@ def gives_back(tokenizer: Any, tokens: list[int], text: str) -> bool:
     Outer spaces do not count. A declared normalizer (lower case, Unicode forms) may change the
     text, and a WordPiece decoder, which has no record of them, may change inner spaces.
     """
-    back = tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    back: str = tokenizer.decode(
+        tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+    )
     if back.strip() == text.strip():
         return True
     backend = getattr(tokenizer, "backend_tokenizer", None)

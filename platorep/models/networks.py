@@ -1,0 +1,275 @@
+"""A timm network by name: its architecture, its weights and what identifies them."""
+
+import contextlib
+import difflib
+import json
+import logging
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+
+from platorep.config import ModelSpec
+from platorep.errors import (
+    AbsentError,
+    ConfigError,
+    IntegrityError,
+    PlatorepError,
+    UnknownNameError,
+)
+from platorep.models.hub import FETCH_FIRST, Repository, open_repository
+from platorep.models.sources import file_hash
+
+WEIGHTS = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
+
+
+class Network:
+    """What `spec.name` means to timm.
+
+    A name of timm's registry (`architecture` or `architecture.tag`, with a `checkpoint` file or
+    the weights of the tag), `hf-hub:owner/name`, or `local-dir:FOLDER`.
+    """
+
+    def __init__(self, spec: ModelSpec, *, offline: bool) -> None:
+        self._spec, self._offline = spec, offline
+        self._kind, _, self._place = spec.name.partition(":")
+        if self._kind not in ("hf-hub", "local-dir"):
+            self._kind, self._place = "timm", spec.name
+            check_name(spec.name)
+        elif spec.checkpoint is not None:
+            raise ConfigError(
+                f"model {spec.label!r}: `checkpoint` needs the name of a timm architecture; "
+                f"{spec.name!r} has its own weights."
+            )
+
+    @cached_property
+    def skeleton(self) -> Any:
+        """The network without memory for its weights.
+
+        Raises:
+            ConfigError: timm cannot build it, or its layers cannot be tapped.
+        """
+        with torch.device("meta"):
+            network = self._create().eval()
+        if not hasattr(network, "forward_intermediates"):
+            raise ConfigError(
+                f"model {self._spec.name!r}: timm's {type(network).__name__} has no "
+                "`forward_intermediates`, so its layers cannot be tapped. Choose another "
+                "architecture."
+            )
+        return network
+
+    def random(self) -> Any:
+        """The network with seeded random weights, drawn on the CPU in float32."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._spec.seed)
+            return self._create()
+
+    def pretrained(self) -> tuple[Any, tuple[str, ...]]:
+        """The network with its weights, and what timm says of weights left over.
+
+        Raises:
+            AbsentError: the weights are not there.
+            IntegrityError: they do not fit the network.
+        """
+        overlay = None
+        file = self._weight_file()
+        if self._kind == "timm" and file is not None:
+            # Where the number of classes is not ours (0), timm leaves out the classifier.
+            classes = self.skeleton.pretrained_cfg.get("num_classes") or 1000
+            overlay = {
+                "file": str(file),
+                "custom_load": file.suffix == ".npz",
+                "num_classes": classes,
+            }
+        with _losses() as lost:
+            network = self._create(pretrained=True, pretrained_cfg_overlay=overlay)
+        missing = [line for line in lost if line.startswith("Missing")]
+        if missing:
+            raise IntegrityError(
+                f"the weights of {self._spec.name!r} lack parameters of the network, which would "
+                f"be random. {missing[0]} Use a checkpoint of this architecture, or `random_init: "
+                "true` for a random control."
+            )
+        return network, tuple(lost)
+
+    def identity(self) -> dict[str, Any]:
+        """What names architecture and weights, wherever they lie."""
+        found: dict[str, Any] = {
+            "architecture": self.skeleton.pretrained_cfg["architecture"],
+            "arguments": dict(self._spec.arguments),
+        }
+        if self._kind != "timm":
+            config = json.loads((self._folder / "config.json").read_text(encoding="utf-8"))
+            found["model_args"] = config.get("model_args", {})
+        if self._spec.random_init:
+            initialised_by = f"timm {timm.__version__}"
+            found["random_init"] = {"seed": self._spec.seed, "initialised_by": initialised_by}
+        elif self._repository is not None:
+            found |= {"name": self._repository.name, "revision": self._repository.commit}
+        elif (file := self._weight_file()) is not None:
+            found["weights"] = file_hash(file)
+        else:
+            found["url"] = self.skeleton.pretrained_cfg["url"]
+        return found
+
+    def download(self) -> None:
+        if self._spec.random_init:
+            self._create_name  # noqa: B018 - fetches the configuration
+        elif self._weight_file() is None:
+            self._create(pretrained=True)
+
+    def bytes(self) -> tuple[int | None, int | None]:
+        """Size of the weight file and what is still to be downloaded, None where unknown."""
+        if self._spec.random_init:
+            return None, 0
+        if self._repository is not None:
+            name = self._weight_name(self._repository)
+            return self._repository.sizes[name], self._repository.missing_bytes([name])
+        file = self._weight_file()
+        return (None, None) if file is None else (file.stat().st_size, 0)
+
+    def _create(self, **how: Any) -> Any:
+        arguments = {"num_classes": 0, **self._size_argument, **self._spec.arguments}
+        with _as_own_errors(self._spec):
+            return timm.create_model(self._create_name, **how, **arguments)
+
+    @cached_property
+    def _size_argument(self) -> dict[str, int]:
+        """Networks of a fixed input size must be told of another one."""
+        size = self._spec.transform.input_size
+        if size is None or "img_size" in self._spec.arguments:
+            return {}
+        with torch.device("meta"), _as_own_errors(self._spec):
+            network = timm.create_model(self._create_name, num_classes=0, **self._spec.arguments)
+        return {"img_size": size} if network.pretrained_cfg.get("fixed_input_size") else {}
+
+    @cached_property
+    def _create_name(self) -> str:
+        """What `timm.create_model` calls it."""
+        return self._place if self._kind == "timm" else f"local-dir:{self._folder}"
+
+    @cached_property
+    def _folder(self) -> Path:
+        """The folder with config.json, not necessarily with weights."""
+        if self._kind == "hf-hub":
+            assert self._repository is not None
+            return self._repository.download(["config.json"])
+        folder = Path(self._place)
+        if not (folder / "config.json").is_file():
+            raise AbsentError(
+                f"{folder} has no config.json. Expected a folder written by timm's `save_for_hf`: "
+                "config.json and weights."
+            )
+        return folder
+
+    @cached_property
+    def _repository(self) -> Repository | None:
+        """The hub repository of the weights, if they come from one."""
+        hub_id: str | None
+        if self._kind == "hf-hub":
+            hub_id = self._place
+        elif self._kind == "timm" and self._spec.checkpoint is None and not self._spec.random_init:
+            hub_id = self.skeleton.pretrained_cfg.get("hf_hub_id")
+        else:
+            return None
+        if hub_id is None:
+            return None
+        name, _, revision = hub_id.partition("@")
+        return open_repository(name, self._spec.revision or revision or None, offline=self._offline)
+
+    def _weight_file(self) -> Path | None:
+        """The local weight file, downloaded if need be; None: timm fetches it from a URL."""
+        if self._spec.checkpoint is not None:
+            file = Path(self._spec.checkpoint)
+            if not file.is_file():
+                raise AbsentError(f"model {self._spec.label!r}: there is no weight file {file}.")
+            return file
+        if self._repository is not None:
+            name = self._weight_name(self._repository)
+            return self._repository.download([name]) / name
+        if self._kind == "local-dir":
+            return _first_weights(self._folder)
+        if self.skeleton.pretrained_cfg.get("url"):
+            return None
+        raise AbsentError(
+            f"timm knows no pretrained weights for {self._spec.name!r}. Use a name with a tag "
+            "(`architecture.tag`), `checkpoint: FILE`, or `random_init: true`."
+        )
+
+    def _weight_name(self, repository: Repository) -> str:
+        wanted = self.skeleton.pretrained_cfg.get("hf_hub_filename")
+        names = (str(Path(wanted).with_suffix(".safetensors")), wanted) if wanted else WEIGHTS
+        for name in names:
+            if name in repository.sizes:
+                return name
+        where = f"in the local cache. {FETCH_FIRST}" if repository.offline else "on the hub."
+        raise AbsentError(
+            f"hub repository {repository.name!r} has none of {', '.join(names)} {where}"
+        )
+
+
+def check_name(name: str) -> None:
+    """Whether timm's registry, which needs no network, has this architecture and tag.
+
+    Raises:
+        UnknownNameError: it has not; suggests the nearest names.
+    """
+    architecture, _, tag = name.partition(".")
+    if timm.is_model(architecture) and (not tag or timm.get_pretrained_cfg(name, True)):
+        return
+    names = timm.list_models() + timm.list_models(pretrained=True)
+    raise UnknownNameError("timm model", name, difflib.get_close_matches(name, names, 8, 0.3))
+
+
+def _first_weights(folder: Path) -> Path:
+    for pattern in (*WEIGHTS, "*.safetensors", "*.pth", "*.bin"):
+        for file in sorted(folder.glob(pattern)):
+            return file
+    raise AbsentError(f"{folder} has no weight file: expected model.safetensors or another.")
+
+
+@contextlib.contextmanager
+def _losses() -> Iterator[list[str]]:
+    """What timm logs while it loads of weights that are missing or left over.
+
+    With another number of classes than the checkpoint's, timm loads what fits and only says so.
+    """
+    lines: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.getMessage().startswith(("Missing keys", "Unexpected keys")):
+                lines.append(record.getMessage())
+
+    log = logging.getLogger("timm.models._builder")
+    level, propagate, handler = log.level, log.propagate, Keep(logging.INFO)
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        yield lines
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        log.propagate = propagate
+
+
+@contextlib.contextmanager
+def _as_own_errors(spec: ModelSpec) -> Iterator[None]:
+    """Refusals of timm that a user can act on."""
+    try:
+        yield
+    except PlatorepError:
+        raise
+    except OSError as error:
+        raise AbsentError(f"timm cannot get the weights of {spec.name!r}: {error}") from error
+    except (TypeError, AssertionError) as error:
+        raise ConfigError(
+            f"timm cannot build {spec.name!r} with the arguments {dict(spec.arguments)}: {error}"
+        ) from error
+    except RuntimeError as error:
+        raise IntegrityError(f"the weights of {spec.name!r} do not fit: {error}") from error
