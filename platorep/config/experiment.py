@@ -4,7 +4,7 @@ Relative paths in a file mean: relative to the file's own folder.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +18,6 @@ from pydantic import (
     SerializeAsAny,
     Tag,
     ValidationError,
-    ValidationInfo,
     model_validator,
 )
 
@@ -26,14 +25,15 @@ from platorep.errors import PlatorepError, nearest
 from platorep.parameters.figures import FigureConfig
 from platorep.parameters.metrics import PRESETS, MetricParameters, MutualKnn, parse
 from platorep.parameters.section import Section
+from platorep.parameters.toyworld import ToyTraining, WorldParameters
 
 Modality = Literal["language", "vision", "truth", "other"]
-Backend = Literal["transformers", "timm", "features"]
+Backend = Literal["transformers", "timm", "features", "toyworld"]
 Pool = Literal["mean", "last", "cls"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
-def _resolve_place(name: str, info: ValidationInfo) -> str:
+def _resolve_place(name: str, info: Any) -> str:  # info: ValidationInfo, which beartype refuses
     """The full path of what lies beside the experiment's file; other names stay as they are."""
     folder = (info.context or {}).get("folder")
     prefix = "local-dir:" if name.startswith("local-dir:") else ""
@@ -54,9 +54,12 @@ class DatasetConfig(Section):
     """Image-caption pairs. Rows are shuffled, bad rows and duplicates dropped, then limited."""
 
     source: Place
-    """A hub identifier, a folder with a captions file, `*.parquet`, or a pattern of tar shards."""
-    format: Literal["hub", "folder", "parquet", "webdataset"] | None = None
+    """A hub identifier, a folder with a captions file, `*.parquet`, a pattern of tar shards, or
+    `toyworld`, the built-in world (1024 pairs unless `limit` says otherwise)."""
+    format: Literal["hub", "folder", "parquet", "webdataset", "toyworld"] | None = None
     """How to read `source`; worked out from it when absent."""
+    world: WorldParameters = WorldParameters()
+    """The world of `source: toyworld`."""
     subset: str | None = None
     """The hub dataset's configuration name."""
     revision: str | None = None
@@ -80,6 +83,12 @@ class DatasetConfig(Section):
     on_bad_row: Literal["error", "drop"] = "error"
     """A broken image or an empty caption: stop, or drop the pair and list it in run.json."""
 
+    @model_validator(mode="after")
+    def _world_needs_toyworld(self) -> "DatasetConfig":
+        if "world" in self.model_fields_set and self.source != "toyworld":
+            raise ValueError(f"`world` has no effect with `source: {self.source}`; delete it")
+        return self
+
 
 class TransformConfig(Section):
     """Replaces parts of the image transform that timm knows for a network."""
@@ -96,7 +105,8 @@ class ModelSettings(Section):
     """How a model is loaded and tapped; a family's settings hold for its models."""
 
     backend: Backend | None = None
-    """transformers for language, timm for vision, features for a user's own arrays."""
+    """transformers for language, timm for vision, features for a user's own arrays, toyworld for
+    tiny networks that are trained in the world of the dataset on first use."""
     revision: str | None = None
     pool: Pool | None = None
     """Over real tokens: mean, last, cls (the first). Absent: language mean; vision cls, or the
@@ -123,6 +133,8 @@ class ModelSettings(Section):
     arguments: Mapping[str, bool | int | float | str] = Field(default_factory=dict)
     """Further arguments of `timm.create_model`."""
     transform: TransformConfig = TransformConfig()
+    training: ToyTraining = ToyTraining()
+    """How a network of the toy world is trained; each kept step is a model of its own."""
 
 
 class ModelConfig(ModelSettings):
@@ -154,6 +166,10 @@ class ModelSpec(ModelConfig):
     family: str
     modality: Modality
     backend: Backend
+    world: WorldParameters = WorldParameters()
+    """Where a toy network is trained."""
+    step: int | None = None
+    """Which checkpoint of a toy network."""
 
 
 class ExtractConfig(Section):
@@ -318,7 +334,12 @@ class ExperimentConfig(Section):
 
     def models(self) -> tuple[ModelSpec, ...]:
         """Every model with its family's settings filled in, controls included, in file order."""
-        specs = [_spec(family, entry) for family in self.families for entry in family.models]
+        specs = [
+            spec
+            for family in self.families
+            for entry in family.models
+            for spec in _specs(family, entry, self.dataset)
+        ]
         if self.controls.random_weights:
             trained = [s for s in specs if s.backend != "features" and not s.random_init]
             specs += [
@@ -367,16 +388,25 @@ _BACKENDS: Mapping[Modality, Backend] = {
 }
 
 
-def _spec(family: FamilyConfig, entry: ModelConfig) -> ModelSpec:
+def _specs(family: FamilyConfig, entry: ModelConfig, dataset: DatasetConfig) -> Iterator[ModelSpec]:
     settings = {k: v for k, v in _said(family).items() if k != "models"} | _said(entry)
+    backend = settings.get("backend") or _BACKENDS[family.modality]
     label = str(settings.get("label") or settings["name"].rstrip("/").rsplit("/", 1)[-1])
     if "label" not in settings:
         label += f"@{settings['revision']}" if settings.get("revision") else ""
         label += " (random)" if settings.get("random_init") else ""
-    backend = settings.get("backend") or _BACKENDS[family.modality]
-    return ModelSpec.model_validate(
+    spec = ModelSpec.model_validate(
         settings | {"label": label, "family": family.name, "backend": backend}
     )
+    if backend != "toyworld":
+        yield spec
+        return
+    if dataset.source != "toyworld":
+        raise ValueError(f"{label}: `backend: toyworld` needs `dataset: {{source: toyworld}}`")
+    steps = sorted({*spec.training.checkpoints, spec.training.steps})
+    for step in steps:
+        own = f"{label}@{step}" if len(steps) > 1 else label
+        yield spec.model_copy(update={"world": dataset.world, "step": step, "label": own})
 
 
 def _said(section: Section) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""From a YAML file to an `ExperimentConfig`, or to an error that names each problem and its line."""
+"""From a YAML file to an `ExperimentConfig`, or an error that names each problem and its line."""
 
 import typing
 from collections.abc import Iterable, Sequence

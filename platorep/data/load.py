@@ -5,13 +5,14 @@ from pathlib import Path
 
 from platorep.config import DatasetConfig
 from platorep.data.folder import FolderSource, find_captions_file
-from platorep.data.hub import find_repository, is_offline, read_parquet
+from platorep.data.hub import find_repository, is_offline
 from platorep.data.paired import PairedDataset
 from platorep.data.patterns import expand_pattern
 from platorep.data.select import select_rows
 from platorep.data.source import Source
-from platorep.data.tables import Part, TableSource
+from platorep.data.tables import Part, TableSource, read_parquet
 from platorep.data.tars import TarSource
+from platorep.data.toyworld import open_toyworld
 from platorep.errors import AbsentError, DataError
 from platorep.files import slug
 
@@ -37,7 +38,7 @@ def load_dataset(config: DatasetConfig, *, offline: bool = False) -> PairedDatas
     return PairedDataset(
         name=_name(config, kind),
         provenance={
-            **config.model_dump(mode="json", exclude={"format"}),
+            **config.model_dump(mode="json", exclude={"format", "world"}),
             "format": kind,
             "commit": source.commit,
             "num_rows": len(pairs),
@@ -75,8 +76,10 @@ def _open_hub(config: DatasetConfig, offline: bool) -> Source:
         offline=offline,
     )
     if repository.builder == "webdataset":
-        return TarSource(config, repository.paths(offline=offline), repository.commit)
-    return TableSource(config, repository.parts(offline=offline), repository.commit)
+        shards = repository.paths(config.split, offline=offline)
+        return TarSource(config, shards, repository.commit)
+    parts = repository.parts(config.split, offline=offline)
+    return TableSource(config, parts, repository.commit)
 
 
 OPENERS: dict[str, Callable[[DatasetConfig, bool], Source]] = {
@@ -84,12 +87,15 @@ OPENERS: dict[str, Callable[[DatasetConfig, bool], Source]] = {
     "folder": _open_folder,
     "parquet": _open_parquet,
     "webdataset": _open_tars,
+    "toyworld": lambda config, offline: open_toyworld(config),
 }
 """What opens each `dataset.format`. A new kind of source is one entry here."""
 
 
 def _format(config: DatasetConfig) -> str:
     source = config.source
+    if source == "toyworld":
+        return "toyworld"
     if Path(source).is_dir():
         return "folder" if find_captions_file(Path(source), config.split) else "hub"
     if source.endswith(".parquet"):
@@ -102,6 +108,8 @@ def _format(config: DatasetConfig) -> str:
 
 
 def _name(config: DatasetConfig, kind: str) -> str:
+    if kind == "toyworld":
+        return kind
     if kind == "hub" and not Path(config.source).is_dir():
         source = config.source if config.revision is None else f"{config.source}@{config.revision}"
         return slug("-".join(filter(None, (source, config.subset, config.split))))

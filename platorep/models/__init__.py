@@ -21,6 +21,10 @@ def open_model(spec: ModelSpec, *, offline: bool) -> Model:
         from platorep.models.vision import VisionModel
 
         return VisionModel(spec, offline=offline)
+    if spec.backend == "toyworld":
+        from platorep.models.toyworld import ToyModel
+
+        return ToyModel(spec, offline=offline)
     from platorep.models.arrays import ArrayModel
 
     return ArrayModel(spec)
