@@ -1,55 +1,43 @@
 """A dataset repository on the Hugging Face Hub, or a local folder laid out like one.
 
-`datasets` works out which files make up a split. Its own offline mode serves whatever revision was
-loaded last, so what a revision consists of is kept here, in a small JSON file, and the files are
-taken from the hub cache (HF_HOME) by their commit.
+`datasets` works out which files make up a split, and reads them. Its own offline mode serves the
+revision that was loaded last, whichever was asked for; so what a revision consists of is noted
+here, in a small JSON file, and the files are taken from the hub cache (HF_HOME) by commit.
 """
 
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import datasets
 import huggingface_hub
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 
-from platorep.data.tables import Part
+from platorep.data.hub_errors import hub_errors
+from platorep.data.tables import Part, read_parquet, table_errors
 from platorep.errors import AbsentError, ConfigError, nearest
 from platorep.files import cache_root, digest, slug, write_json
 
-_HTTPError: type[BaseException] = HfHubHTTPError.__mro__[1]
-"""The base of what the hub's HTTP library raises: httpx or httpx2, as the version has it."""
-_HUB_FILE = re.compile(r"hf://datasets/(?P<repo>.+?)@(?P<commit>[0-9a-f]{40})/(?P<path>.+)")
+_HUB_FILE = re.compile(r"hf://datasets/.+?@(?P<commit>[0-9a-f]{40})/(?P<path>.+)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Repository:
-    """Which files are one split of one revision."""
+    """Which files one revision of a dataset consists of."""
 
     source: str
     subset: str | None
-    split: str
     commit: str | None
     """None for a local folder."""
     builder: str
     """The module of `datasets` that reads the files: parquet, webdataset, imagefolder, ..."""
-    files: tuple[str, ...]
+    splits: dict[str, list[str]]
     """Paths in the repository, or local paths; in the order of the rows."""
 
-    def paths(self, *, offline: bool) -> Iterator[Path]:
-        """The files on this machine, one after another, each downloaded when its turn comes."""
-        for file in self.files:
+    def paths(self, split: str, *, offline: bool) -> Iterator[Path]:
+        """A split's files on this machine; each is downloaded when its turn comes."""
+        for file in self.splits[split]:
             if self.commit is None:
                 yield Path(file)
                 continue
@@ -63,58 +51,68 @@ class Repository:
                 )
             yield Path(path)
 
-    def parts(self, *, offline: bool) -> Iterator[Part]:
-        """The rows as tables: file by file where the format allows, else all at once."""
+    def parts(self, split: str, *, offline: bool) -> Iterator[Part]:
+        """A split's rows as tables: file by file where the format allows, else all at once."""
         if self.builder == "parquet":
-            for path in self.paths(offline=offline):
-                yield Part(read_parquet(path, self.split), str(path))
+            for path in self.paths(split, offline=offline):
+                yield Part(read_parquet(path, split), str(path))
             return
-        with hub_errors(self.source, self.commit):
-            folder = self.source
+        with hub_errors(self.source, self.commit), table_errors(self.source):
             if offline and self.commit is not None:
                 folder = _snapshot(self.source, self.commit)
-            table = datasets.load_dataset(
-                folder,
-                self.subset,
-                split=self.split,
-                revision=None if offline else self.commit,
-            )
+                table = datasets.load_dataset(folder, self.subset, split=split)
+            else:
+                table = datasets.load_dataset(
+                    self.source, self.subset, split=split, revision=self.commit
+                )
         yield Part(table, self.source)
-
-
-def read_parquet(path: Path, split: str) -> datasets.Dataset:
-    return datasets.load_dataset("parquet", data_files={split: [str(path)]}, split=split)
 
 
 def find_repository(
     source: str, *, subset: str | None, revision: str | None, split: str, offline: bool
 ) -> Repository:
-    """Look up the files of a split; the branch or tag is resolved to a commit.
+    """Look up the files of a revision; a branch or tag is resolved to a commit.
 
     Raises:
         AbsentError: the hub cannot be reached, or has no such dataset or revision; or, offline,
             it has not been downloaded.
         ConfigError: there is no such subset or split.
     """
-    if Path(source).is_dir():
-        return _look_up(source, source, subset, None, split)
-    known = (
-        cache_root() / "hub" / slug(source) / f"{digest([source, subset, revision, split])}.json"
-    )
-    with hub_errors(source, revision):
-        if not offline:
-            found = _look_up(source, source, subset, revision, split)
-            write_json(known, asdict(found))
-            return found
-        if known.is_file():
-            fields = json.loads(known.read_text(encoding="utf-8"))
-            return Repository(**{**fields, "files": tuple(fields["files"])})
-        return _look_up(_snapshot(source, revision), source, subset, None, split)
+    repository = _find(source, subset, revision, offline)
+    if split not in repository.splits:
+        raise ConfigError(
+            f"{source} has no split {split!r} (dataset.split).{nearest(split, repository.splits)} "
+            f"Splits: {', '.join(repository.splits)}."
+        )
+    return repository
 
 
 def is_offline() -> bool:
     """Whether HF_HUB_OFFLINE forbids the network."""
     return bool(huggingface_hub.constants.HF_HUB_OFFLINE)
+
+
+def _find(source: str, subset: str | None, revision: str | None, offline: bool) -> Repository:
+    if Path(source).is_dir():
+        return _look_up(source, source, subset, None)
+    notes = cache_root() / "hub" / slug(source)
+    with hub_errors(source, revision):
+        if not offline:
+            found = _look_up(source, source, subset, revision)
+            for name in (revision, found.commit):
+                write_json(notes / f"{digest([subset, name])}.json", asdict(found))
+            return found
+        note = notes / f"{digest([subset, revision])}.json"
+        if note.is_file():
+            return Repository(**json.loads(note.read_text(encoding="utf-8")))
+        # Not loaded here before, but perhaps fetched whole by `hf download`.
+        folder = _snapshot(source, revision)
+        if any(Path(folder).name in other.read_text() for other in notes.glob("*.json")):
+            raise AbsentError(
+                f"{source}: subset {subset!r} of revision {revision!r} has not been downloaded. "
+                "Run `platorep extract --download-only` once where the hub can be reached."
+            )
+        return _look_up(folder, source, subset, None)
 
 
 def _snapshot(source: str, revision: str | None) -> str:
@@ -123,74 +121,38 @@ def _snapshot(source: str, revision: str | None) -> str:
     )
 
 
-def _look_up(
-    place: str, source: str, subset: str | None, revision: str | None, split: str
-) -> Repository:
+def _look_up(place: str, source: str, subset: str | None, revision: str | None) -> Repository:
+    """Ask `datasets`. `place` is the hub name, a folder, or a snapshot in the hub cache."""
     try:
         builder = datasets.load_dataset_builder(place, subset, revision=revision)
-    except datasets.exceptions.DataFilesNotFoundError as error:
-        raise AbsentError(f"{source} holds no data files that `datasets` can read.") from error
     except ValueError as error:
         if "config" not in str(error).lower():
             raise
         raise ConfigError(f"dataset.subset {subset!r} of {source}: {error}") from error
-    splits = {str(name): list(files) for name, files in builder.config.data_files.items()}
-    if split not in splits:
-        raise ConfigError(
-            f"{source} has no split {split!r} (dataset.split).{nearest(split, splits)} "
-            f"Splits: {', '.join(splits)}."
-        )
-    matches = [_HUB_FILE.fullmatch(file) for file in splits[split]]
-    commits = {match["commit"] for match in matches if match}
-    commit = next(iter(commits)) if len(commits) == 1 and all(matches) else None
-    snapshot = re.search(r"/snapshots/([0-9a-f]{40})$", place)
-    if snapshot:
-        commit = snapshot[1]
+    except FileNotFoundError as error:
+        if isinstance(error, datasets.exceptions.DatasetNotFoundError):
+            raise
+        raise AbsentError(
+            f"{source}, revision {revision or 'main'!r}, holds no data files that `datasets` can "
+            "read. They may be in another revision (dataset.revision)."
+        ) from error
+    commit = None
+    splits: dict[str, list[str]] = {}
+    for split, files in builder.config.data_files.items():
+        for file in files:
+            if match := _HUB_FILE.fullmatch(file):
+                commit, file = match["commit"], match["path"]
+            elif place != source:  # a snapshot, whose folder is named by the commit
+                commit, file = Path(place).name, _within(file, place)
+            splits.setdefault(str(split), []).append(file)
     return Repository(
         source=source,
         subset=subset,
-        split=split,
         commit=commit,
         builder=type(builder).__module__.rsplit(".", 1)[-1],
-        files=tuple(
-            match["path"]
-            if match
-            else Path(file).relative_to(place).as_posix()
-            if snapshot
-            else file
-            for file, match in zip(splits[split], matches, strict=True)
-        ),
+        splits=splits,
     )
 
 
-@contextmanager
-def hub_errors(source: str, revision: str | None) -> Iterator[None]:
-    """Turn the hub libraries' errors into `AbsentError` with what to do next."""
-    name = source if revision is None else f"{source} at revision {revision!r}"
-    page = f"https://huggingface.co/datasets/{source}"
-    try:
-        yield
-    except GatedRepoError as error:
-        raise AbsentError(
-            f"{name} is gated. Ask for access at {page}, then set HF_TOKEN or run `hf auth login`."
-        ) from error
-    except RevisionNotFoundError as error:
-        raise AbsentError(f"{source} has no revision {revision!r}. See {page}/refs.") from error
-    except (RepositoryNotFoundError, datasets.exceptions.DatasetNotFoundError) as error:
-        raise AbsentError(
-            f"{name} is neither a folder here nor a dataset on the hub that you may read. {error} "
-            "Check the name; for a private or gated one set HF_TOKEN or run `hf auth login`."
-        ) from error
-    except HFValidationError as error:
-        raise AbsentError(f"{source} is neither a folder here nor a hub name: {error}") from error
-    except (LocalEntryNotFoundError, EntryNotFoundError) as error:
-        raise AbsentError(
-            f"{name} is not, or not wholly, in the hub cache "
-            f"{huggingface_hub.constants.HF_HUB_CACHE} and may not be downloaded now. Run "
-            "`platorep extract --download-only` with this config once where the hub can be reached."
-        ) from error
-    except (ConnectionError, _HTTPError) as error:
-        raise AbsentError(
-            f"{name}: the hub cannot be reached ({type(error).__name__}: {error}). If it was "
-            "downloaded before, run again with --offline."
-        ) from error
+def _within(file: str, folder: str) -> str:
+    return Path(file).relative_to(Path(folder).resolve()).as_posix()

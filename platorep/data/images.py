@@ -3,7 +3,7 @@
 from io import BytesIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from platorep.errors import DataError
 
@@ -18,6 +18,7 @@ def decode_image(encoded: bytes) -> Image.Image:
     Raises:
         DataError: the bytes are no complete image of a known format.
     """
+    ImageFile.LOAD_TRUNCATED_IMAGES = False  # some libraries make Pillow fill up broken images
     try:
         with Image.open(BytesIO(encoded)) as image:
             image.load()

@@ -3,7 +3,8 @@
 import hashlib
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -48,7 +49,7 @@ def select_rows(config: DatasetConfig, source: Source) -> Selection:
     selection = Selection()
     ids: set[str] = set()
     first_with: dict[str, dict[str, str]] = {"images": {}, "texts": {}}  # hash -> id
-    for number, row, outcome in _checked(config, source):
+    for number, row, outcome in _checked(config, source, lambda: len(selection.pairs)):
         problem = outcome if isinstance(outcome, str) else None
         if row.id in ids:
             problem = f"the id {row.id!r} is an earlier row's"
@@ -73,8 +74,6 @@ def select_rows(config: DatasetConfig, source: Source) -> Selection:
             first_with[what].setdefault(value, row.id)
         ids.add(row.id)
         selection.pairs.append(outcome)
-        if len(selection.pairs) == config.limit:
-            break
     return selection
 
 
@@ -88,13 +87,17 @@ def _counted(copies: Copies, new: str, earlier: str) -> Copies:
     return Copies(copies.count + 1, first)
 
 
-def _checked(config: DatasetConfig, source: Source) -> Iterator[tuple[int, Row, Pair | str]]:
+def _checked(
+    config: DatasetConfig, source: Source, num_kept: Callable[[], int]
+) -> Iterator[tuple[int, Row, Pair | str]]:
+    """Number, row and outcome in order. Takes no row that the limit cannot need."""
     order: Iterable[int] = itertools.count()
     if config.shuffle is not None:
         order = shuffled(source.count(), config.shuffle)
     rows = _rows(source, order)
+    limit = sys.maxsize if config.limit is None else config.limit
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        while chunk := list(itertools.islice(rows, ROWS_AT_ONCE)):
+        while chunk := list(itertools.islice(rows, min(ROWS_AT_ONCE, limit - num_kept()))):
             outcomes = pool.map(lambda numbered: _check(config, numbered[1]), chunk)
             for (number, row), outcome in zip(chunk, outcomes, strict=True):
                 yield number, row, outcome

@@ -1,14 +1,58 @@
 """Rows of Arrow tables that the `datasets` library made: memory-mapped, with random access."""
 
+import os
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
+import pyarrow as pa
 
 from platorep.config import DatasetConfig
 from platorep.data.source import Row, as_captions, require_columns
-from platorep.errors import ConfigError, DataError
+from platorep.errors import ConfigError, DataError, StorageError
+from platorep.files import storage_errors
+
+
+def read_parquet(path: Path, split: str) -> datasets.Dataset:
+    """The rows of one parquet file, written once as Arrow into the cache of `datasets`."""
+    with table_errors(str(path)):
+        return datasets.load_dataset("parquet", data_files={split: [str(path)]}, split=split)
+
+
+@contextmanager
+def table_errors(place: str) -> Iterator[None]:
+    """Name the file that `datasets` could not read; say so when it could not write its cache."""
+    cache = Path(datasets.config.HF_DATASETS_CACHE)
+    try:
+        with _bars_on_terminals_only():
+            yield
+    except datasets.exceptions.DatasetGenerationError as error:
+        if isinstance(error.__cause__, OSError):
+            with storage_errors(cache):
+                raise error.__cause__ from error
+        raise DataError(f"{place} cannot be read: {error.__cause__ or error}") from error
+    except pa.ArrowException as error:
+        raise DataError(f"{place} cannot be read: {error}") from error
+    except OSError as error:
+        if "disk space" not in str(error):
+            raise
+        raise StorageError(f"{place} cannot be unpacked into {cache}: {error}") from error
+
+
+@contextmanager
+def _bars_on_terminals_only() -> Iterator[None]:
+    hidden = datasets.are_progress_bars_disabled() or sys.stderr.isatty()
+    if hidden or "HF_DATASETS_DISABLE_PROGRESS_BARS" in os.environ:
+        yield
+        return
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        datasets.enable_progress_bars()
 
 
 @dataclass(frozen=True)
