@@ -1,3 +1,18 @@
 """Do neural networks, trained apart, converge on one representation of the world? Measure it."""
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from platorep.api import Features, list_metrics, load_features, score
+
 __version__ = "0.1.0"
+__all__ = ["Features", "__version__", "list_metrics", "load_features", "score"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the interface on first use: `import platorep` alone must stay light."""
+    if name in __all__:
+        from platorep import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,7 +17,7 @@ from platorep.errors import FailedCellsError, PlatorepError
 from platorep.reporting import Reporter
 
 if TYPE_CHECKING:
-    from platorep.execute import Session
+    from platorep.session import Session
 
 app = typer.Typer(
     name="platorep",
@@ -107,8 +107,8 @@ def _session(
     verbose: bool = False,
     **options: Any,
 ) -> "Session":
-    from platorep.execute import open_session, share_of_work
     from platorep.extract import ExtractOptions
+    from platorep.session import open_session, share_of_work
 
     texts = list(overrides or [])
     texts += [f"dataset.limit={limit}"] if limit is not None else []

@@ -1,100 +1,17 @@
 """Doing what is to do: the stages of an experiment, here, in this process's share of the work."""
 
-import fnmatch
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from platorep.align import align
-from platorep.config import ExperimentConfig, ModelSpec, config_path, load_config
 from platorep.data import load_dataset
-from platorep.errors import ConfigError
-from platorep.extract import ExtractOptions, adopt, extract, resolve_device
-from platorep.features import cache_root, read_released
+from platorep.extract import adopt, extract, resolve_device
+from platorep.features import read_released
 from platorep.models import open_model
 from platorep.plots import Tables, figure_names, save_figure
-from platorep.reporting import Reporter
-from platorep.results import Failures, Results
-
-
-@dataclass(frozen=True, kw_only=True)
-class Session:
-    """One experiment, the models asked for, and how to work on them."""
-
-    config: ExperimentConfig
-    specs: tuple[ModelSpec, ...]
-    results: Results
-    root: Path
-    options: ExtractOptions
-    report: Reporter
-
-
-def open_session(
-    name: str,
-    *,
-    overrides: Sequence[str] = (),
-    models: str = "*",
-    output: Path | None = None,
-    options: ExtractOptions,
-    report: Reporter,
-) -> Session:
-    """Read an experiment and find its folders.
-
-    Args:
-        name: A file, or the bare name of a shipped experiment.
-        models: A pattern of labels; only these models are worked on.
-
-    Raises:
-        ConfigError: the file is wrong, or no model has such a label.
-    """
-    config = load_config(config_path(name), overrides)
-    specs = tuple(spec for spec in config.models() if fnmatch.fnmatch(spec.label, models))
-    if not specs:
-        labels = ", ".join(spec.label for spec in config.models())
-        raise ConfigError(f"--models {models}: no model matches. There are: {labels}.")
-    results = Results(output or Path("results") / config.name)
-    return Session(
-        config=config,
-        specs=specs,
-        results=results,
-        root=cache_root(),
-        options=options,
-        report=report,
-    )
-
-
-def share_of_work(
-    shard: str | None, environment: Mapping[str, str] = os.environ
-) -> tuple[int, int]:
-    """This process's number and the number of processes: `i/n`, or what a cluster's launcher says.
-
-    Without `i/n`: RANK of WORLD_SIZE (torchrun), or the task of a Slurm array and, within it,
-    SLURM_PROCID of SLURM_NTASKS.
-
-    Raises:
-        ConfigError: not of the form i/n with 0 <= i < n.
-    """
-
-    def number(name: str, default: int) -> int:
-        text = environment.get(name, str(default))
-        if not text.isdigit():
-            raise ConfigError(f"{name} is {text!r}, expected a number. Use --shard i/n.")
-        return int(text)
-
-    if shard is not None:
-        process, slash, total = shard.partition("/")
-        if not (slash and process.isdigit() and total.isdigit() and int(process) < int(total)):
-            raise ConfigError(f"--shard {shard}: expected i/n with 0 <= i < n, such as 0/4.")
-        return int(process), int(total)
-    if "RANK" in environment:
-        return number("RANK", 0), number("WORLD_SIZE", 1)
-    first, step = number("SLURM_ARRAY_TASK_MIN", 0), number("SLURM_ARRAY_TASK_STEP", 1)
-    task = (number("SLURM_ARRAY_TASK_ID", first) - first) // step
-    within, per_task = number("SLURM_PROCID", 0), number("SLURM_NTASKS", 1)
-    return task * per_task + within, number("SLURM_ARRAY_TASK_COUNT", 1) * per_task
+from platorep.results import Failures
+from platorep.session import Session
 
 
 def run_stages(session: Session) -> tuple[int, pd.DataFrame]:

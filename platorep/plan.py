@@ -10,8 +10,8 @@ from platorep.align import model_pairs
 from platorep.config import shipped_configs
 from platorep.data import PairedDataset, load_dataset
 from platorep.errors import PlatorepError
-from platorep.execute import Session
 from platorep.extract import Work, open_work, resolve_device
+from platorep.session import Session
 
 COLUMNS = (
     "stage",

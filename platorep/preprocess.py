@@ -82,5 +82,6 @@ def _quantiles(values: np.ndarray, quantile: float) -> np.ndarray:
     place = quantile * (values.shape[1] - 1)
     low, high = int(np.floor(place)), int(np.ceil(place))
     values.partition((low, high), axis=1)
-    below, above = values[:, low].astype(np.float64), values[:, high].astype(np.float64)
-    return below + (above - below) * (place - low)
+    ends = values[:, [low, high]].astype(np.float64)
+    found: np.ndarray = ends[:, 0] + (ends[:, 1] - ends[:, 0]) * (place - low)
+    return found

@@ -10,14 +10,17 @@ import pytest
 import platorep
 
 LAYERS = (
-    {"errors", "files", "reporting"},
+    {"errors"},
+    {"files", "reporting"},
     {"registry", "parameters"},
     {"config", "metrics", "preprocess", "statistics", "toyworld"},
     {"data", "models"},
     {"features", "results"},
     {"extract", "performance", "align", "plots", "theory"},
+    {"session"},
     {"plan", "execute"},
-    {"api", "cli", "__main__"},
+    {"api", "cli"},
+    {"__main__"},
 )
 LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
 ROOT = Path(platorep.__file__).parent

@@ -1,0 +1,103 @@
+"""The Python interface. `platorep` hands these on, and imports nothing until they are used."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from platorep.errors import AbsentError, DataError, UnknownNameError
+from platorep.features import Cell, cache_root
+from platorep.metrics import METRICS, BoundMetric, Summary, bind
+from platorep.results import Results
+
+Array = np.ndarray | Tensor
+Layers = Array | Sequence[Array]
+
+
+@dataclass(frozen=True)
+class Features:
+    """The cached features of one model."""
+
+    layers: list[Float[Tensor, "n _"]]
+    names: list[str]
+    """Of the layers."""
+    ids: tuple[str, ...]
+    """Of the rows."""
+
+
+def score(
+    x: Layers, y: Layers, metric: str = "mutual_knn", **parameters: Any
+) -> float | np.ndarray:
+    """How alike two models represent the same n samples.
+
+    Nothing is clipped or normalised beyond what the metric's own definition says.
+
+    Args:
+        x: Features `n d` of one layer, or a list of layers; row i is sample i in x and y.
+        y: The same for the other model; its widths may differ.
+        metric: A name of `list_metrics()`, or a metric of your own as `package.module:object`.
+        **parameters: Of the metric, such as `k=10`; docs/metrics.md has them all.
+
+    Returns:
+        A number for two arrays; a float64 array of scores, `l_x l_y`, if x or y is a list.
+
+    Raises:
+        DataError: rows differ in number, are not finite, or are too few.
+        ConfigError: a parameter does not exist or does not fit the data.
+        UnknownNameError: no metric has that name.
+    """
+    bound = bind(metric, parameters)
+    of_x, of_y = _summaries(bound, x, "x"), _summaries(bound, y, "y")
+    scores = bound.compare(of_x, of_y)
+    both_single = not _is_list(x) and not _is_list(y)
+    return float(scores[0, 0]) if both_single else scores
+
+
+def load_features(results: str | Path, model: str) -> Features:
+    """The cached features of a model of an experiment, verified.
+
+    Args:
+        results: The experiment's folder of results, such as `results/smoke`.
+        model: The model's label.
+
+    Raises:
+        AbsentError: the experiment or the features are not there.
+        UnknownNameError: the experiment has no such model.
+        IntegrityError: a file of the cache is damaged.
+    """
+    folder = Results(Path(results))
+    cells = folder.read_json(folder.cells, "extract")["cells"]
+    if model not in cells:
+        raise UnknownNameError(f"model of {results}", model, cells)
+    cell = Cell(cache_root() / cells[model]["folder"])
+    if not cell.is_complete():
+        raise AbsentError(
+            f"the features of {model} are not complete in {cell.folder}. Run `platorep extract`."
+        )
+    return Features(cell.read(), cell.layers, cell.rows().ids)
+
+
+def list_metrics() -> list[str]:
+    """The names that `score` knows."""
+    return list(METRICS)
+
+
+def _is_list(layers: Layers) -> bool:
+    return not isinstance(layers, (np.ndarray, Tensor))
+
+
+def _summaries(metric: BoundMetric, layers: Layers, side: str) -> list[Summary]:
+    arrays = list(layers) if _is_list(layers) else [layers]
+    tensors = [torch.as_tensor(array) for array in arrays]
+    for index, tensor in enumerate(tensors):
+        if tensor.ndim != 2:
+            raise DataError(
+                f"layer {index} of {side} has shape {tuple(tensor.shape)}, expected two axes: "
+                "samples and features."
+            )
+    return [metric.summarize(t if t.is_floating_point() else t.float()) for t in tensors]

@@ -1,0 +1,81 @@
+"""The Python interface."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import platorep
+from platorep.errors import AbsentError, ConfigError, DataError, UnknownNameError
+from platorep.features import CellKey, Rows, cell_of
+from platorep.files import write_json
+
+
+def on_circle(*degrees: float) -> np.ndarray:
+    angles = np.deg2rad(degrees)
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+
+X = on_circle(0, 10, 90, 100)  # nearest: 0->1, 1->0, 2->3, 3->2
+Y = on_circle(0, 10, 30, 100)  # nearest: 0->1, 1->0, 2->1, 3->2
+
+
+def test_two_arrays_give_a_number() -> None:
+    assert platorep.score(X, Y, metric="mutual_knn", k=1) == 3 / 4
+    assert platorep.score(torch.from_numpy(X), Y, k=1) == 3 / 4
+
+
+def test_lists_of_layers_give_a_grid() -> None:
+    found = platorep.score([X, Y], [Y, X, Y], k=1)
+
+    assert found.tolist() == [[3 / 4, 1.0, 3 / 4], [1.0, 3 / 4, 1.0]]
+    assert platorep.score([X], Y, k=1).tolist() == [[3 / 4]]
+
+
+def test_whole_numbers_are_features_too() -> None:
+    counts = np.arange(24).reshape(8, 3) % 7
+
+    assert platorep.score(counts, counts.astype(np.float32), k=2) > 0.9
+
+
+def test_what_cannot_be_scored_is_refused() -> None:
+    with pytest.raises(DataError, match="at least 4 samples"):
+        platorep.score(X, Y[:3], k=1)
+    with pytest.raises(DataError, match="expected two axes"):
+        platorep.score(X[None], Y, k=1)
+    with pytest.raises(UnknownNameError, match="mutual_knn"):
+        platorep.score(X, Y, metric="mutual_kn")
+    with pytest.raises(ConfigError, match="'k'"):
+        platorep.score(X, Y, kk=3)
+
+
+def test_metrics_are_listed() -> None:
+    assert "mutual_knn" in platorep.list_metrics()
+
+
+def test_unknown_names_are_attribute_errors() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'scores'"):
+        _ = platorep.scores
+
+
+def test_features_of_an_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLATOREP_CACHE", str(tmp_path))
+    rows = Rows(ids=("a", "b"), hashes=("1", "2"))
+    key = CellKey(
+        model={"name": "m"}, rows=rows.fingerprint, compute_dtype="float32", store_dtype="float32"
+    )
+    cell = cell_of(tmp_path, "data", "m", key)
+    cell.create(key, rows, [("only", 3)], 2, {})
+    cell.write_shard(0, [torch.eye(2, 3)])
+    folder = cell.folder.relative_to(tmp_path).as_posix()
+    write_json(tmp_path / "results" / "cells.json", {"cells": {"m": {"folder": folder}}})
+
+    found = platorep.load_features(tmp_path / "results", "m")
+
+    assert torch.equal(found.layers[0], torch.eye(2, 3))
+    assert (found.names, found.ids) == (["only"], ("a", "b"))
+    with pytest.raises(UnknownNameError, match="Known: m"):
+        platorep.load_features(tmp_path / "results", "n")
+    with pytest.raises(AbsentError, match="platorep extract"):
+        platorep.load_features(tmp_path / "none", "m")
