@@ -1,5 +1,6 @@
 """Files of a hub repository: which there are, at which commit, and bringing them here."""
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,32 +26,43 @@ FETCH_FIRST = (
 )
 
 
+TRANSPORT_ERRORS: tuple[type[BaseException], ...] = (HfHubHTTPError.__bases__[0], OSError)
+"""What the HTTP client raises, whichever it is, when the hub cannot be reached."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Repository:
     """A hub repository at one commit."""
 
     name: str
+    revision: str
+    """Branch, tag or commit as asked for."""
     commit: str
+    """What it stands for now."""
     sizes: dict[str, int | None]
-    """Its files and their bytes; offline those in the cache, with what they have."""
+    """Its files and their bytes; offline those in the cache."""
     offline: bool
 
     def download(self, names: Iterable[str]) -> Path:
         """The local snapshot folder, with `names` in it.
 
         Raises:
-            AbsentError: a file is neither in the cache nor to be had.
+            AbsentError: a file is neither in the cache nor to be had, or the branch has moved.
             StorageError: the hub cache cannot be written.
         """
         folder = Path()
         for name in names:
-            with _absences(self.name, self.commit), storage_errors(Path(constants.HF_HUB_CACHE)):
+            with _absences(self.name, self.revision), storage_errors(Path(constants.HF_HUB_CACHE)):
+                # By branch rather than commit, so that the cache learns what the branch is.
                 found = hf_hub_download(
-                    self.name, name, revision=self.commit, local_files_only=self.offline
+                    self.name, name, revision=self.revision, local_files_only=self.offline
                 )
-            folder = Path(found)
-            for _ in Path(name).parts:
-                folder = folder.parent
+            folder = Path(found).parents[len(Path(name).parts) - 1]
+            if folder.name != self.commit:
+                raise AbsentError(
+                    f"hub repository {self.name!r} moved from commit {self.commit} to "
+                    f"{folder.name} while it was downloaded. Run the same command again."
+                )
         return folder
 
     def missing_bytes(self, names: Iterable[str]) -> int | None:
@@ -65,33 +77,51 @@ class Repository:
 
 
 def open_repository(name: str, revision: str | None, *, offline: bool) -> Repository:
-    """Resolve `revision` (default branch when None) to a commit and list the files.
+    """Resolve `revision` (the branch main when None) to a commit and list the files.
 
     Where the hub cannot be reached, what is in the cache stands for it.
 
     Raises:
         AbsentError: no such repository or revision, no access, or offline and not in the cache.
     """
+    revision = revision or constants.DEFAULT_REVISION
     if not (offline or constants.HF_HUB_OFFLINE):
         with _absences(name, revision):
             try:
                 info = HfApi().model_info(name, revision=revision, files_metadata=True)
             except (RepositoryNotFoundError, RevisionNotFoundError):
                 raise
-            except (HfHubHTTPError, OSError):
-                pass  # the hub is down: see what the cache has
+            except TRANSPORT_ERRORS:
+                pass  # see what the cache has
             else:
-                sizes = {file.rfilename: file.size for file in info.siblings or ()}
-                return Repository(name=name, commit=str(info.sha), sizes=sizes, offline=False)
+                return Repository(
+                    name=name,
+                    revision=revision,
+                    commit=str(info.sha),
+                    sizes={file.rfilename: file.size for file in info.siblings or ()},
+                    offline=False,
+                )
     with _absences(name, revision):
-        config = hf_hub_download(name, "config.json", revision=revision, local_files_only=True)
-    folder = Path(config).parent
-    sizes = {
-        str(path.relative_to(folder)): path.stat().st_size
+        if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+            raise HFValidationError(name)
+        folder = _cached_snapshot(name, revision)
+        if folder is None:
+            raise LocalEntryNotFoundError(f"no snapshot of {name} at {revision}")
+    sizes: dict[str, int | None] = {
+        path.relative_to(folder).as_posix(): path.stat().st_size
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
-    return Repository(name=name, commit=folder.name, sizes=sizes, offline=True)
+    return Repository(name=name, revision=revision, commit=folder.name, sizes=sizes, offline=True)
+
+
+def _cached_snapshot(name: str, revision: str) -> Path | None:
+    """The folder of `revision` in the hub cache, whose layout huggingface_hub documents."""
+    repository = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
+    reference = repository / "refs" / revision
+    commit = reference.read_text(encoding="utf-8") if reference.is_file() else revision
+    folder = repository / "snapshots" / commit
+    return folder if folder.is_dir() else None
 
 
 @contextmanager

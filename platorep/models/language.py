@@ -1,8 +1,7 @@
 """Language models through transformers' Auto classes: causal, masked and encoder models."""
 
-import contextlib
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
 
 from platorep.config import ModelSpec
-from platorep.errors import AbsentError, ConfigError, IntegrityError, PlatorepError
+from platorep.errors import ConfigError, IntegrityError, PlatorepError
 from platorep.models.base import (
     Auto,
     Description,
@@ -25,6 +24,7 @@ from platorep.models.base import (
     refuse_settings,
 )
 from platorep.models.hidden_states import PooledStates
+from platorep.models.loading import as_own_errors, need_accelerate, quiet
 from platorep.models.sources import Source, open_source
 from platorep.models.tokens import TextReader, longest_text
 
@@ -95,7 +95,7 @@ class LanguageModel(Model):
         self._source.folder(weights=not self.spec.random_init)
 
     def load(self, device: torch.device | str, dtype: torch.dtype) -> Loaded:
-        with _quiet(), _as_own_errors(self.spec):
+        with quiet(), as_own_errors(self.spec):
             if self.spec.random_init:
                 network = self._random(dtype).to(device)
             else:
@@ -131,7 +131,7 @@ class LanguageModel(Model):
 
     @cached_property
     def _config(self) -> Any:
-        with _quiet(), _as_own_errors(self.spec):
+        with quiet(), as_own_errors(self.spec):
             config = transformers.AutoConfig.from_pretrained(self._folder, **self._code)
         if self.spec.attention is not None:
             config._attn_implementation = self.spec.attention
@@ -139,7 +139,7 @@ class LanguageModel(Model):
 
     @cached_property
     def _tokenizer(self) -> Any:
-        with _quiet(), _as_own_errors(self.spec):
+        with quiet(), as_own_errors(self.spec):
             return transformers.AutoTokenizer.from_pretrained(self._folder, **self._code)
 
     @property
@@ -152,7 +152,7 @@ class LanguageModel(Model):
     @cached_property
     def _skeleton(self) -> Any:
         """The network without memory for its weights."""
-        with _quiet(), _as_own_errors(self.spec), torch.device("meta"):
+        with quiet(), as_own_errors(self.spec), torch.device("meta"):
             return self._build(torch.float32)
 
     @property
@@ -193,7 +193,7 @@ class LanguageModel(Model):
 
     def _pretrained(self, device: torch.device | str, dtype: torch.dtype) -> nn.Module:
         if self.spec.device_map is not None:
-            _need_accelerate(self.spec)
+            need_accelerate(self.spec)
         folder = self._source.folder(weights=True)
         network, found = self._auto_class.from_pretrained(
             folder,
@@ -259,45 +259,3 @@ class LoadedLanguageModel(Loaded):
         batches.run([len(tokens[i]) for i in order], step, "tokens")
         back = torch.tensor(order).argsort()
         return [torch.cat(layer)[back] for layer in zip(*found, strict=True)]
-
-
-def _need_accelerate(spec: ModelSpec) -> None:
-    if not transformers.utils.is_accelerate_available():
-        raise AbsentError(
-            f"model {spec.label!r}: `device_map` needs the package accelerate, which is not "
-            "installed. `pip install accelerate`, or leave `device_map` out."
-        )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars and load reports of transformers: what they say becomes an error here."""
-    logs = transformers.utils.logging
-    verbosity, bars = logs.get_verbosity(), logs.is_progress_bar_enabled()
-    logs.set_verbosity_error()
-    logs.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logs.set_verbosity(verbosity)
-        if bars:
-            logs.enable_progress_bar()
-
-
-@contextlib.contextmanager
-def _as_own_errors(spec: ModelSpec) -> Iterator[None]:
-    """Refusals of transformers that a user can act on."""
-    try:
-        yield
-    except PlatorepError:
-        raise
-    except ImportError as error:
-        raise AbsentError(f"model {spec.name!r} needs a package: {error}") from error
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(
-            f"transformers {transformers.__version__} cannot open {spec.name!r}: {error}"
-        ) from error
-    except RuntimeError as error:
-        if "size" not in str(error):
-            raise
-        raise IntegrityError(f"the weights of {spec.name!r} do not fit: {error}") from error
