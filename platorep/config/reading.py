@@ -34,8 +34,6 @@ def config_path(name: str) -> Path:
 def shipped_configs() -> dict[str, Path]:
     """Name -> file of the experiments that come with the package."""
     folder = Path(str(resources.files("platorep"))) / "configs"
-    if not folder.is_dir():  # an editable install: the folder stands beside the package
-        folder = folder.parent.parent / "configs"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
