@@ -17,11 +17,11 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 from platorep.errors import ConfigError
 from platorep.parameters.toyworld import WorldParameters, parse_network
 from platorep.toyworld import captions, pictures, scenes
-from platorep.toyworld.attributes import attributes, place_posterior
+from platorep.toyworld.attributes import attributes, place_posterior, truth_features
 from platorep.toyworld.captions import caption, vocabulary
 from platorep.toyworld.checkpoints import atomic_folder, write_untrained
 from platorep.toyworld.draws import Draws, Purpose, urn
-from platorep.toyworld.folder import write_folder
+from platorep.toyworld.folder import write_folder, write_text_file
 from platorep.toyworld.networks import build_language, build_tokenizer, build_vision
 from platorep.toyworld.pictures import picture, png_bytes
 from platorep.toyworld.scenes import Scene, Thing, places, sample_pairs, sample_scene
@@ -38,7 +38,7 @@ def test_the_world_is_the_same_on_every_machine() -> None:
         hashed.update(caption(WORLD, scene).encode())
         hashed.update(png_bytes(picture(WORLD, scene)))
 
-    assert hashed.hexdigest()[:16] == "9db5e752b41ddf6c"
+    assert hashed.hexdigest()[:16] == "44c7ad798d6fbf3e"
 
 
 def test_a_scene_does_not_depend_on_how_many_are_drawn() -> None:
@@ -268,6 +268,16 @@ def test_attributes_worked_by_hand() -> None:
     assert layers["posterior"].shape == (1, 32)
 
 
+def test_truth_features_survive_clipping_and_keep_the_geometry() -> None:
+    found = sample_pairs(WORLD, 30)
+    for name, layer in attributes(WORLD, found).items():
+        rotated = truth_features(WORLD, found)[name]
+        np.testing.assert_allclose(rotated @ rotated.T, layer @ layer.T, atol=1e-9)
+        limit = np.quantile(np.abs(rotated), 0.95)
+        assert (np.abs(rotated.clip(-limit, limit)).sum(1) > 0).all()
+    assert np.quantile(attributes(WORLD, found)["place"], 0.95) == 0  # what would happen without
+
+
 def test_posterior_is_bayes_rule() -> None:
     """Against loops over the places' weights, and its inner product against the joint."""
     found = sample_pairs(WORLD, 20)
@@ -324,6 +334,12 @@ def test_folder_is_an_ordinary_one(tmp_path: Path) -> None:
     assert lines[0] == "file_name,caption"
     assert lines[1] == f"scene-000005.png,{caption(WORLD, sample_scene(WORLD, 5))}"
     assert calls == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_text_file_holds_held_out_captions(tmp_path: Path) -> None:
+    path = write_text_file(tmp_path / "text" / "held_out.txt", WORLD, 4)
+    lines = path.read_text().split("\n")
+    assert lines == [*(caption(WORLD, sample_scene(WORLD, 2**41 + i)) for i in range(4)), ""]
 
 
 def test_network_names() -> None:

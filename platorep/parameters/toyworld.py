@@ -15,6 +15,7 @@ from pydantic import (
 from platorep.errors import ConfigError
 from platorep.parameters.section import Section
 
+NUM_ATTRIBUTES = 34
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -32,7 +33,7 @@ class WorldParameters(Section):
     """The same for a place's sizes, rows, columns and number of objects."""
     uniform_share: Annotated[float, Field(ge=0, le=1)] = 0.04
     """Share of draws that ignore the place, so that nothing is impossible anywhere."""
-    nuisance: Annotated[float, Field(ge=0, le=2)] = 1.0
+    nuisance: Annotated[float, Field(ge=0, le=4)] = 1.0
     """Strength of what a picture shows and no caption tells: tint, stripe width and phase,
     brightness, hue, noise, a shift of the objects. 0 turns it off."""
     image_size: Annotated[int, Field(ge=16, le=256, multiple_of=8)] = 32
@@ -42,7 +43,7 @@ class WorldParameters(Section):
 
 
 class ToyTraining(Section):
-    """How a toy network is trained; vision by SimCLR, language by the next token."""
+    """How a toy network is trained: vision by SimCLR or on tasks, language by the next token."""
 
     seed: Seed = 0
     """Of the initial weights and of the order of the batches."""
@@ -53,14 +54,19 @@ class ToyTraining(Section):
     num_scenes: PositiveInt = 3000
     """Scenes to train on; none of them is ever among the evaluation pairs."""
     num_frames: Annotated[int, Field(ge=2, le=64)] = 3
-    """Pictures per scene (vision only): objects, sizes and texture stay, cells and nuisance not."""
+    """Pictures per scene: objects, sizes and texture stay, cells and nuisance do not. For language,
+    captions per scene: other words in another order."""
     batch_size: Annotated[int, Field(ge=2)] = 128
     """Scenes per step."""
-    learning_rate: PositiveFloat = 3e-3
+    learning_rate: PositiveFloat = 1e-2
     """Peak of AdamW's learning rate: ten steps of warm-up, then a half cosine down to zero."""
     temperature: PositiveFloat = 0.2
     """Of the contrastive loss (vision only)."""
     weight_decay: NonNegativeFloat = 1e-4
+    """AdamW's."""
+    tasks: tuple[Annotated[int, Field(ge=0, lt=NUM_ATTRIBUTES)], ...] = ()
+    """Vision only: attributes to predict, yes or no, in the place of SimCLR: columns of the truth
+    layer `all` (6 textures, 8 shapes, 8 colours, 3 sizes, 9 cells)."""
 
 
 class ToyNetwork(Section):
@@ -69,8 +75,8 @@ class ToyNetwork(Section):
     kind: Literal["conv", "vit", "llama"]
     """A residual network (timm's ResNet), a vision transformer (timm), a Llama (transformers)."""
     width: Annotated[int, Field(ge=2, le=1024)]
-    """Channels of the first stage (conv; the last of four has eight times as many), or the
-    embedding dimension (vit, llama)."""
+    """Channels of the first convolution and stage (conv; the last of four stages has eight times
+    as many), or the embedding dimension (vit, llama)."""
     depth: Annotated[int, Field(ge=1, le=12)]
     """Residual blocks per stage (conv), or transformer blocks."""
 

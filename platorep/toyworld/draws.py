@@ -18,6 +18,7 @@ class Purpose(IntEnum):
     CELLS = 2
     NUISANCE = 3
     CAPTION = 4
+    BATCH = 5
 
 
 class Draws:

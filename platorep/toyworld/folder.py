@@ -9,7 +9,7 @@ from platorep.files import storage_errors, write_bytes, write_text
 from platorep.parameters.toyworld import WorldParameters
 from platorep.toyworld.captions import caption
 from platorep.toyworld.pictures import picture, png_bytes
-from platorep.toyworld.scenes import sample_pairs
+from platorep.toyworld.scenes import HELD_OUT_OFFSET, sample_pairs
 
 
 def file_name(index: int) -> str:
@@ -46,4 +46,11 @@ def write_folder(
         if progress:
             progress(done, num)
     write_text(path / "captions.csv", table.getvalue())
+    return path
+
+
+def write_text_file(path: Path, world: WorldParameters, num: int = 500) -> Path:
+    """Write held-out captions, one per line: a corpus for bits per byte, of no training scene."""
+    scenes = sample_pairs(world, num, HELD_OUT_OFFSET)
+    write_text(path, "".join(caption(world, scene) + "\n" for scene in scenes))
     return path

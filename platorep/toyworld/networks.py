@@ -15,7 +15,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from platorep.parameters.toyworld import ToyNetwork
 from platorep.toyworld.captions import vocabulary
 
-START, PADDING, UNKNOWN = "<s>", "<pad>", "<unk>"  # token ids 0, 1, 2
+START, PADDING, UNKNOWN = "<s>", "<pad>", "<unk>"
+PADDING_ID = 1  # the place of PADDING in the vocabulary
 MAX_TOKENS = 64  # the longest caption has 21 words
 HEAD_WIDTH = 8
 
@@ -46,7 +47,9 @@ def vision_arguments(network: ToyNetwork, image_size: int) -> tuple[str, dict[st
     width = network.width
     return "resnet18", {
         "stem_type": "deep",  # three 3 x 3 convolutions; the plain stem has 64 channels, always
-        "stem_width": max(1, width // 2),
+        "stem_width": width,
+        "avg_down": True,  # with it and silu SimCLR learns several times faster at 32 x 32
+        "act_layer": "silu",
         "channels": [width, 2 * width, 4 * width, 8 * width],
         "layers": [network.depth] * 4,
     }

@@ -40,26 +40,26 @@ def picture(world: WorldParameters, scene: Scene) -> UInt8[np.ndarray, "h w 3"]:
         """-reach .. reach, scaled by the strength of the nuisance."""
         return draws.between(-reach, reach) * strength // 100
 
-    tint = [128 + swing(30) for _ in range(3)]
-    contrast = 26 + swing(8)
-    period = side * SUBPIXELS * (100 + swing(30)) // 400  # about four stripes per side
+    tint = [128 + swing(15) for _ in range(3)]
+    contrast = 26 + swing(4)
+    period = side * SUBPIXELS * (100 + swing(15)) // 400  # about four stripes per side
     phases = (draws.below(period) * min(strength, 100) // 100, draws.below(period))
     canvas = np.empty((side, side, 3), dtype=np.int32)
     light = _texture(TEXTURES[scene.texture], side, period, phases)  # 0 .. 16 per pixel
     canvas[:] = np.array(tint) + (contrast * (2 * light - 16) // 16)[..., None]
 
     for thing in scene.things:
-        hue = [swing(22) for _ in range(3)]
+        hue = [swing(11) for _ in range(3)]
         color = np.array(COLOR_RGB[thing.color]) + hue
-        shift_y, shift_x = swing(SUBPIXELS * side // 32), swing(SUBPIXELS * side // 32)
+        shift_y, shift_x = swing(SUBPIXELS * side // 64), swing(SUBPIXELS * side // 64)
         center_y = side * SUBPIXELS * (2 * thing.row + 1) // (2 * len(ROWS)) + shift_y
         center_x = side * SUBPIXELS * (2 * thing.column + 1) // (2 * len(COLUMNS)) + shift_x
         radius = side * SUBPIXELS * RADIUS_THIRTY_SECONDS[thing.size] // 128
         _paint(canvas, SHAPES[thing.shape], radius, center_y, center_x, color)
 
-    canvas = canvas * (256 + swing(50)) // 256  # brightness
+    canvas = canvas * (256 + swing(25)) // 256  # brightness
     noise = draws.octets(4 * canvas.size).reshape(4, *canvas.shape).astype(np.int32).sum(0) - 510
-    canvas += noise * strength // 100 // 18  # a sum of four uniforms: deviation of about 8
+    canvas += noise * strength // 100 // 36  # a sum of four uniforms: deviation of about 4
     return canvas.clip(0, 255).astype(np.uint8)
 
 
