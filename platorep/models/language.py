@@ -132,10 +132,7 @@ class LanguageModel(Model):
     @cached_property
     def _config(self) -> Any:
         with quiet(), as_own_errors(self.spec):
-            config = transformers.AutoConfig.from_pretrained(self._folder, **self._code)
-        if self.spec.attention is not None:
-            config._attn_implementation = self.spec.attention
-        return config
+            return transformers.AutoConfig.from_pretrained(self._folder, **self._code)
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -151,15 +148,26 @@ class LanguageModel(Model):
 
     @cached_property
     def _skeleton(self) -> Any:
-        """The network without memory for its weights."""
+        """The network without memory for its weights, with the library's choice of attention."""
         with quiet(), as_own_errors(self.spec), torch.device("meta"):
-            return self._build(torch.float32)
+            return self._build()
 
     @property
     def _attention(self) -> str:
         """What is asked for, or what transformers chooses for this architecture."""
-        chosen = self.spec.attention or self._skeleton.config._attn_implementation
-        return str(chosen)
+        if self.spec.attention is not None:
+            return self.spec.attention
+        try:
+            return str(self._skeleton.config._attn_implementation)
+        except PlatorepError:
+            raise
+        except Exception:  # a repository's own code may do anything without weights
+            return "the library's choice"
+
+    @property
+    def _attention_argument(self) -> dict[str, str]:
+        asked = self.spec.attention
+        return {} if asked is None else {"attn_implementation": asked}
 
     @cached_property
     def _widths(self) -> tuple[int, ...]:
@@ -179,9 +187,12 @@ class LanguageModel(Model):
             return transformers.AutoModelForTextEncoding
         return transformers.AutoModel
 
-    def _build(self, dtype: torch.dtype) -> nn.Module:
+    def _build(self, **attention: str) -> nn.Module:
         network = self._auto_class.from_config(
-            copy.deepcopy(self._config), dtype=dtype, trust_remote_code=self.spec.trust_remote_code
+            copy.deepcopy(self._config),
+            dtype=torch.float32,
+            trust_remote_code=self.spec.trust_remote_code,
+            **attention,
         )
         return self._text_part(network)
 
@@ -189,7 +200,7 @@ class LanguageModel(Model):
         """Drawn on the CPU in float32, so that every machine draws the same weights."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.spec.seed)
-            return self._build(torch.float32).to(dtype)
+            return self._build(**self._attention_argument).to(dtype)
 
     def _pretrained(self, device: torch.device | str, dtype: torch.dtype) -> nn.Module:
         if self.spec.device_map is not None:
@@ -203,6 +214,7 @@ class LanguageModel(Model):
             use_safetensors=self._source.safetensors,
             weights_only=True,
             output_loading_info=True,
+            **self._attention_argument,
             **self._code,
         )
         missing = sorted(key for key in found["missing_keys"] if "pooler" not in key.split("."))

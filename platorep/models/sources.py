@@ -63,7 +63,8 @@ class Source(ABC):
         index = f"{'model.safetensors' if self.safetensors else 'pytorch_model.bin'}.index.json"
         if not found or index not in self._names or len(found) != int(found[0][1]):
             raise AbsentError(
-                f"{self._spec.name!r} has no weights, or not all: expected model.safetensors or "
+                f"{self._spec.name!r} has no weights, or not all (a random control, "
+                "`random_init: true`, needs none): expected model.safetensors or "
                 "pytorch_model.bin, or all their parts with their index; found "
                 f"{', '.join(self._names) or 'nothing'} {self.where}"
             )
