@@ -24,6 +24,9 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from platorep.errors import ConfigError
+from platorep.metrics.cknna import CKNNA
+from platorep.metrics.cycles import CYCLE_KNN
+from platorep.metrics.kernels import CKA, RV
 from platorep.metrics.layer import Layer
 from platorep.metrics.metric import (
     BoundMetric,
@@ -36,8 +39,13 @@ from platorep.metrics.metric import (
     Summary,
     each_pair,
 )
-from platorep.metrics.neighbors import MUTUAL_KNN
+from platorep.metrics.neighbors import JACCARD_KNN, MUTUAL_KNN
 from platorep.metrics.own import own_metric
+from platorep.metrics.predictivity import LINEAR_PREDICTIVITY
+from platorep.metrics.rsa import ORDINAL_TRIPLETS, RSA
+from platorep.metrics.sequences import EDIT_DISTANCE_KNN, LCS_KNN
+from platorep.metrics.subspaces import CCA_MEAN, PROCRUSTES, PWCCA, SVCCA
+from platorep.metrics.units import UNIT_MATCHING
 from platorep.parameters.metrics import MetricParameters, parse
 from platorep.registry import index_by_name, lookup
 
@@ -58,7 +66,27 @@ __all__ = [
     "summarize_layer",
 ]
 
-METRICS = index_by_name((MUTUAL_KNN,))
+METRICS = index_by_name(
+    (
+        MUTUAL_KNN,
+        JACCARD_KNN,
+        CYCLE_KNN,
+        LCS_KNN,
+        EDIT_DISTANCE_KNN,
+        CKA,
+        RV,
+        CKNNA,
+        RSA,
+        ORDINAL_TRIPLETS,
+        CCA_MEAN,
+        SVCCA,
+        PWCCA,
+        PROCRUSTES,
+        LINEAR_PREDICTIVITY,
+        UNIT_MATCHING,
+    )
+)
+"""Every metric by its name."""
 
 
 def bind(name: str, parameters: Mapping[str, Any] | MetricParameters | None = None) -> BoundMetric:

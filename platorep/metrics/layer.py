@@ -5,8 +5,9 @@ Axes: n samples, d features.
 
 from functools import cached_property
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor
 
 from platorep.errors import DataError
@@ -112,6 +113,13 @@ def product(x: Float[Tensor, "n_x d"], y: Float[Tensor, "n_y d"]) -> Float[Tenso
     return x @ y.T
 
 
+def first_equal(rows: Float[Tensor, "m d"]) -> Int64[np.ndarray, " m"]:
+    """For every row, the first row that is equal to it."""
+    first: dict[bytes, int] = {}
+    values = rows.cpu().numpy() + 0.0  # makes -0 equal to 0
+    return np.array([first.setdefault(row.tobytes(), i) for i, row in enumerate(values)])
+
+
 class Layer:
     """One layer's features, checked, with cached views of them. Made once per layer.
 
@@ -157,6 +165,15 @@ class Layer:
                 self.features, offset=offset, center_rows=center_rows, unit=unit
             )
         return self._views[key]
+
+    @cached_property
+    def first_equal(self) -> Int[Tensor, " n"]:
+        """For every row, the first row that is equal to it."""
+        # most layers have no equal rows, and a few of their columns show it
+        some = self.features[:, :: max(1, self.d // 16)]
+        if len(some.unique(dim=0)) == self.n:
+            return torch.arange(self.n, device=some.device)
+        return torch.from_numpy(first_equal(self.features)).to(some.device)
 
     @cached_property
     def reason(self) -> str | None:

@@ -3,12 +3,13 @@
 Axes: n samples, l layers, e entries (one per layer, sample and neighbor).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Integer
+from jaxtyping import Float, Float64, Integer
 from scipy import sparse
 from torch import Tensor
 
@@ -37,6 +38,14 @@ class Lists:
         """The same lists with the samples in another order: rows move, names change."""
         place = np.argsort(order).astype(np.int32)
         return Lists(self.n, self.ends, place[self.rows], place[self.columns], self.weights)
+
+    def transposed(self) -> "Lists":
+        """For every sample, who has it in its list."""
+        return Lists(self.n, self.ends, self.columns, self.rows, self.weights)
+
+    def weighted(self, weights: Float64[np.ndarray, " e"]) -> "Lists":
+        """The same entries with other weights."""
+        return Lists(self.n, self.ends, self.rows, self.columns, weights)
 
     def keys(self) -> Integer[np.ndarray, " e"]:
         """One number per (sample, neighbor)."""
@@ -87,36 +96,103 @@ def _sparse(y: Lists) -> Overlaps:
     return overlaps
 
 
-def _dense(y: Lists, device: torch.device) -> Overlaps:
-    def load(lists: Lists) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        layer = np.repeat(np.arange(lists.num_layers), np.diff(lists.ends))
-        by_row = np.argsort(lists.rows, kind="stable")
-        weights = np.ones(len(layer)) if lists.weights is None else lists.weights
-        columns = (lists.rows, layer, lists.columns, weights)
-        rows, layers, names, values = (torch.from_numpy(c[by_row]).to(device) for c in columns)
-        return rows.long(), layers, names.long(), values
+Entries = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Sample, layer, neighbor and weight, sorted by sample, on a device."""
 
-    y_entries = load(y)
+
+def _load(lists: Lists, device: torch.device) -> Entries:
+    layer = np.repeat(np.arange(lists.num_layers), np.diff(lists.ends))
+    by_row = np.argsort(lists.rows, kind="stable")
+    weights = np.ones(len(layer)) if lists.weights is None else lists.weights
+    rows, layers, names, values = (
+        torch.from_numpy(part[by_row]).to(device)
+        for part in (lists.rows, layer, lists.columns, weights)
+    )
+    return rows.long(), layers, names.long(), values
+
+
+def _table(
+    entries: Entries, num_layers: int, start: int, stop: int, n: int, dtype: torch.dtype
+) -> Float[Tensor, "l m n"]:
+    """The weights of samples start ... stop as a table with zeros."""
+    bounds = torch.tensor([start, stop], device=entries[0].device)
+    first, last = torch.searchsorted(entries[0], bounds).tolist()
+    rows, layers, names, values = (part[first:last] for part in entries)
+    table = torch.zeros(num_layers, stop - start, n, dtype=dtype, device=rows.device)
+    table[layers, rows - start, names] = values.to(dtype)
+    return table
+
+
+def _dense(y: Lists, device: torch.device) -> Overlaps:
+    y_entries = _load(y, device)
 
     def overlaps(x: Lists) -> Float64[np.ndarray, "l_x l_y"]:
         # sums of ones stay exact in float32 below 2**24
-        exact = x.weights is None and y.weights is None and len(x.rows) < x.num_layers << 24
+        exact = x.weights is None and y.weights is None and x.ends[1] < 1 << 24
         dtype = torch.float32 if exact else torch.float64
-        x_entries = load(x)
+        x_entries = _load(x, device)
         total = torch.zeros(x.num_layers, y.num_layers, dtype=torch.float64, device=device)
         block = max(1, DENSE_ENTRIES // (x.n * (x.num_layers + y.num_layers)))
         for start in range(0, x.n, block):
-            size = min(block, x.n - start)
-            parts = []
-            for entries, layers in ((x_entries, x.num_layers), (y_entries, y.num_layers)):
-                first, last = torch.searchsorted(
-                    entries[0], torch.tensor([start, start + size], device=device)
-                ).tolist()
-                rows, layer, names, values = (part[first:last] for part in entries)
-                table = torch.zeros(layers, size, x.n, dtype=dtype, device=device)
-                table[layer, rows - start, names] = values.to(dtype)
-                parts.append(table.flatten(1))
-            total += parts[0] @ parts[1].T
-        return total.cpu().numpy()
+            stop = min(start + block, x.n)
+            left = _table(x_entries, x.num_layers, start, stop, x.n, dtype)
+            right = _table(y_entries, y.num_layers, start, stop, x.n, dtype)
+            total += left.flatten(1) @ right.flatten(1).T
+        found: np.ndarray = total.cpu().numpy()
+        return found
 
     return overlaps
+
+
+def _by_row(lists: Lists) -> list[sparse.csr_array]:
+    """For every sample, its weights in every layer (l n)."""
+    layers = lists.num_layers
+    layer = np.repeat(np.arange(layers, dtype=np.int64), np.diff(lists.ends))
+    weights = np.ones(len(layer)) if lists.weights is None else lists.weights
+    index = lists.rows.astype(np.int64) * layers + layer
+    every = sparse.csr_array((weights, (index, lists.columns)), shape=(lists.n * layers, lists.n))
+    every.indices = every.indices.astype(np.int32)
+    return [every[i * layers : (i + 1) * layers] for i in range(lists.n)]
+
+
+Combine = Callable[..., Any]
+"""One array of overlaps (l_x l_y) per pair of lists, all of one sample -> its term of the sum."""
+
+
+def sum_over_rows(
+    pairs: Sequence[tuple[Lists, Lists]], combine: Combine, device: torch.device
+) -> Float64[np.ndarray, "l_x l_y"]:
+    """Sum over samples of a function of the sample's own overlaps, for every layer pair.
+
+    Args:
+        pairs: Lists of x and of y; each pair gives one overlap per sample.
+        combine: Works on numpy arrays and on tensors alike; 0 where all overlaps are 0.
+    """
+    if device.type == "cuda":
+        return _dense_sum(pairs, combine, device)
+    sides = [(_by_row(x), [row.T.tocsr() for row in _by_row(y)]) for x, y in pairs]
+    total = np.zeros((pairs[0][0].num_layers, pairs[0][1].num_layers))
+    for i in range(pairs[0][0].n):
+        total += combine(*((x[i] @ y[i]).toarray() for x, y in sides))
+    return total
+
+
+def _dense_sum(
+    pairs: Sequence[tuple[Lists, Lists]], combine: Combine, device: torch.device
+) -> Float64[np.ndarray, "l_x l_y"]:
+    n, layers_x, layers_y = pairs[0][0].n, pairs[0][0].num_layers, pairs[0][1].num_layers
+    loaded = [(_load(x, device), _load(y, device)) for x, y in pairs]
+    total = torch.zeros(layers_x, layers_y, dtype=torch.float64, device=device)
+    block = max(1, DENSE_ENTRIES // (len(pairs) * (n + layers_y) * (layers_x + layers_y)))
+    for start in range(0, n, block):
+        stop = min(start + block, n)
+        overlaps = (
+            torch.bmm(
+                _table(x, layers_x, start, stop, n, torch.float64).transpose(0, 1),
+                _table(y, layers_y, start, stop, n, torch.float64).permute(1, 2, 0),
+            )
+            for x, y in loaded
+        )
+        total += combine(*overlaps).sum(dim=0)
+    found: np.ndarray = total.cpu().numpy()
+    return found

@@ -41,11 +41,15 @@ class Claims:
 
     low: float = -np.inf
     high: float = np.inf
-    """The score is never outside; `high` is the score that calibration counts as perfect."""
+    """The score is never outside."""
+    perfect: float = 1.0
+    """The score of perfect agreement: where the calibrated score is 1."""
     of_itself: float | None = None
     """Score of a layer with itself, when it is always the same."""
     chance: Callable[[int], float | None] = no_chance
     """Expected score of independent features of n samples."""
+    cost: Literal["grid", "pair"] = "pair"
+    """Whether all layer pairs together are one operation, or each pair costs its own."""
     symmetric: bool = True
     larger_is_closer: bool = True
     invariances: frozenset[Invariance] = frozenset()
@@ -76,8 +80,6 @@ class Metric:
     reorder: Callable[[Any, Order], Any]
     """Summary and order -> the summary of the same layer with its samples in that order."""
     claims: Callable[[Any], Claims]
-    cost: Literal["grid", "pair"]
-    """Whether all layer pairs together are one operation, or each pair costs its own."""
     prepare: Callable[[Sequence[Any], Sequence[Any], Any], Scorer] | None = None
     """Faster than reorder and compare for many orders of the same summaries."""
     check: Callable[[int, int, Any], None] = lambda n, d, parameters: None

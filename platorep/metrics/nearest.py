@@ -8,6 +8,7 @@ Axes: n samples, d features, k neighbors.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,7 +17,7 @@ import torch
 from jaxtyping import Float, Float64, Int, Int64, Integer
 from torch import Tensor
 
-from platorep.metrics.layer import Layer
+from platorep.metrics.layer import Layer, first_equal
 
 PRODUCT_ERROR = 16
 """Error of a product of unit vectors, in units of the dtype's epsilon (measured: below 4)."""
@@ -72,36 +73,39 @@ class Search:
         self._cosine = similarity == "cosine"
         self._inner = similarity == "inner_product"
         self._vectors = layer.vectors(unit=self._cosine, center=center)
-        self._n = layer.n
+        self.n = layer.n
         self._values: Tensor | None = None
         self._indices: Tensor | None = None
 
     def nearest(self, k: int) -> Nearest:
         """The k nearest neighbors; needs 1 <= k < n."""
-        values, indices = self._top(min(k + 1, self._n - 1))
+        values, indices = self.top(min(k + 1, self.n - 1))
         neighbors = indices[:, :k].cpu().numpy()
-        if k == self._n - 1:  # everybody else
+        if k == self.n - 1:  # everybody else
             return Nearest(compact(neighbors), None)
-        unsure = values[:, k - 1] - values[:, k] <= 2 * self._error
+        unsure = values[:, k - 1] - values[:, k] <= 2 * self.error
         rows = unsure.nonzero().flatten()
         if not len(rows):
             return Nearest(compact(neighbors), None)
         return self._settle(neighbors, rows, values[:, k - 1], k)
 
-    def _top(self, count: int) -> tuple[Tensor, Tensor]:
+    def blocks(self, rows: Int[Tensor, " m"]) -> Iterator[Int[Tensor, " b"]]:
+        """The rows in blocks whose scores fit in BLOCK_ENTRIES."""
+        size = max(1, BLOCK_ENTRIES // self.n)
+        for start in range(0, len(rows), size):
+            yield rows[start : start + size]
+
+    def top(self, count: int) -> tuple[Tensor, Tensor]:
         """The largest `count` float32 scores of every row, in order, and whose they are."""
         if self._values is None or self._values.shape[1] < count:
-            block = max(1, BLOCK_ENTRIES // self._n)
-            parts = [
-                self._scores(torch.arange(start, min(start + block, self._n))).topk(count, dim=1)
-                for start in range(0, self._n, block)
-            ]
+            every = torch.arange(self.n)
+            parts = [self.scores(rows).topk(count, dim=1) for rows in self.blocks(every)]
             self._values = torch.cat([part.values for part in parts])
             self._indices = torch.cat([part.indices for part in parts])
         assert self._indices is not None
         return self._values, self._indices
 
-    def _scores(self, rows: Int[Tensor, " m"]) -> Float[Tensor, "m n"]:
+    def scores(self, rows: Int[Tensor, " m"]) -> Float[Tensor, "m n"]:
         """What orders the candidates of each of these rows; itself at minus infinity.
 
         Distances: <i,j> - <j,j>/2, which is largest where |i - j| is smallest. Cosine is the
@@ -120,7 +124,7 @@ class Search:
         return scores
 
     @cached_property
-    def _error(self) -> float:
+    def error(self) -> float:
         """Bound of the rounding error of a score."""
         vectors = self._vectors
         eps = torch.finfo(vectors.squares.dtype).eps
@@ -147,14 +151,13 @@ class Search:
         """Decide the rows whose k-th place the product left open."""
         neighbors = neighbors.copy()
         shared: list[Ties] = []
-        block = max(1, BLOCK_ENTRIES // self._n)
-        for chosen in (rows[start : start + block] for start in range(0, len(rows), block)):
-            scores, cut = self._scores(chosen), cuts[chosen][:, None]
-            margin = 4 * self._error
+        for chosen in self.blocks(rows):
+            scores, cut = self.scores(chosen), cuts[chosen][:, None]
+            margin = 4 * self.error
             sure = (scores > cut + margin).nonzero().cpu().numpy()
             near = ((scores - cut).abs() <= margin).nonzero().cpu().numpy()
             names = chosen.cpu().numpy()
-            distances = self._exact(names[near[:, 0]], near[:, 1])
+            distances = self.exact(names[near[:, 0]], near[:, 1])
             members, ties = choose(k, sure, near, distances)
             neighbors[names] = members
             shared.append(Ties(names[ties.rows], ties.columns, ties.weights))
@@ -165,7 +168,7 @@ class Search:
         )
         return Nearest(compact(neighbors), ties if len(ties.rows) else None)
 
-    def _exact(
+    def exact(
         self, rows: Int64[np.ndarray, " p"], columns: Int64[np.ndarray, " p"]
     ) -> Float64[np.ndarray, " p"]:
         """Distances in float64 in units of the longest row; minus the product for inner products.
@@ -197,13 +200,6 @@ class Search:
                 found = found.masked_fill(zero, 2**0.5 / self._length)
             distances[start : start + block] = found.cpu().numpy()
         return distances[back]
-
-
-def first_equal(table: Float[Tensor, "m d"]) -> Int64[np.ndarray, " m"]:
-    """For every row, the first row that is equal to it."""
-    first: dict[bytes, int] = {}
-    rows = table.cpu().numpy() + 0.0  # makes -0 equal to 0
-    return np.array([first.setdefault(row.tobytes(), i) for i, row in enumerate(rows)])
 
 
 def choose(

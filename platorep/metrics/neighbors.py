@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Integer
+from scipy import stats
 
 from platorep.errors import ConfigError
 from platorep.metrics.layer import Layer
-from platorep.metrics.lists import Lists, overlaps_with
+from platorep.metrics.lists import Lists, overlaps_with, sum_over_rows
 from platorep.metrics.metric import Claims, Invariance, Metric, Order, Scorer, Scores, Summary
 from platorep.metrics.nearest import Nearest, Ties, compact, search
-from platorep.parameters.metrics import MutualKnn
+from platorep.parameters.metrics import JaccardKnn, MutualKnn, NeighborParameters
 
 TIED_SHARE = 0.01
 """A layer with more tied rows than this says too little, and is left out of the maximum."""
@@ -41,7 +42,7 @@ def check_k(n: int, k: int, label: str) -> None:
         )
 
 
-def neighbor_lists(layer: Layer, parameters: MutualKnn) -> NeighborLists:
+def neighbor_lists(layer: Layer, parameters: NeighborParameters) -> NeighborLists:
     """The summary of every metric on sets of neighbors.
 
     The degenerate layer is recorded here: constant, or more than 1 % tied rows.
@@ -120,7 +121,7 @@ def compare_mutual_knn(
     return prepare_mutual_knn(x, y, parameters)(None)
 
 
-def list_invariances(parameters: MutualKnn) -> frozenset[Invariance]:
+def list_invariances(parameters: NeighborParameters) -> frozenset[Invariance]:
     """What neighbor lists do not see, under each similarity."""
     same = {Invariance.ROTATION, Invariance.SCALING, Invariance.UNIT_PERMUTATION}
     if parameters.center or parameters.similarity == "euclidean":
@@ -136,8 +137,38 @@ def claims_of_mutual_knn(parameters: MutualKnn) -> Claims:
         high=1.0,
         of_itself=1.0,
         chance=lambda n: parameters.k / (n - 1),
+        cost="grid",
         invariances=list_invariances(parameters),
     )
+
+
+def prepare_jaccard_knn(
+    x: Sequence[NeighborLists], y: Sequence[NeighborLists], parameters: JaccardKnn
+) -> Scorer:
+    """Mean over samples of common / distinct neighbors, for every layer pair.
+
+    Tied places count with the overlap c that is expected: c / (2 k - c).
+    """
+    one, other, device = stack(x), stack(y), x[0].device
+
+    def scores(order: Order | None) -> Scores:
+        moved = other if order is None else other.reordered(order)
+        ratio = sum_over_rows([(one, moved)], lambda c: c / (2 * parameters.k - c), device)
+        return ratio / one.n
+
+    return scores
+
+
+def compare_jaccard_knn(
+    x: Sequence[NeighborLists], y: Sequence[NeighborLists], parameters: JaccardKnn
+) -> Scores:
+    return prepare_jaccard_knn(x, y, parameters)(None)
+
+
+def chance_of_jaccard(k: int, n: int) -> float:
+    """Expected ratio when both lists are k of the n - 1 others, drawn independently."""
+    common = np.arange(k + 1)
+    return float(stats.hypergeom.pmf(common, n - 1, k, k) @ (common / (2 * k - common)))
 
 
 MUTUAL_KNN = Metric(
@@ -147,6 +178,22 @@ MUTUAL_KNN = Metric(
     prepare=prepare_mutual_knn,
     reorder=reorder,
     claims=claims_of_mutual_knn,
-    cost="grid",
+    check=lambda n, d, parameters: check_k(n, parameters.k, parameters.label()),
+)
+
+JACCARD_KNN = Metric(
+    name="jaccard_knn",
+    summarize=neighbor_lists,
+    compare=compare_jaccard_knn,
+    prepare=prepare_jaccard_knn,
+    reorder=reorder,
+    claims=lambda parameters: Claims(
+        low=0.0,
+        high=1.0,
+        of_itself=1.0,
+        chance=lambda n: chance_of_jaccard(parameters.k, n),
+        cost="grid",
+        invariances=list_invariances(parameters),
+    ),
     check=lambda n, d, parameters: check_k(n, parameters.k, parameters.label()),
 )

@@ -60,5 +60,4 @@ def own_metric(
         compare=each_pair(score),
         reorder=reorder,
         claims=lambda parameters: claims or Claims(),
-        cost="pair",
     )

@@ -44,7 +44,7 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) or value is None else str(value)
 
 
-class _NeighborParameters(MetricParameters):
+class NeighborParameters(MetricParameters):
     always: ClassVar[tuple[str, ...]] = ("k",)
 
     k: Neighbors = 10
@@ -58,26 +58,26 @@ class _NeighborParameters(MetricParameters):
     effect) the one with the lower row number takes it; then no layer counts as degenerate."""
 
 
-class MutualKnn(_NeighborParameters):
+class MutualKnn(NeighborParameters):
     metric: ClassVar[str] = "mutual_knn"
 
 
-class JaccardKnn(_NeighborParameters):
+class JaccardKnn(NeighborParameters):
     metric: ClassVar[str] = "jaccard_knn"
 
 
-class CycleKnn(_NeighborParameters):
+class CycleKnn(NeighborParameters):
     metric: ClassVar[str] = "cycle_knn"
 
 
-class LcsKnn(_NeighborParameters):
+class LcsKnn(NeighborParameters):
     metric: ClassVar[str] = "lcs_knn"
 
     variant: Literal["paper", "code"] = "paper"
     """The length of the longest common subsequence divided by k (paper), or as it is (code)."""
 
 
-class EditDistanceKnn(_NeighborParameters):
+class EditDistanceKnn(NeighborParameters):
     metric: ClassVar[str] = "edit_distance_knn"
 
 
