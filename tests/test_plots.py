@@ -22,9 +22,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from platorep.errors import AbsentError, ConfigError, UnknownNameError
 from platorep.parameters.figures import (
+    CalibrationFigure,
     FigureConfig,
     HeatmapFigure,
+    KSweepFigure,
     LayerHeatmapFigure,
+    LayersFigure,
+    MetricCorrelationFigure,
+    MetricGridFigure,
     ScalingFigure,
 )
 from platorep.plots import FIGURES, Tables, draw_figure, figure_names, save_figure
@@ -465,12 +470,182 @@ def test_layer_axes_say_where_the_embedding_is() -> None:
     assert "embedding" not in ax.get_xlabel()
 
 
+# -- many metrics, many k, depth ------------------------------------------------------------------
+
+
+def many_metrics(num_language: int = 3, num_vision: int = 5) -> Tables:
+    """Four metrics: k-NN at two k, one that is its negative, and one of noise; with a null."""
+    tables = made_up(num_language, num_vision, controls=True)
+    rng = np.random.default_rng(1)
+    best = tables.best
+    half = pd.Series(rng.integers(0, 2, len(best)), index=best.index)
+    others = [
+        best.assign(p_adjusted=half),
+        best.assign(metric="mutual_knn{k: 100}", k=100, score=best["score"] * 3, chance=100 / 1023),
+        best.assign(
+            metric="cka{kernel: linear, estimator: debiased}",
+            k=np.nan,
+            chance=np.nan,
+            score=-best["score"],
+        ),
+        best.assign(metric="svcca{rank: 10}", k=np.nan, score=rng.uniform(0, 1, len(best))),
+    ]
+    rows = [
+        {
+            "x": x,
+            "y": y,
+            "control": "",
+            "metric": KNN,
+            "layer_x": i,
+            "layer_y": j,
+            "score": 0.1 + 0.01 * i - 0.002 * j,
+            "degenerate": False,
+        }
+        for x, y in zip(best["x"], best["y"], strict=True)
+        for i in (0, 5, 11)
+        for j in (0, 11)
+    ]
+    return Tables(
+        best=pd.concat(others, ignore_index=True),
+        performance=tables.performance,
+        models=tables.models,
+        scores=pd.DataFrame(rows).drop_duplicates(["x", "y", "layer_x", "layer_y"]),
+    )
+
+
+def lines_with(ax: Axes, prefix: str) -> list[tuple[float, float]]:
+    found = [line for line in ax.lines if str(line.get_gid()).startswith(prefix)]
+    return sorted((float(x), float(y)) for line in found for x, y in line.get_xydata())
+
+
+@pytest.mark.parametrize("parameters", [MetricGridFigure(controls=True), CalibrationFigure()])
+@pytest.mark.parametrize("size", [(3, 5), (7, 2), (1, 1)])
+def test_facets_show_their_points(
+    parameters: MetricGridFigure | CalibrationFigure, size: tuple[int, int]
+) -> None:
+    figure, points = draw_figure(many_metrics(*size), parameters)
+
+    frame = points.frame
+    wanted = zip(frame["role"], frame["line"], frame["x"], frame["score"], strict=True)
+    assert points_on(figure.axes) == sorted(wanted)
+    assert frame["facet"].nunique() == (4 if isinstance(parameters, MetricGridFigure) else 2)
+    assert_readable(figure)
+
+
+def test_calibration_marks_p_and_leaves_the_raw_level_out_below() -> None:
+    figure, points = draw_figure(many_metrics(), CalibrationFigure(alpha=0.05))
+
+    frame = points.frame
+    assert (frame["significant"] == (frame["p_adjusted"] <= 0.05)).all()
+    open_markers = [
+        line
+        for ax in figure.axes
+        for line in ax.lines
+        if str(line.get_gid()).startswith("trained") and line.get_markerfacecolor() == "white"
+    ]
+    shown = sum(len(line.get_xdata()) for line in open_markers)
+    assert shown == (~frame["significant"]).sum() > 0
+    below = frame[frame["facet"].str.startswith("calibrated")]
+    assert (below["score"] == below["calibrated"]).all()
+    assert below[["chance", "threshold"]].isna().all(axis=None)
+    with pytest.raises(AbsentError, match="no null"):
+        draw_figure(made_up(2, 2), CalibrationFigure())
+
+
+def test_metric_grid_names_the_metric_that_it_cannot_draw() -> None:
+    tables = many_metrics()
+    tables.best.loc[tables.best["metric"].str.startswith("svcca"), "score"] = np.nan
+
+    points = FIGURES["metric_grid"].points(tables, MetricGridFigure())
+
+    assert points.frame["facet"].nunique() == 3
+    assert any(note.startswith("svcca{rank: 10}: nothing to draw") for note in points.notes)
+
+
+def test_k_sweep_worked_by_hand() -> None:
+    tables = many_metrics(1, 1)
+
+    figure, points = draw_figure(tables, KSweepFigure())
+
+    frame = points.frame.set_index(["panel", "family", "k"])["value"]
+    best = tables.best[(tables.best["control"] == "") & (tables.best["metric"] == KNN)]
+    trained = best[~best["x_random"] & ~best["y_random"]]
+    assert frame["score", "IN21k", 10] == pytest.approx(np.mean(trained["score"]))
+    assert frame["score", "IN21k", 100] == pytest.approx(3 * np.mean(trained["score"]))
+    assert frame["score", "chance", 100] == pytest.approx(100 / 1023)
+    better = -tables.performance.set_index("model")["value"]
+    trends = []
+    for _, line in trained.groupby("y"):
+        x, y = better[line["x"]].to_numpy(), line["score"].to_numpy()
+        squares = np.sum((x.argsort().argsort() - y.argsort().argsort()) ** 2)
+        trends.append(1 - 6 * squares / (5 * 24))  # Spearman's formula without ties, n = 5
+    assert frame["trend", "IN21k", 10] == pytest.approx(np.mean(trends))
+    drawn = [point for ax in figure.axes for point in lines_with(ax, "line|")]
+    assert sorted(drawn) == sorted(zip(points.frame["k"], points.frame["value"], strict=True))
+    assert_readable(figure)
+
+
+def test_k_sweep_with_many_families_and_without_a_trend() -> None:
+    for size in ((3, 7), (1, 7)):
+        figure, _ = draw_figure(many_metrics(*size), KSweepFigure())
+        assert_readable(figure)
+    tables = many_metrics(3, 2)
+    few = tables.performance.iloc[:2]  # no trend from two points
+    two = Tables(best=tables.best, performance=few, models=tables.models)
+    figure, points = draw_figure(two, KSweepFigure())
+    assert set(points.frame["panel"]) == {"score"}
+    assert_readable(figure)
+    with pytest.raises(AbsentError, match="no metric was scored at several k"):
+        draw_figure(made_up(2, 2), KSweepFigure())
+
+
+def test_metric_correlation_worked_by_hand() -> None:
+    tables = many_metrics()
+    figure, points = draw_figure(tables, MetricCorrelationFigure())
+
+    value = points.frame.set_index(["x", "y"])["value"]
+    cka = "cka{kernel: linear, estimator: debiased}"
+    assert value[KNN, KNN] == pytest.approx(1)
+    assert value[KNN, "mutual_knn{k: 100}"] == pytest.approx(1)
+    assert value[KNN, cka] == value[cka, KNN] == pytest.approx(-1)
+    assert abs(value[KNN, "svcca{rank: 10}"]) < 0.5
+    trained = tables.models[~tables.models["random"]]["modality"].value_counts()
+    assert (points.frame["num_pairs"] == trained["language"] * trained["vision"]).all()
+    names = [t.get_text().replace("\n", " ") for t in figure.axes[0].get_yticklabels()]
+    assert names[0] == "mutual_knn, k\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}10"
+    assert_readable(figure)
+    with pytest.raises(AbsentError, match="needs two metrics"):
+        draw_figure(made_up(2, 2), MetricCorrelationFigure())
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (7, 7)])
+def test_layers_show_their_points(size: tuple[int, int]) -> None:
+    figure, points = draw_figure(many_metrics(*size), LayersFigure())
+
+    for ax, (_, rows) in zip(figure.axes, points.frame.groupby("panel", sort=False), strict=True):
+        assert lines_with(ax, "points|") == sorted(zip(rows["depth"], rows["value"], strict=True))
+    assert_readable(figure)
+
+
+def test_layers_worked_by_hand() -> None:
+    points = FIGURES["layers"].points(many_metrics(2, 2), LayersFigure()).frame
+
+    best = points[points["panel"] == "best layers"]
+    assert set(best["depth"]) == set(best["value"]) == {3 / 11}
+    along_x = points[(points["panel"] == "along x") & (points["model"] == "bloomz-560m")]
+    assert list(along_x["depth"]) == [0, 5 / 11, 1]
+    assert list(along_x["value"]) == pytest.approx([0.1, 0.15, 0.21])  # best layer of y is 0
+    along_y = points[(points["panel"] == "along y") & (points["model"] == VISION["MAE"][0])]
+    assert list(along_y["value"]) == pytest.approx([0.21, 0.21 - 0.022])  # best layer of x is 11
+    assert not points["model"].str.contains("random").any()
+
+
 # -- files ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", list(FIGURES))
 def test_saved_files(tmp_path: Path, kind: str) -> None:
-    tables = layer_pairs() if kind.startswith("layer") else made_up(2, 2, controls=True)
+    tables = layer_pairs() if kind == "layer_heatmap" else many_metrics(2, 2)
     parameters = FIGURES[kind].parameters()
     before = dict(mpl.rcParams)
 

@@ -13,7 +13,8 @@ class _Figure(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
     """File name without its ending; the kind (numbered where it repeats) when absent."""
     metric: str | None = None
-    """Label of a metric of this experiment, or its bare name; the first one when absent."""
+    """Label of a metric of this experiment, or its bare name; the first one when absent. A figure
+    of several metrics pays no heed to it."""
     width: Literal["single", "double"] | None = None
     """Column width in print: 3.3 or 6.9 inches; what the content needs when absent."""
 
@@ -55,6 +56,62 @@ class LayerHeatmapFigure(_Figure):
     """Labels of model x and model y; the pair with the best score when absent."""
 
 
+class MetricGridFigure(_Figure):
+    """`scaling` for many metrics: a row per metric, a column per family."""
+
+    kind: Literal["metric_grid"] = "metric_grid"
+    metrics: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Labels or bare names of the metrics; all of them when absent."""
+    x: str = "bits_per_byte"
+    points: Modality = "language"
+    lines: Modality = "vision"
+    controls: bool = False
+
+
+class CalibrationFigure(_Figure):
+    """Raw scores above, null-calibrated scores below; open markers: not significant."""
+
+    kind: Literal["calibration"] = "calibration"
+    x: str = "bits_per_byte"
+    points: Modality = "language"
+    lines: Modality = "vision"
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Level that the adjusted p-value (else the p-value) is held against."""
+
+
+class KSweepFigure(_Figure):
+    """A neighborhood metric over k: mean score beside chance, and its trend with performance."""
+
+    kind: Literal["k_sweep"] = "k_sweep"
+    metric: str | None = None
+    """Bare name of the metric; the first that was scored at several k when absent."""
+    x: str = "bits_per_byte"
+    points: Modality = "language"
+    lines: Modality = "vision"
+
+
+class MetricCorrelationFigure(_Figure):
+    """Spearman correlation between metrics over all model pairs."""
+
+    kind: Literal["metric_correlation"] = "metric_correlation"
+    controls: bool = False
+    """Let random-weight models take part."""
+
+
+class LayersFigure(_Figure):
+    """Where in depth the best layers lie, and alignment along depth."""
+
+    kind: Literal["layers"] = "layers"
+
+
 FigureConfig = Annotated[
-    ScalingFigure | HeatmapFigure | LayerHeatmapFigure, Field(discriminator="kind")
+    ScalingFigure
+    | HeatmapFigure
+    | LayerHeatmapFigure
+    | MetricGridFigure
+    | CalibrationFigure
+    | KSweepFigure
+    | MetricCorrelationFigure
+    | LayersFigure,
+    Field(discriminator="kind"),
 ]

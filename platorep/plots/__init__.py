@@ -13,13 +13,22 @@ import pandas as pd
 from matplotlib import figure as mpl
 
 from platorep.parameters.figures import (
+    CalibrationFigure,
     FigureConfig,
     HeatmapFigure,
+    KSweepFigure,
     LayerHeatmapFigure,
+    LayersFigure,
+    MetricCorrelationFigure,
+    MetricGridFigure,
     ScalingFigure,
 )
 from platorep.parameters.section import Section
+from platorep.plots.correlation import draw_metric_correlation, metric_correlation_points
+from platorep.plots.depth import draw_layers, layers_points
+from platorep.plots.grids import calibration_points, draw_facets, metric_grid_points
 from platorep.plots.heatmap import draw_heatmap, heatmap_points
+from platorep.plots.k_sweep import draw_k_sweep, k_sweep_points
 from platorep.plots.layer_heatmap import draw_layer_heatmap, layer_heatmap_points
 from platorep.plots.saving import write_figure
 from platorep.plots.scaling import draw_scaling, scaling_points
@@ -59,6 +68,26 @@ FIGURES = index_by_name(
             points=layer_heatmap_points,
             draw=draw_layer_heatmap,
         ),
+        Figure(
+            name="metric_grid",
+            parameters=MetricGridFigure,
+            points=metric_grid_points,
+            draw=draw_facets,
+        ),
+        Figure(
+            name="calibration",
+            parameters=CalibrationFigure,
+            points=calibration_points,
+            draw=draw_facets,
+        ),
+        Figure(name="k_sweep", parameters=KSweepFigure, points=k_sweep_points, draw=draw_k_sweep),
+        Figure(
+            name="metric_correlation",
+            parameters=MetricCorrelationFigure,
+            points=metric_correlation_points,
+            draw=draw_metric_correlation,
+        ),
+        Figure(name="layers", parameters=LayersFigure, points=layers_points, draw=draw_layers),
     )
 )
 

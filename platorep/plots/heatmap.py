@@ -93,26 +93,43 @@ def _names(models: pd.DataFrame) -> pd.Series:
 
 
 def draw_heatmap(points: pd.DataFrame, parameters: HeatmapFigure) -> Figure:
-    """Draw what `heatmap_points` selected, at the size that its labels and cells need."""
+    """Draw what `heatmap_points` selected."""
+    kind = "alignment" if parameters.value == "score" else "calibrated alignment"
+    label = f"{kind} ({metric_text(str(points['metric'].iloc[0]))})"
+    return frame_matrix(points, label, parameters.width, parameters.values)
+
+
+def frame_matrix(
+    points: pd.DataFrame, label: str, print_width: str | None, values: bool | None
+) -> Figure:
+    """A matrix with names, families and colour bar, at the size that its labels and cells need.
+
+    Args:
+        points: One row per cell: `row`, `column`, `value`, and of `x` (rows) and `y` (columns)
+            the `_name`, `_group` and `_num_parameters`.
+        label: What the colours mean.
+        print_width: `single` or `double` column; None: the narrowest that will do.
+        values: Print each value into its cell; None: if it fits.
+    """
     rows, columns = _axis(points, "row", "x"), _axis(points, "column", "y")
     left = max(text_width(text) for text in rows["text"]) + 0.1
     above = max(text_width(text) for text in columns["text"]) + 0.1
     brackets_right = max(_bracket_width(text) for text in rows["group"].unique())
     bar = 0.7
-    width = SINGLE if parameters.width == "single" else DOUBLE
+    width = SINGLE if print_width == "single" else DOUBLE
     room = width - left - brackets_right - bar - 0.1
     cells_x, cells_y = columns["centre"].max() + 0.5, rows["centre"].max() + 0.5
     cell = min(0.36, room / cells_x, 6.5 / cells_y)
     texts_below = _fit_below(columns, cell)
     below = 0.12 + LINE * max(level + 1 + name.count("\n") for name, _, _, level in texts_below)
-    if parameters.width is None:
+    if print_width is None:
         width = left + cell * cells_x + brackets_right + bar + 0.1
     height = above + cell * cells_y + below
     figure = Figure(figsize=(width, height))
     ax = figure.add_axes(
         (left / width, below / height, cell * cells_x / width, cell * cells_y / height)
     )
-    printed = parameters.values if parameters.values is not None else bool(cell >= PRINTED)
+    printed = values if values is not None else bool(cell >= PRINTED)
     colours = draw_matrix(ax, points, rows, columns, printed)
     _draw_groups(ax, rows, texts_below, cell)
     bar_height = min(1.6, cell * cells_y)
@@ -126,8 +143,6 @@ def draw_heatmap(points: pd.DataFrame, parameters: HeatmapFigure) -> Figure:
         ticks=MaxNLocator(5, steps=[1, 2, 5, 10]),
     )
     colour_bar.outline.set_visible(False)
-    kind = "alignment" if parameters.value == "score" else "calibrated alignment"
-    label = f"{kind} ({metric_text(str(points['metric'].iloc[0]))})"
     colour_bar.set_label(wrap(label, max(bar_height, 0.7)), fontsize=SMALL)
     return figure
 
@@ -198,8 +213,8 @@ def _axis(points: pd.DataFrame, place: str, side: str) -> pd.DataFrame:
     group = models[f"{side}_group"]
     gaps = (group != group.shift()).cumsum() - 1
     texts: dict[str, str] = {}
-    for _, labels in models.groupby(f"{side}_group", sort=False)[f"{side}_name"]:
-        texts |= short_names(list(labels))
+    for name, labels in models.groupby(f"{side}_group", sort=False)[f"{side}_name"]:
+        texts |= short_names(list(labels)) if name else dict(zip(labels, labels, strict=True))
     sizes = models[f"{side}_num_parameters"]
     return pd.DataFrame(
         {
@@ -247,10 +262,14 @@ def _draw_groups(
     right, bottom = ax.get_xlim()[1], ax.get_ylim()[0]
     style: Any = {"color": GREY, "lw": 0.6, "clip_on": False, "solid_capstyle": "butt"}
     for name, first, last in _groups(rows):
+        if not name:
+            continue
         x = right + 0.05 / cell
         ax.plot([x, x], [first - 0.45, last + 0.45], **style)
         ax.text(x + 0.05 / cell, (first + last) / 2, name, va="center", fontsize=SMALL, gid="label")
     for name, first, last, level in below:
+        if not name:
+            continue
         y = bottom + 0.05 / cell
         ax.plot([first - 0.45, last + 0.45], [y, y], **style)
         ax.text(

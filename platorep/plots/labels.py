@@ -100,4 +100,8 @@ def name_and_size(label: str, num_parameters: float) -> str:
 
 def metric_text(metric: str) -> str:
     """`mutual_knn{k: 10}` as `mutual_knn, k = 10`."""
-    return metric.replace("{", ", ").replace("}", "").replace(": ", " = ")
+    return (
+        metric.replace("{", ", ")
+        .replace("}", "")
+        .replace(": ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
+    )

@@ -25,7 +25,8 @@ def draw_panel(
 
     Args:
         ax: Where to draw. The caller owns the figure and its size (inches).
-        points: Rows of `scaling_points` with one `line_family`.
+        points: Rows of `scaling_points` with one `line_family`. Where a column `significant` is
+            false, the marker is open.
         hue: Colour of the family; its models are shades of it, dark for large.
         markers: Family of point models -> marker.
         names: Label of a line -> what its end says; also `random` and `chance`.
@@ -79,13 +80,15 @@ def draw_panel(
         families = [family for _, family in rows.groupby("point_family", sort=False)]
         for joined in families if connect == "family" else [rows]:
             ax.plot(joined["x"], joined["score"], "-", color=own, zorder=3, gid=f"join|{label}")
-        for family, marked in rows.groupby("point_family", sort=False):
+        significant = rows.get("significant", pd.Series(True, index=rows.index)).astype(bool)
+        for key, marked in rows.groupby(["point_family", significant], sort=False):
             ax.plot(
                 marked["x"],
                 marked["score"],
-                markers[str(family)],
+                markers[str(key[0])],
                 color=own,
-                mew=0,
+                mfc=own if key[1] else "white",
+                mew=0 if key[1] else 0.5,
                 zorder=4,
                 gid=f"trained|{label}",
             )

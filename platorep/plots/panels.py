@@ -52,16 +52,22 @@ class Grid:
             self.panel[1] / height,
         )
 
-    def add_axes(self, figure: Figure, count: int) -> list[Axes]:
-        """The first `count` panels, row by row; only the outer ones carry tick labels."""
+    def add_axes(self, figure: Figure, count: int, *, own_rows: bool = False) -> list[Axes]:
+        """The first `count` panels, row by row; only the outer ones carry tick labels.
+
+        They share one x axis, and one y axis or (`own_rows`) one y axis per row.
+        """
         panels: list[Axes] = []
         for index in range(count):
             row, column = divmod(index, self.columns)
             first = panels[0] if panels else None
-            ax = figure.add_axes(self.box(row, column), sharex=first, sharey=first)
+            beside = panels[row * self.columns] if own_rows and column else None
+            ax = figure.add_axes(
+                self.box(row, column), sharex=first, sharey=beside if own_rows else first
+            )
+            ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
             ax.tick_params(labelleft=column == 0, labelbottom=index + self.columns >= count)
             panels.append(ax)
-        panels[0].yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         panels[0].xaxis.set_major_locator(
             MaxNLocator(4 if self.panel[0] < 2 else 6, steps=[1, 2, 5, 10])
         )

@@ -54,10 +54,8 @@ def scaling_points(tables: Tables, parameters: ScalingFigure) -> Points:
     best = of_metric(tables.best, parameters.metric)
     pairs = _oriented(best, parameters)
     models = tables.models.set_index("label")
-    pairs = pairs.join(_traits(models, "line"), on="line").join(
-        _traits(models, "point"), on="point"
-    )
-    x = _x_of(parameters.x, tables)
+    pairs = pairs.join(traits(models, "line"), on="line").join(traits(models, "point"), on="point")
+    x = x_of(parameters.x, tables)
     pairs["x"] = pairs["point_twin"].map(x).astype(float)
     random_line, random_point = pairs["line_random"], pairs["point_random"]
     shuffled = pairs["control"] == "shuffled"
@@ -119,9 +117,10 @@ def _oriented(best: pd.DataFrame, parameters: ScalingFigure) -> pd.DataFrame:
     return pd.concat(sides, ignore_index=True).drop_duplicates(["point", "line", "control"])
 
 
-def _traits(models: pd.DataFrame, side: str) -> pd.DataFrame:
+def traits(models: pd.DataFrame, side: str) -> pd.DataFrame:
     """Per label: its trained twin, and what the figure sorts and colours by."""
-    twin = models["random_of"].where(models["random"].astype(bool), models.index.to_series())
+    itself = models.index.to_series()
+    twin = models["random_of"].where(models["random"].astype(bool), itself).fillna(itself)
     family = twin.map(models["family"]).fillna(models["family"])
     return pd.DataFrame(
         {
@@ -134,7 +133,7 @@ def _traits(models: pd.DataFrame, side: str) -> pd.DataFrame:
     )
 
 
-def _x_of(measure: str, tables: Tables) -> pd.Series:
+def x_of(measure: str, tables: Tables) -> pd.Series:
     """Label -> place on the x axis."""
     if measure == "num_parameters":
         return tables.models.set_index("label")["num_parameters"].astype(float)
@@ -155,21 +154,17 @@ def draw_scaling(points: pd.DataFrame, parameters: ScalingFigure) -> Figure:
     """Draw what `scaling_points` selected."""
     families = list(dict.fromkeys(points.sort_values("line_order")["line_family"]))
     trained = points[points["role"] == TRAINED]
-    people = trained.drop_duplicates("point").sort_values(["x", "point_order"])
-    texts = [
-        name_and_size(label, size)
-        for label, size in zip(people["point"], people["point_num_parameters"], strict=True)
-    ]
-    names = {family: _line_names(points, family) for family in families}
+    people, texts = point_labels(trained)
+    names = {family: line_names(points, family) for family in families}
     gutter = LEADER + 0.06 + max(text_width(t) for named in names.values() for t in named.values())
-    handles, entries = _legend(points, parameters)
+    handles, entries = legend_entries(points, parameters.points, parameters.lines)
     grid = _layout(parameters, len(families), texts, gutter, names, entries)
 
     figure = Figure(figsize=(grid.width, grid.height))
     panels = grid.add_axes(figure, len(families))
     titles = {family: wrap(family, grid.panel[0] - 0.1, NORMAL * 1.1) for family in families}
     title_lines = max(1 + title.count("\n") for title in titles.values())
-    _set_limits(panels[0], points, parameters, 0.06 + title_lines * 0.13 / grid.panel[1])
+    set_limits(panels[0], points, parameters.x, 0.06 + title_lines * 0.13 / grid.panel[1])
     point_families = list(dict.fromkeys(trained.sort_values("point_order")["point_family"]))
     markers = {f: MARKERS[i % len(MARKERS)] for i, f in enumerate(point_families)}
     connect = parameters.connect or ("family" if parameters.x == "num_parameters" else "all")
@@ -197,7 +192,14 @@ def draw_scaling(points: pd.DataFrame, parameters: ScalingFigure) -> Figure:
     return figure
 
 
-def _line_names(points: pd.DataFrame, family: str) -> dict[str, str]:
+def point_labels(trained: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """One row per point model in the order of x, and what the figure calls it."""
+    people = trained.drop_duplicates("point").sort_values(["x", "point_order"])
+    sizes = zip(people["point"], people["point_num_parameters"], strict=True)
+    return people, [name_and_size(label, size) for label, size in sizes]
+
+
+def line_names(points: pd.DataFrame, family: str) -> dict[str, str]:
     """What the ends of the lines of one family say."""
     rows = points[points["line_family"] == family]
     trained = rows[rows["role"] == TRAINED]
@@ -208,7 +210,9 @@ def _line_names(points: pd.DataFrame, family: str) -> dict[str, str]:
     return names | {"chance": "chance", "random": "random"}
 
 
-def _legend(points: pd.DataFrame, parameters: ScalingFigure) -> tuple[list[Artist], list[str]]:
+def legend_entries(
+    points: pd.DataFrame, modality: str, lines: str
+) -> tuple[list[Artist], list[str]]:
     """What is not said by a label in a panel."""
     handles: list[Artist] = []
     texts: list[str] = []
@@ -222,10 +226,10 @@ def _legend(points: pd.DataFrame, parameters: ScalingFigure) -> tuple[list[Artis
     roles = set(points["role"])
     if RANDOM_POINT in roles:
         handles.append(Line2D([], [], ls="", marker="o", mfc="white", mec="#444444", mew=0.5))
-        texts.append(f"{parameters.points} model, random weights")
+        texts.append(f"{modality} model, random weights")
     if RANDOM_LINE in roles:
         handles.append(Line2D([], [], ls="--", dashes=(3, 1.5), color=GREY, lw=0.7))
-        texts.append(f"{parameters.lines} model, random weights")
+        texts.append(f"{lines} model, random weights")
     if SHUFFLED in roles:
         handles.append(Line2D([], [], ls=":", color="#444444", lw=0.6))
         texts.append("shuffled pairs")
@@ -282,10 +286,10 @@ def _legend_box(grid: Grid, num_panels: int) -> tuple[float, float, float, float
     return left, 0.0, 1 - left, (grid.footer - 0.04) / grid.height
 
 
-def _set_limits(ax: Axes, points: pd.DataFrame, parameters: ScalingFigure, headroom: float) -> None:
+def set_limits(ax: Axes, points: pd.DataFrame, measure: str, headroom: float) -> None:
     """Limits shared by all panels, with `headroom` (share) for the name."""
     x = points["x"].to_numpy(dtype=float)
-    if parameters.x == "num_parameters":
+    if measure == "num_parameters":
         low, high = np.log10(x.min()), np.log10(x.max())
         pad = 0.06 * (high - low) or 0.3
         ax.set_xlim(10 ** (low - pad), 10 ** (high + pad))

@@ -41,7 +41,7 @@ class Points:
 
 
 def of_metric(table: pd.DataFrame, metric: str | None) -> pd.DataFrame:
-    """The rows of `table` with one metric: the one called so, or the first.
+    """The rows of `table` with one metric, the one called so or the first; of the first dataset.
 
     Raises:
         AbsentError: the table is empty.
@@ -60,7 +60,8 @@ def of_metric(table: pd.DataFrame, metric: str | None) -> pd.DataFrame:
         ]
     if metric is not None and len(chosen) != 1:
         raise UnknownNameError("metric of this experiment", metric, labels)
-    return table[table["metric"] == chosen[0]]
+    rows = table[table["metric"] == chosen[0]]
+    return rows[rows["dataset"] == rows["dataset"].iloc[0]] if "dataset" in rows else rows
 
 
 def missing_scores(table: pd.DataFrame) -> tuple[str, ...]:
