@@ -11,10 +11,19 @@ import numpy as np
 import pytest
 import timm
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from platorep.parameters.toyworld import ToyNetwork, ToyTraining, WorldParameters, parse_network
+from platorep.errors import ConfigError
+from platorep.parameters.toyworld import (
+    ATTRIBUTES,
+    COLORS,
+    ToyNetwork,
+    ToyTraining,
+    WorldParameters,
+    parse_network,
+)
 from platorep.toyworld import scenes, training
 from platorep.toyworld.attributes import attributes
 from platorep.toyworld.captions import caption
@@ -31,11 +40,11 @@ from platorep.toyworld.networks import build_tokenizer
 from platorep.toyworld.objectives import contrastive_loss
 from platorep.toyworld.pictures import picture
 from platorep.toyworld.scenes import TRAINING_OFFSET, sample_frames, sample_pairs, sample_scene
-from platorep.toyworld.training import network_folder, train
+from platorep.toyworld.training import checkpoint, network_folder, train
 
 WORLD = WorldParameters()
 SHORT = ToyTraining(steps=6, num_scenes=40, num_frames=2, batch_size=8, checkpoints=(0, 3))
-TASKS = SHORT.model_copy(update={"tasks": (0, 6, 14)})
+TASKS = SHORT.model_copy(update={"tasks": ("plain", "disc", "red")})
 CASES = [("conv4", SHORT), ("conv4", TASKS), ("llama4", SHORT)]
 
 
@@ -77,6 +86,9 @@ def test_lessons_are_the_training_scenes(tmp_path: Path) -> None:
 
     answers = training_attributes(WORLD, 3)[1]
     assert answers[scene.texture] == 1
+    assert {ATTRIBUTES[i] for i in np.flatnonzero(answers[14:22]) + 14} == {
+        COLORS[thing.color] for thing in scene.things
+    }
     assert set(np.flatnonzero(answers[6:14])) == {thing.shape for thing in scene.things}
     assert answers.max() == 1
     assert attributes(WORLD, [scene])["all"].max() >= 1
@@ -214,6 +226,21 @@ def test_another_checkpoint_is_made_without_touching_the_others(tmp_path: Path) 
     assert steps == []
 
 
+def test_checkpoints_are_revisions(tmp_path: Path) -> None:
+    network = parse_network("llama4")
+    assert checkpoint(tmp_path, network, WORLD, SHORT, "step3").name == "step000003"
+    assert checkpoint(tmp_path, network, WORLD, SHORT).name == "step000006"
+    with pytest.raises(ConfigError, match=r"step5.*Kept: step0, step3, step6"):
+        checkpoint(tmp_path, network, WORLD, SHORT, "step5")
+
+
+def test_wrong_training_parameters() -> None:
+    with pytest.raises(ValidationError, match="Did you mean 'crescent'"):
+        ToyTraining(tasks=("cresent",))
+    with pytest.raises(ValidationError, match="step 9"):
+        ToyTraining(steps=8, checkpoints=(0, 9))
+
+
 KILL = """
 import os, signal, sys
 from pathlib import Path
@@ -264,9 +291,9 @@ def test_killed_in_the_middle_of_a_file(
         ("conv4", {"world": {"caption_level": 2}}, True),
         ("llama4", {"world": {"caption_level": 2}}, False),
         ("llama4", {"world": {"nuisance": 0.5, "image_size": 64}}, True),
-        ("llama4", {"plan": {"temperature": 0.5, "tasks": (1,)}}, True),
+        ("llama4", {"plan": {"temperature": 0.5, "tasks": ("striped",)}}, True),
         ("conv4", {"plan": {"temperature": 0.5}}, False),
-        ("conv4", {"plan": {"tasks": (1,)}}, False),
+        ("conv4", {"plan": {"tasks": ("striped",)}}, False),
         ("conv4", {"plan": {"checkpoints": (1, 2)}}, True),
         ("conv4", {"plan": {"steps": 7}}, False),
         ("conv4", {"plan": {"seed": 7}}, False),

@@ -4,18 +4,38 @@ import re
 from typing import Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    model_validator,
 )
 
-from platorep.errors import ConfigError
+from platorep.errors import ConfigError, nearest
 from platorep.parameters.section import Section
 
-NUM_ATTRIBUTES = 34
+TEXTURES = ("plain", "striped", "barred", "slanted", "checked", "dotted")
+SHAPES = ("disc", "square", "triangle", "diamond", "cross", "ring", "bar", "crescent")
+COLORS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
+SIZES = ("small", "medium", "large")
+ROWS = ("top", "middle", "bottom")
+COLUMNS = ("left", "center", "right")
+CELLS = tuple(f"{row} {column}" for row in ROWS for column in COLUMNS)
+ATTRIBUTES = (*TEXTURES, *SHAPES, *COLORS, *SIZES, *CELLS)
+"""What can be true of a scene or of an object in it; the columns of the truth layer `all`."""
+
+
+def _known_attribute(name: str) -> str:
+    if name not in ATTRIBUTES:
+        raise ValueError(
+            f"no such attribute.{nearest(name, ATTRIBUTES)} Known: {', '.join(ATTRIBUTES)}"
+        )
+    return name
+
+
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -64,9 +84,16 @@ class ToyTraining(Section):
     """Of the contrastive loss (vision only)."""
     weight_decay: NonNegativeFloat = 1e-4
     """AdamW's."""
-    tasks: tuple[Annotated[int, Field(ge=0, lt=NUM_ATTRIBUTES)], ...] = ()
-    """Vision only: attributes to predict, yes or no, in the place of SimCLR: columns of the truth
-    layer `all` (6 textures, 8 shapes, 8 colours, 3 sizes, 9 cells)."""
+    tasks: tuple[Annotated[str, AfterValidator(_known_attribute)], ...] = ()
+    """Vision only: attributes to tell, yes or no, in the place of SimCLR: `striped`, `disc`, `red`,
+    `large`, `top left`."""
+
+    @model_validator(mode="after")
+    def _checkpoints_are_reached(self) -> "ToyTraining":
+        beyond = [step for step in self.checkpoints if step > self.steps]
+        if beyond:
+            raise ValueError(f"checkpoints: step {beyond[0]} is beyond the last, {self.steps}")
+        return self
 
 
 class ToyNetwork(Section):

@@ -19,31 +19,27 @@ from jaxtyping import Float
 from scipy.fft import dct
 from scipy.special import logsumexp
 
-from platorep.parameters.toyworld import WorldParameters
-from platorep.toyworld.scenes import (
+from platorep.parameters.toyworld import (
+    CELLS,
     COLORS,
     COLUMNS,
-    COUNTS,
-    ROWS,
     SHAPES,
     SIZES,
     TEXTURES,
-    Scene,
-    place_weights,
-    places,
+    WorldParameters,
 )
+from platorep.toyworld.scenes import COUNTS, Scene, place_weights, places
 
 
 def attributes(world: WorldParameters, scenes: list[Scene]) -> dict[str, Float[np.ndarray, "n _"]]:
     """The true attributes of the scenes, layer by layer, in the order of the table above."""
-    cells = len(ROWS) * len(COLUMNS)
     layers = {
         "texture": _count([[s.texture] for s in scenes], len(TEXTURES)),
         "shapes": _count([[t.shape for t in s.things] for s in scenes], len(SHAPES)),
         "colors": _count([[t.color for t in s.things] for s in scenes], len(COLORS)),
         "sizes": _count([[t.size for t in s.things] for s in scenes], len(SIZES)),
         "cells": _count(
-            [[t.row * len(COLUMNS) + t.column for t in s.things] for s in scenes], cells
+            [[t.row * len(COLUMNS) + t.column for t in s.things] for s in scenes], len(CELLS)
         ),
         "kinds": _count(
             [[t.shape * len(COLORS) + t.color for t in s.things] for s in scenes],

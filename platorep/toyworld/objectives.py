@@ -13,7 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import LlamaForCausalLM
 
-from platorep.parameters.toyworld import ToyNetwork, ToyTraining, WorldParameters
+from platorep.parameters.toyworld import (
+    ATTRIBUTES,
+    ToyNetwork,
+    ToyTraining,
+    WorldParameters,
+)
 from platorep.toyworld.captions import caption
 from platorep.toyworld.checkpoints import save_language, save_vision
 from platorep.toyworld.lessons import (
@@ -123,7 +128,7 @@ class AttributePrediction(_Vision):
     def loss(self, step: int) -> Tensor:
         scenes, images = self._pictures(step, num_views=1)
         truth = training_attributes(self._world, self._training.num_scenes)
-        answers = truth[scenes][:, list(self._training.tasks)]
+        answers = truth[scenes][:, [ATTRIBUTES.index(task) for task in self._training.tasks]]
         logits = self.parts["head"](self.parts["model"](images))
         return F.binary_cross_entropy_with_logits(logits, answers)
 

@@ -7,9 +7,9 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
-from platorep.parameters.toyworld import WorldParameters
+from platorep.parameters.toyworld import COLUMNS, ROWS, SHAPES, TEXTURES, WorldParameters
 from platorep.toyworld.draws import Draws, Purpose
-from platorep.toyworld.scenes import COLUMNS, ROWS, SHAPES, TEXTURES, Scene
+from platorep.toyworld.scenes import Scene
 
 SUBPIXELS = 4  # per side of a pixel; all coordinates below are counted in them
 

@@ -9,15 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from platorep.parameters.toyworld import WorldParameters
+from platorep.parameters.toyworld import (
+    COLORS,
+    COLUMNS,
+    ROWS,
+    SHAPES,
+    SIZES,
+    TEXTURES,
+    WorldParameters,
+)
 from platorep.toyworld.draws import Draws, Purpose, urn
 
-SHAPES = ("disc", "square", "triangle", "diamond", "cross", "ring", "bar", "crescent")
-COLORS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
-TEXTURES = ("plain", "striped", "barred", "slanted", "checked", "dotted")
-SIZES = ("small", "medium", "large")
-ROWS = ("top", "middle", "bottom")
-COLUMNS = ("left", "center", "right")
 COUNTS = (2, 3)
 
 TRAINING_OFFSET = 2**40

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import AdamW
 
+from platorep.errors import ConfigError, nearest
 from platorep.files import ByteLocks, atomic_path, digest, slug, write_json
 from platorep.parameters.toyworld import ToyNetwork, ToyTraining, WorldParameters
 from platorep.toyworld.checkpoints import atomic_folder
@@ -90,6 +91,32 @@ def train(
             _Run(folder, objective(network, world, training), training).to(missing, progress)
             (folder / "state.safetensors").unlink(missing_ok=True)
     return folders
+
+
+def checkpoint(
+    root: Path,
+    network: ToyNetwork,
+    world: WorldParameters,
+    training: ToyTraining,
+    revision: str | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Path:
+    """The folder of one checkpoint, called `step120` as a revision of the network, or of the last.
+
+    The first call trains the network and keeps all steps of `training.checkpoints`.
+
+    Raises:
+        ConfigError: `revision` is no step that is kept.
+    """
+    known = {f"step{step}": step for step in kept_steps(training)}
+    name = revision or f"step{training.steps}"
+    if name not in known:
+        raise ConfigError(
+            f"toy network {network.name}: revision {name!r} is not kept."
+            f"{nearest(name, known)} Kept: {', '.join(known)}; add others to `checkpoints`."
+        )
+    return train(root, network, world, training, progress=progress)[known[name]]
 
 
 class _Run:
