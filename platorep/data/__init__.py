@@ -1,6 +1,8 @@
 """Paired datasets: images, their captions, and the identity of every row."""
 
+from platorep.data.hub import is_offline
 from platorep.data.load import load_dataset
 from platorep.data.paired import Copies, DroppedRow, PairedDataset
+from platorep.data.texts import text_column
 
-__all__ = ["Copies", "DroppedRow", "PairedDataset", "load_dataset"]
+__all__ = ["Copies", "DroppedRow", "PairedDataset", "is_offline", "load_dataset", "text_column"]

@@ -37,13 +37,17 @@ class ToyModel(Model):
         assert self.spec.step is not None, "a toy network is one checkpoint"
         return folders[self.spec.step]
 
+    @property
+    def checkpoint_spec(self) -> ModelSpec:
+        """The spec of the ordinary checkpoint that this network becomes; trains it if need be."""
+        prefix = "" if self._network.modality == "language" else "local-dir:"
+        return self.spec.model_copy(update={"name": f"{prefix}{self._checkpoint}"})
+
     @cached_property
     def _model(self) -> Model:
         if self._network.modality == "language":
-            spec = self.spec.model_copy(update={"name": str(self._checkpoint)})
-            return LanguageModel(spec, offline=self._offline)
-        spec = self.spec.model_copy(update={"name": f"local-dir:{self._checkpoint}"})
-        return VisionModel(spec, offline=self._offline)
+            return LanguageModel(self.checkpoint_spec, offline=self._offline)
+        return VisionModel(self.checkpoint_spec, offline=self._offline)
 
     def identity(self) -> dict[str, Any]:
         return self._model.identity()

@@ -1,0 +1,262 @@
+"""Bits per byte of a causal language model; docs/performance.md is the definition.
+
+Axes: b windows of a batch, t tokens, v vocabulary.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from platorep.errors import ConfigError, IntegrityError
+from platorep.files import digest
+from platorep.models.memory import Batches
+from platorep.models.precision import full_precision
+from platorep.models.tokens import SANE_LENGTH, gives_back
+from platorep.performance.corpus import Corpus
+from platorep.performance.windows import Window, rolling_windows
+
+RULE_VERSION = 1  # raise when the meaning of a measurement changes
+CPU_TOKENS, GPU_TOKENS = 2048, 16384
+CPU_LOGIT_BYTES, GPU_LOGIT_BYTES = 2**28, 2**32
+CHUNK_NUMBERS = 2**23
+"""Logits that are turned to float32 at a time."""
+UNKNOWN_CONTEXT = 2048
+"""Window of a model that states no context, such as one with ALiBi; the harness's choice too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """Bits per byte and what it is made of. Lower is better; 8 says that nothing is known."""
+
+    value: float
+    bits: float
+    num_bytes: int
+    num_documents: int
+    num_tokens: int
+    """Predicted tokens, closing tokens included."""
+    num_windows: int
+    context: int
+    first_token: str
+    score_end: bool
+    num_not_given_back: int
+    """Documents whose tokens do not decode to the text: their bits are of something else."""
+    first_not_given_back: int | None
+    """Number of the first such document."""
+
+
+def measurement_key(
+    identity: Mapping[str, Any],
+    corpus: Corpus,
+    *,
+    context: int | None,
+    score_end: bool,
+    dtype: str,
+) -> str:
+    """Names a measurement by all that is meant to move it.
+
+    Args:
+        identity: What names the weights, `CausalModel.identity()`.
+        context: As configured; None stands for the model's own.
+    """
+    return digest(
+        {
+            "rule": RULE_VERSION,
+            "model": dict(identity),
+            "corpus": corpus.sha256,
+            "context": context,
+            "score_end": score_end,
+            "dtype": dtype,
+        }
+    )
+
+
+@torch.inference_mode()
+def bits_per_byte(
+    network: nn.Module,
+    tokenizer: Any,
+    corpus: Corpus,
+    *,
+    context: int | None = None,
+    score_end: bool = False,
+    batch_tokens: int | None = None,
+    progress: Callable[[int], None] = lambda finished: None,
+) -> Measurement:
+    """Measure a causal transformers model in memory, where and in what precision it is.
+
+    Args:
+        context: Most tokens that the model reads at once; None: its own context.
+        score_end: Also predict an end-of-text token after each document.
+        batch_tokens: Tokens per forward pass, padding included; None: by device and vocabulary.
+            Moves the result in the last digits only.
+        progress: Called with the number of tokens just predicted.
+
+    Raises:
+        ConfigError: the tokenizer has no token to begin (or end) a document with, or `context` is
+            longer than the model's own.
+        IntegrityError: the model gives no finite number.
+        AbsentError: memory runs out with a single window.
+    """
+    first = first_token(tokenizer)
+    length = _context(network, tokenizer, context)
+    end = _end_token(tokenizer) if score_end else None
+    documents, lost = _tokenize(tokenizer, corpus.documents)
+    windows = [
+        window
+        for tokens in documents
+        for window in rolling_windows(tokens + ([] if end is None else [end]), first, length)
+    ]
+    order = sorted(range(len(windows)), key=lambda i: -len(windows[i].tokens))
+    nats = [0.0] * len(windows)
+
+    def step(start: int, stop: int) -> None:
+        batch = order[start:stop]
+        scored = [windows[i] for i in batch]
+        for i, value in zip(batch, score_windows(network, scored).tolist(), strict=True):
+            nats[i] = value
+        progress(sum(window.num_scored for window in scored))
+
+    budget = batch_tokens or _batch_tokens(network)
+    with full_precision():
+        Batches(budget).run([len(windows[i].tokens) - 1 for i in order], step, "tokens")
+    bits = math.fsum(nats) / math.log(2)
+    if not math.isfinite(bits):
+        raise IntegrityError(
+            "the model gives logits that are not finite numbers. If it runs in float16, use "
+            "dtype: bfloat16 or float32."
+        )
+    return Measurement(
+        value=bits / corpus.num_bytes,
+        bits=bits,
+        num_bytes=corpus.num_bytes,
+        num_documents=len(corpus.documents),
+        num_tokens=sum(window.num_scored for window in windows),
+        num_windows=len(windows),
+        context=length,
+        first_token=str(tokenizer.convert_ids_to_tokens(first)),
+        score_end=score_end,
+        num_not_given_back=len(lost),
+        first_not_given_back=lost[0] if lost else None,
+    )
+
+
+def score_windows(network: nn.Module, windows: Sequence[Window]) -> Float[Tensor, " b"]:
+    """Negative log-likelihood of each window's predicted tokens, in nats (float64, on the CPU).
+
+    Padded on the right: under a causal mask the real tokens never see the padding.
+    """
+    longest = max(len(window.tokens) for window in windows)
+    tokens = torch.zeros(len(windows), longest, dtype=torch.long)
+    read, scored = torch.zeros_like(tokens), torch.zeros_like(tokens, dtype=torch.bool)
+    for row, window in enumerate(windows):
+        num_read = len(window.tokens) - 1
+        tokens[row, : num_read + 1] = torch.tensor(window.tokens)
+        read[row, :num_read] = 1
+        scored[row, num_read - window.num_scored : num_read] = True
+    device = _input_device(network)
+    logits = network(
+        input_ids=tokens[:, :-1].to(device),
+        attention_mask=read[:, :-1].to(device),
+        use_cache=False,
+    ).logits
+    losses = token_losses(logits, tokens[:, 1:].to(logits.device))
+    return losses.cpu().masked_fill(~scored[:, :-1], 0.0).sum(dim=1)
+
+
+def token_losses(
+    logits: Float[Tensor, "b t v"], targets: Int[Tensor, "b t"]
+) -> Float[Tensor, "b t"]:
+    """-log softmax at the targets, in nats: float32, a few rows at a time, returned as float64."""
+    num_rows = max(1, CHUNK_NUMBERS // logits.shape[-1])
+    rows, target = logits.flatten(0, 1), targets.flatten()
+    losses = [
+        nn.functional.cross_entropy(
+            rows[start : start + num_rows].float(),
+            target[start : start + num_rows],
+            reduction="none",
+        )
+        for start in range(0, len(rows), num_rows)
+    ]
+    return torch.cat(losses).double().view_as(targets)
+
+
+def first_token(tokenizer: Any) -> int:
+    """What stands before every document: the beginning-of-text token, else that of its end.
+
+    Raises:
+        ConfigError: the tokenizer has neither.
+    """
+    for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
+        if token is not None:
+            return int(token)
+    raise ConfigError(
+        "bits per byte need a token before each document, and the tokenizer has neither a "
+        "beginning-of-text (bos_token) nor an end-of-text token (eos_token)."
+    )
+
+
+def own_context(network: nn.Module, tokenizer: Any) -> int:
+    """Most tokens that the model reads at once, by its configuration, else by its tokenizer."""
+    config: Any = network.config
+    for name in ("n_positions", "max_position_embeddings", "n_ctx", "max_seq_len", "seq_length"):
+        found = getattr(config.get_text_config(), name, None)
+        if isinstance(found, int) and found > 0:
+            return found
+    limit: int = int(tokenizer.model_max_length)
+    return limit if 0 < limit < SANE_LENGTH else UNKNOWN_CONTEXT
+
+
+def _context(network: nn.Module, tokenizer: Any, asked: int | None) -> int:
+    own = own_context(network, tokenizer)
+    if asked is not None and asked > own:
+        raise ConfigError(
+            f"context: {asked} asked for, but the model reads at most {own} tokens. "
+            f"Set context: {own} or less."
+        )
+    return asked or own
+
+
+def _end_token(tokenizer: Any) -> int:
+    if tokenizer.eos_token_id is None:
+        raise ConfigError(
+            "score_end: true needs an end-of-text token, and the tokenizer has no eos_token."
+        )
+    return int(tokenizer.eos_token_id)
+
+
+def _tokenize(tokenizer: Any, texts: Sequence[str]) -> tuple[list[list[int]], list[int]]:
+    """Tokens of each text, none added, and the numbers of the texts that they do not give back."""
+    documents: list[list[int]] = tokenizer(
+        list(texts),
+        add_special_tokens=False,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        verbose=False,
+    )["input_ids"]
+    lost = [
+        number
+        for number, (tokens, text) in enumerate(zip(documents, texts, strict=True))
+        if not gives_back(tokenizer, tokens, text)
+    ]
+    return documents, lost
+
+
+def _batch_tokens(network: nn.Module) -> int:
+    """So many that the logits stay small."""
+    head: Any = network
+    vocabulary = head.config.get_text_config().vocab_size
+    on_cpu = _input_device(network).type == "cpu"
+    logit_bytes = CPU_LOGIT_BYTES if on_cpu else GPU_LOGIT_BYTES
+    fitting: int = logit_bytes // (vocabulary * head.dtype.itemsize)
+    return max(1, min(CPU_TOKENS if on_cpu else GPU_TOKENS, fitting))
+
+
+def _input_device(network: nn.Module) -> torch.device:
+    """Where the tokens go; a model that is spread over several devices begins at one."""
+    model: Any = network
+    device: torch.device = model.get_input_embeddings().weight.device
+    return device

@@ -1,0 +1,141 @@
+"""Causal language models, with their heads; what reads in both directions has no bits per byte."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MASKED_LM_MAPPING,
+)
+
+from platorep.config import ModelSpec
+from platorep.errors import IntegrityError
+from platorep.models.loading import as_own_errors, need_accelerate, quiet
+from platorep.models.sources import Source, open_source
+
+
+@dataclass(frozen=True)
+class LoadedCausalModel:
+    """A model in memory, as `bits_per_byte` wants it."""
+
+    network: nn.Module
+    tokenizer: Any
+
+
+class CausalModel:
+    """A language model of the experiment, with its head. Nothing is loaded until asked."""
+
+    def __init__(self, spec: ModelSpec, *, offline: bool) -> None:
+        self.spec = spec
+        self._offline = offline
+
+    def why_none(self) -> str | None:
+        """Why the model has no bits per byte, in a few words; None if it has."""
+        config = self._config
+        if config.is_encoder_decoder:
+            return "an encoder-decoder model"
+        if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+            remote = self.spec.trust_remote_code and "AutoModelForCausalLM" in (
+                getattr(config, "auto_map", None) or {}
+            )
+            return None if remote else "no causal model"
+        # BERT and its like can be made decoders, and then say so.
+        masked = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not config.is_decoder
+        return "a masked model" if masked else None
+
+    def identity(self) -> dict[str, Any]:
+        """What names the weights, as JSON: part of `measurement_key`."""
+        found: dict[str, Any] = {
+            **self._source.identity(weights=not self.spec.random_init),
+            "attention": self.spec.attention,
+            "trust_remote_code": self.spec.trust_remote_code,
+        }
+        if self.spec.random_init:
+            initialised_by = f"transformers {transformers.__version__}"
+            found["random_init"] = {"seed": self.spec.seed, "initialised_by": initialised_by}
+        return found
+
+    def load(self, device: torch.device | str, dtype: torch.dtype) -> LoadedCausalModel:
+        """The model with its head and tokenizer.
+
+        Raises:
+            AbsentError: a file or a package is not there.
+            IntegrityError: the weights lack a parameter, such as those of the head.
+        """
+        assert self.why_none() is None
+        with quiet(), as_own_errors(self.spec):
+            tokenizer = transformers.AutoTokenizer.from_pretrained(self._folder, **self._code)
+            if self.spec.random_init:
+                network = self._random().to(dtype).to(device)
+            else:
+                network = self._pretrained(device, dtype)
+        return LoadedCausalModel(network.eval(), tokenizer)
+
+    @cached_property
+    def _source(self) -> Source:
+        return open_source(self.spec, offline=self._offline)
+
+    @cached_property
+    def _folder(self) -> Any:
+        return self._source.folder(weights=not self.spec.random_init)
+
+    @property
+    def _code(self) -> dict[str, bool]:
+        return {
+            "trust_remote_code": self.spec.trust_remote_code,
+            "local_files_only": self._offline,
+        }
+
+    @cached_property
+    def _config(self) -> Any:
+        folder = self._source.folder(weights=False)
+        with quiet(), as_own_errors(self.spec):
+            config = transformers.AutoConfig.from_pretrained(folder, **self._code)
+        if self.spec.attention is not None:
+            config._attn_implementation = self.spec.attention
+        return config
+
+    def _pretrained(self, device: torch.device | str, dtype: torch.dtype) -> Any:
+        if self.spec.device_map is not None:
+            need_accelerate(self.spec)
+        network, found = transformers.AutoModelForCausalLM.from_pretrained(
+            self._folder,
+            config=self._config,
+            dtype=dtype,
+            device_map=self.spec.device_map,
+            use_safetensors=self._source.safetensors,
+            weights_only=True,
+            output_loading_info=True,
+            **self._code,
+        )
+        missing = sorted(found["missing_keys"])
+        if missing:
+            raise IntegrityError(
+                f"the weights of {self.spec.name!r} lack {len(missing)} parameters of "
+                f"{type(network).__name__}, first {missing[0]!r}. Without its head a model "
+                "predicts nothing: use a checkpoint that was saved with it."
+            )
+        return network if self.spec.device_map is not None else network.to(device)
+
+    def _random(self) -> Any:
+        """Behind the head, the very weights that `random_init` gives the model's features."""
+        settings = {"dtype": torch.float32, "trust_remote_code": self.spec.trust_remote_code}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.spec.seed)
+            body = transformers.AutoModel.from_config(self._config, **settings)
+            network = transformers.AutoModelForCausalLM.from_config(self._config, **settings)
+        network.base_model.load_state_dict(body.state_dict())
+        return network
+
+
+def open_causal(spec: ModelSpec, *, offline: bool) -> CausalModel:
+    """The causal model of a language spec; a toy network is trained first if need be."""
+    if spec.backend == "toyworld":
+        from platorep.models.toyworld import ToyModel
+
+        spec = ToyModel(spec, offline=offline).checkpoint_spec
+    return CausalModel(spec, offline=offline)
