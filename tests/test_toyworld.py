@@ -234,6 +234,23 @@ def test_without_nuisance_only_the_scene_shows() -> None:
     assert np.array_equal(again, pixels)
 
 
+def test_a_disc_at_the_border_equals_counting_points() -> None:
+    """16 points per pixel, one by one: centre at 21, 21 quarter pixels, radius 24."""
+    world = WorldParameters(nuisance=0)
+    thing = Thing(shape=0, color=0, size=2, row=0, column=0)
+    pixels = picture(world, Scene(0, 0, texture=0, things=(thing,)))
+    red = (220, 40, 40)
+    for i in range(32):
+        for j in range(32):
+            cover = sum(
+                (4 * i + a + 0.5 - 21) ** 2 + (4 * j + b + 0.5 - 21) ** 2 <= 24**2
+                for a in range(4)
+                for b in range(4)
+            )
+            expected = [128 + math.floor((channel - 128) * cover / 16) for channel in red]
+            assert pixels[i, j].tolist() == expected, (i, j)
+
+
 def test_nuisance_moves_the_picture_and_attributes_more() -> None:
     base = sample_scene(WORLD, 0)
     calm, wild = (WorldParameters(nuisance=strength) for strength in (0.5, 2.0))
