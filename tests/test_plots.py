@@ -404,6 +404,10 @@ def test_heatmap_cells_are_its_points(num_language: int, num_vision: int, contro
     }
     assert found.keys() == wanted.keys()
     assert all(found[cell] == pytest.approx(wanted[cell], abs=1 / 255) for cell in wanted)
+    centre = {str(p.get_gid()): (p.get_x() + 0.5, p.get_y() + 0.5) for p in ax.patches}
+    for _, r in frame.iterrows():  # under the name of its column, beside that of its row
+        place = ax.get_xticks()[r["column"]], ax.get_yticks()[r["row"]]
+        assert centre[f"cell|{r['x']}|{r['y']}"] == pytest.approx(place)
     assert_readable(figure)
 
 

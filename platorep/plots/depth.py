@@ -147,6 +147,8 @@ def _draw(ax: Axes, rows: pd.DataFrame, families: list[str]) -> None:
                 lw=0.7,
                 gid=f"points|{model}",
             )
+            top = line.iloc[[int(line["value"].to_numpy().argmax())]]  # tells colours apart
+            ax.plot(top["depth"], top["value"], marker, color=colour, mew=0, gid=f"peak|{model}")
 
 
 def _style(index: int) -> str:
