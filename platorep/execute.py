@@ -6,9 +6,10 @@ import pandas as pd
 
 from platorep.align import align
 from platorep.data import load_dataset
-from platorep.extract import adopt, extract, resolve_device
+from platorep.extract import adopt, extract
 from platorep.features import read_released
-from platorep.models import open_model
+from platorep.models import open_model, resolve_device
+from platorep.performance import measure
 from platorep.plots import Tables, figure_names, save_figure
 from platorep.results import Failures
 from platorep.session import Session
@@ -37,6 +38,22 @@ def extract_stage(session: Session) -> tuple[int, pd.DataFrame]:
     models = session.results.read_table(session.results.models, "extract")
     columns = ["label", "family", "modality", "num_layers", "num_parameters"]
     return len(failures.errors), models[columns]
+
+
+def measure_stage(session: Session) -> tuple[int, pd.DataFrame]:
+    """The number of measurements that failed, and a table of the numbers."""
+    failures, table = measure(
+        session.config,
+        session.specs,
+        session.results,
+        session.root,
+        resolve_device(session.options.device),
+        session.report,
+        offline=session.options.offline,
+        keep_going=session.options.keep_going,
+        overwrite=session.options.overwrite == "always",
+    )
+    return len(failures.errors), table[["model", "measure", "value", "source"]]
 
 
 def align_stage(session: Session) -> tuple[int, pd.DataFrame]:

@@ -3,12 +3,10 @@
 Several processes may work on one cache: a shard is computed by the process that holds its lock.
 """
 
-import platform
 import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,14 +17,12 @@ from torch import Tensor
 
 from platorep.config import ExperimentConfig, ModelSpec
 from platorep.data import PairedDataset, load_dataset
-from platorep.errors import AbsentError, ConfigError, IntegrityError
+from platorep.errors import AbsentError, IntegrityError
 from platorep.features import Cell, CellKey, Rows, cell_of, num_shards
 from platorep.files import ByteLocks, sha256, storage_errors
-from platorep.models import Model, open_model
+from platorep.models import Model, compute_dtype, environment, open_model, resolve_device
 from platorep.reporting import Reporter
 from platorep.results import Failures, Results, write_csv, write_parquet
-
-PACKAGES = ("platorep", "torch", "transformers", "timm", "datasets", "numpy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +125,7 @@ def open_work(
     key = CellKey(
         model=model.identity(),
         rows=rows.fingerprint,
-        compute_dtype=compute_dtype(config, spec, device),
+        compute_dtype=compute_dtype(spec, config.extract.dtype, device),
         store_dtype=config.extract.store,
     )
     cell = cell_of(root, dataset.name, Path(spec.name).name if _is_local(spec) else spec.name, key)
@@ -191,46 +187,6 @@ def rows_for(spec: ModelSpec, dataset: PairedDataset) -> Rows:
     else:
         hashes = tuple(dataset.image_hashes)
     return Rows(ids=tuple(dataset.ids), hashes=hashes)
-
-
-def compute_dtype(config: ExperimentConfig, spec: ModelSpec, device: torch.device) -> str:
-    """`auto` is the paper's choice: bfloat16 for language on a GPU, float32 otherwise."""
-    asked = spec.dtype or config.extract.dtype
-    if spec.backend == "features":
-        return "float32"
-    if asked == "auto":
-        return "bfloat16" if device.type == "cuda" and spec.modality == "language" else "float32"
-    return asked
-
-
-def resolve_device(name: str) -> torch.device:
-    """`auto` is the first GPU, or the CPU.
-
-    Raises:
-        ConfigError: torch does not know the device.
-        AbsentError: the device is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"--device {name}: torch knows no such device.") from error
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise AbsentError(f"--device {name} is not there: {error} Use --device cpu.") from error
-    return device
-
-
-def environment(device: torch.device) -> dict[str, Any]:
-    """What may move a low-precision feature in its last digits, recorded beside the numbers."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return {
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
-        "device": f"{device} ({name})",
-        "threads": torch.get_num_threads(),
-    }
 
 
 def models_table(cells: dict[str, dict[str, Any]]) -> pd.DataFrame:

@@ -10,7 +10,9 @@ from platorep.align import model_pairs
 from platorep.config import shipped_configs
 from platorep.data import PairedDataset, load_dataset
 from platorep.errors import PlatorepError
-from platorep.extract import Work, open_work, resolve_device
+from platorep.extract import Work, open_work
+from platorep.metrics import METRICS, BoundMetric, bind
+from platorep.models import resolve_device
 from platorep.session import Session
 
 COLUMNS = (
@@ -68,9 +70,7 @@ def listing(what: str, pattern: str) -> pd.DataFrame:
 
         rows = [{"backend": "timm", "name": name} for name in timm.list_models(pretrained=True)]
     elif what == "metrics":
-        from platorep.metrics import describe_metrics
-
-        rows = describe_metrics()
+        rows = [_of_metric(bind(name)) for name in METRICS]
     elif what == "figures":
         from platorep.plots import FIGURES
 
@@ -82,6 +82,20 @@ def listing(what: str, pattern: str) -> pd.DataFrame:
         rows = [{"name": name, "file": str(path)} for name, path in shipped_configs().items()]
     found = [row for row in rows if fnmatch.fnmatch(str(row["name"]), pattern)]
     return pd.DataFrame(found, columns=list(rows[0]) if rows else ["name"])
+
+
+def _of_metric(metric: BoundMetric) -> dict[str, Any]:
+    """A metric with its default parameters, and what it claims."""
+    claims = metric.claims
+    return {
+        "name": metric.name,
+        "parameters": ", ".join(type(metric.parameters).model_fields),
+        "range": f"{claims.low:g} to {claims.high:g}",
+        "closer": "larger" if claims.larger_is_closer else "smaller",
+        "symmetric": claims.symmetric,
+        "cost": f"per {claims.cost}",
+        "invariances": ", ".join(sorted(i.value for i in claims.invariances)),
+    }
 
 
 def _dataset(session: Session) -> tuple[PairedDataset | None, str]:

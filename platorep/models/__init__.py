@@ -2,8 +2,17 @@
 
 from platorep.config import ModelSpec
 from platorep.models.base import Description, Loaded, Model
+from platorep.models.device import compute_dtype, environment, resolve_device
 
-__all__ = ["Description", "Loaded", "Model", "open_model"]
+__all__ = [
+    "Description",
+    "Loaded",
+    "Model",
+    "compute_dtype",
+    "environment",
+    "open_model",
+    "resolve_device",
+]
 
 
 def open_model(spec: ModelSpec, *, offline: bool) -> Model:

@@ -93,7 +93,7 @@ def bits_per_byte(
         score_end: Also predict an end-of-text token after each document.
         batch_tokens: Tokens per forward pass, padding included; None: by device and vocabulary.
             Moves the result in the last digits only.
-        progress: Called with the number of tokens just predicted.
+        progress: Called with the number of bytes just done, in proportion to their tokens.
 
     Raises:
         ConfigError: the tokenizer has no token to begin (or end) a document with, or `context` is
@@ -111,14 +111,18 @@ def bits_per_byte(
         for window in rolling_windows(tokens + ([] if end is None else [end]), first, length)
     ]
     order = sorted(range(len(windows)), key=lambda i: -len(windows[i].tokens))
+    num_tokens = sum(window.num_scored for window in windows)
     nats = [0.0] * len(windows)
+    done = 0  # tokens
 
     def step(start: int, stop: int) -> None:
+        nonlocal done
         batch = order[start:stop]
         scored = [windows[i] for i in batch]
         for i, value in zip(batch, score_windows(network, scored).tolist(), strict=True):
             nats[i] = value
-        progress(sum(window.num_scored for window in scored))
+        before, done = done, done + sum(window.num_scored for window in scored)
+        progress(corpus.num_bytes * done // num_tokens - corpus.num_bytes * before // num_tokens)
 
     budget = batch_tokens or _batch_tokens(network)
     with full_precision():
@@ -134,7 +138,7 @@ def bits_per_byte(
         bits=bits,
         num_bytes=corpus.num_bytes,
         num_documents=len(corpus.documents),
-        num_tokens=sum(window.num_scored for window in windows),
+        num_tokens=num_tokens,
         num_windows=len(windows),
         context=length,
         first_token=str(tokenizer.convert_ids_to_tokens(first)),
@@ -170,12 +174,16 @@ def score_windows(network: nn.Module, windows: Sequence[Window]) -> Float[Tensor
 def token_losses(
     logits: Float[Tensor, "b t v"], targets: Int[Tensor, "b t"]
 ) -> Float[Tensor, "b t"]:
-    """-log softmax at the targets, in nats: float32, a few rows at a time, returned as float64."""
+    """-log softmax at the targets, in nats and float64; computed in float32 or better.
+
+    A few rows at a time, so that no second copy of the logits is needed.
+    """
     num_rows = max(1, CHUNK_NUMBERS // logits.shape[-1])
+    dtype = torch.promote_types(logits.dtype, torch.float32)
     rows, target = logits.flatten(0, 1), targets.flatten()
     losses = [
         nn.functional.cross_entropy(
-            rows[start : start + num_rows].float(),
+            rows[start : start + num_rows].to(dtype),
             target[start : start + num_rows],
             reduction="none",
         )
