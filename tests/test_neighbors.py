@@ -6,12 +6,14 @@ import numpy as np
 import oracles
 import pytest
 import torch
+from metric_inputs import KINDS, related
 from torch import Tensor
 
 from platorep.errors import ConfigError, DataError
 from platorep.metrics import bind, lists, nearest, summarize_layer
 from platorep.metrics.layer import Layer
 from platorep.metrics.neighbors import NeighborLists, stack
+from platorep.metrics.sequences import common_length, edit_distance
 
 SIMILARITIES = ["cosine", "inner_product", "euclidean"]
 
@@ -292,3 +294,113 @@ def test_a_layer_can_be_given_instead_of_features(rng: torch.Generator) -> None:
     x = torch.randn(20, 5, generator=rng)
     metric = bind("mutual_knn", {"k": 3})
     assert metric.compare([metric.summarize(Layer(x))], [metric.summarize(x)]) == 1
+
+
+MEASURES: dict[str, Callable[[np.ndarray, np.ndarray, int], float]] = {
+    "jaccard_knn": oracles.jaccard_knn,
+    "cycle_knn": oracles.cycle_knn,
+    "lcs_knn": lambda x, y, k: oracles.mean_over_orders(x, y, k, oracles.common_subsequence) / k,
+    "edit_distance_knn": lambda x, y, k: (
+        1 - oracles.mean_over_orders(x, y, k, oracles.levenshtein) / k
+    ),
+}
+
+
+@pytest.mark.parametrize("k", [1, 4])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", MEASURES)
+def test_other_list_metrics_equal_brute_force(
+    rng: torch.Generator, name: str, kind: str, k: int
+) -> None:
+    x, y = related(rng, KINDS[kind])
+
+    found = score(name, x, y, k=k)
+
+    expected = MEASURES[name](x.numpy(), y.numpy(), k)
+    assert found == pytest.approx(expected, abs=1e-12, nan_ok=True)
+    assert 0 < found < 1
+
+
+@pytest.mark.parametrize("name", ["jaccard_knn", "cycle_knn"])
+@pytest.mark.parametrize("kind", ["constant", "a few numbers", "zero rows"])
+def test_shared_places_of_other_list_metrics(rng: torch.Generator, name: str, kind: str) -> None:
+    x, y = INPUTS[kind](rng)[:9], INPUTS[kind](rng)[:9]
+
+    expected = MEASURES[name](x.numpy(), y.numpy(), 3)
+    assert score(name, x, y, k=3) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["lcs_knn", "edit_distance_knn"])
+def test_too_many_orders_are_left_out(rng: torch.Generator, name: str) -> None:
+    metric = bind(name, {"k": 6})
+    x = torch.randn(40, 5, generator=rng)
+    some = x.clone()
+    some[:5] = x[0]  # a sample near these five has 5! orders
+    constant = metric.summarize(torch.ones(40, 3))
+
+    assert metric.degenerate(constant) == "constant: all rows are equal"
+    assert np.isnan(metric.compare([constant], [metric.summarize(x)])).all()
+    assert "equally near" in str(metric.degenerate(metric.summarize(some)))
+    assert 0 < metric.compare([metric.summarize(x)], [metric.summarize(some)])[0, 0] < 1
+    assert score(name, some, some, k=6, ties="lowest") == 1
+
+
+def test_sequences_worked_by_hand() -> None:
+    one, other = np.array([[1, 2, 3, 4]]), np.array([[2, 5, 4, 1]])
+
+    assert common_length(one, other).tolist() == [2]  # 2, 4
+    # 1 2 3 4 -> delete 1, replace 3 by 5, insert 1 at the end
+    assert edit_distance(one, other).tolist() == [3]
+    assert common_length(one, one[:, ::-1]).tolist() == [1]
+
+
+def test_the_code_variant_of_lcs_is_a_length(rng: torch.Generator) -> None:
+    x, y = related(rng, KINDS["random"])
+    expected = 5 * score("lcs_knn", x, y, k=5)
+    assert score("lcs_knn", x, y, k=5, variant="code") == pytest.approx(expected, abs=1e-12)
+
+
+def test_cycle_knn_at_chance(rng: torch.Generator) -> None:
+    """Exactly the formula for lists drawn at random, nearly so for features, which have hubs."""
+    n, k = 300, 10
+    metric = bind("cycle_knn", {"k": k})
+    draws = np.random.default_rng(0)
+
+    def random_lists() -> NeighborLists:
+        lists = np.array(
+            [draws.permutation(np.delete(np.arange(n), i))[:k] for i in range(n)], np.int16
+        )
+        return NeighborLists(n, None, nearest.Nearest(lists, None), torch.device("cpu"))
+
+    found = metric.compare([random_lists() for _ in range(6)], [random_lists() for _ in range(6)])
+    assert found.mean() == pytest.approx(metric.chance(n), abs=4 * found.std() / 6)
+    x, y = (
+        [metric.summarize(torch.randn(n, 64, generator=rng)) for _ in range(6)] for _ in range(2)
+    )
+    features = metric.compare(x, y).mean()
+    assert features == pytest.approx(metric.chance(n), rel=0.1)
+
+
+def test_jaccard_knn_at_chance(rng: torch.Generator) -> None:
+    n, k = 200, 10
+    found = [
+        score("jaccard_knn", *(torch.randn(n, 16, generator=rng) for _ in range(2)), k=k)
+        for _ in range(20)
+    ]
+    chance = bind("jaccard_knn", {"k": k}).chance(n)
+    assert np.mean(found) == pytest.approx(chance, abs=4 * np.std(found) / 20**0.5)
+
+
+def test_the_dense_way_of_sums_over_rows_gives_the_same(rng: torch.Generator) -> None:
+    metric = bind("mutual_knn", {"k": 5})
+    x = [metric.summarize(torch.randn(60, 4, generator=rng)) for _ in range(3)]
+    y = [metric.summarize(torch.randn(60, 4, generator=rng)[:30].repeat(2, 1)) for _ in range(2)]
+    one, two = stack(x), stack(y)
+
+    def combine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return a * a + b
+
+    pairs = [(one, two), (one.transposed(), two)]
+    expected = lists.sum_over_rows(pairs, combine, torch.device("cpu"))
+    found = lists._dense_sum(pairs, combine, torch.device("cpu"))
+    assert found == pytest.approx(expected, abs=1e-9)

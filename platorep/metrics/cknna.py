@@ -106,14 +106,19 @@ def _hsic_of_itself(lists: Lists, values: Float64[np.ndarray, " e"]) -> float:
     return float(_unbiased(lists.n, trace, masked.sum(), masked.sum(), float(into @ out)))
 
 
-def _unbiased(n: int, trace: Scores | float, sum_x: Scores | float, sum_y: Scores | float,
-              through: Scores | float) -> Scores | float:
+def _unbiased(
+    n: int,
+    trace: Scores | float,
+    sum_x: Scores | float,
+    sum_y: Scores | float,
+    through: Scores | float,
+) -> Scores | float:
     """Song et al. (2012), from tr(KL), 1'K1, 1'L1 and 1'KL1 of kernels without diagonals."""
     inner = trace + sum_x * sum_y / ((n - 1) * (n - 2)) - 2 * through / (n - 2)
     return inner / (n * (n - 3))
 
 
-def _join(summaries: Sequence[KernelLists], weights: list[Float64[np.ndarray, " e"]]) -> Lists:
+def _join(summaries: Sequence[KernelLists], weights: list[np.ndarray]) -> Lists:
     """The entries of several layers, one after another, with these weights."""
     parts = [summary.lists for summary in summaries]
     return Lists(
@@ -125,13 +130,11 @@ def _join(summaries: Sequence[KernelLists], weights: list[Float64[np.ndarray, " 
     )
 
 
-def _masked(summaries: Sequence[KernelLists]) -> list[Float64[np.ndarray, " e"]]:
+def _masked(summaries: Sequence[KernelLists]) -> list[np.ndarray]:
     return [np.asarray(s.lists.weights) * s.values for s in summaries]
 
 
-def prepare_cknna(
-    x: Sequence[KernelLists], y: Sequence[KernelLists], parameters: Cknna
-) -> Scorer:
+def prepare_cknna(x: Sequence[KernelLists], y: Sequence[KernelLists], parameters: Cknna) -> Scorer:
     """Products of kernel values over common neighbors, for every layer pair."""
     sizes_x, sizes_y = (
         np.array([s.of_itself if s.of_itself > 0 else np.nan for s in side]) for side in (x, y)
@@ -184,9 +187,7 @@ def _prepare_code(
     return scores
 
 
-def compare_cknna(
-    x: Sequence[KernelLists], y: Sequence[KernelLists], parameters: Cknna
-) -> Scores:
+def compare_cknna(x: Sequence[KernelLists], y: Sequence[KernelLists], parameters: Cknna) -> Scores:
     return prepare_cknna(x, y, parameters)(None)
 
 

@@ -76,9 +76,7 @@ def _without_tied_rows(summaries: Sequence[NeighborLists]) -> Lists:
     return Lists(lists.n, ends, lists.rows[keep], lists.columns[keep], None)
 
 
-def _hits_of_tied_rows(
-    back: Lists, summary: NeighborLists, k: int
-) -> Float64[np.ndarray, " l_x"]:
+def _hits_of_tied_rows(back: Lists, summary: NeighborLists, k: int) -> Float64[np.ndarray, " l_x"]:
     """Sum over the tied rows of one layer of y of the probability of a hit, for each layer of x."""
     ties = summary.nearest.ties
     assert ties is not None
@@ -109,7 +107,8 @@ def mean_product(values: Float64[np.ndarray, "l t"], places: int) -> Float64[np.
         for m in range(min(t, places), 0, -1):
             without = (1 - m / t) * means[m] if m < t else 0.0
             means[m] = without + m / t * column * means[m - 1]
-    return means[places]
+    found: np.ndarray = means[places]
+    return found
 
 
 CYCLE_KNN = Metric(

@@ -6,6 +6,7 @@ as from the Gram matrices, to float tolerance; memory n d per layer, time n d_x 
 Axes: n samples, d features.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -54,9 +55,7 @@ def hsic(x: Float[Tensor, "n d_x"], y: Float[Tensor, "n d_y"], *, debiased: bool
 
 def reorder(summary: CentredFeatures, order: Order) -> CentredFeatures:
     moved = summary.features[torch.from_numpy(order).to(summary.features.device)]
-    return CentredFeatures(
-        summary.n, summary.reason, moved, summary.debiased, summary.of_itself
-    )
+    return CentredFeatures(summary.n, summary.reason, moved, summary.debiased, summary.of_itself)
 
 
 def prepare(
@@ -65,8 +64,8 @@ def prepare(
     def score(one: CentredFeatures, other: CentredFeatures) -> float:
         sizes = one.of_itself * other.of_itself
         if sizes <= 0:
-            return np.nan
-        return hsic(one.features, other.features, debiased=one.debiased) / sizes**0.5
+            return math.nan
+        return hsic(one.features, other.features, debiased=one.debiased) / math.sqrt(sizes)
 
     def scores(order: Order | None) -> Scores:
         moved = y if order is None else [reorder(summary, order) for summary in y]

@@ -7,6 +7,7 @@ Axes: n samples, d features.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -95,30 +96,31 @@ def summarize_cka(layer: Layer, parameters: Cka) -> Summary:
     if layer.n > GRAM_ROWS and parameters.kernel == "linear":
         return features_form.summarize(layer, debiased=debiased)
     kernel = kernel_matrix(layer, parameters.kernel, parameters.sigma)
-    rounding = 8 * torch.finfo(kernel.dtype).eps * float(torch.linalg.vector_norm(kernel))
     if debiased:
-        found = upper(u_centred(kernel))
+        before, found = upper(kernel), upper(u_centred(kernel))
     else:
-        kernel = centred(kernel)
+        before, kernel = kernel, centred(kernel)
         found = torch.cat([kernel.diagonal(), math.sqrt(2) * upper(kernel)])
-    values, reason = unit(found, rounding)
+    eps = torch.finfo(kernel.dtype).eps
+    values, reason = unit(found, 8 * eps * float(torch.linalg.vector_norm(before)))
     return Triangle(layer.n, layer.reason or reason, values, diagonal=not debiased)
 
 
-def prepare_cka(x: Sequence[Summary], y: Sequence[Summary], parameters: Cka | Rv) -> Scorer:
+def prepare_cka(x: Sequence[Any], y: Sequence[Any], parameters: Cka | Rv) -> Scorer:
     if isinstance(x[0], Triangle):
         return triangles.prepare(x, y, parameters)
     return features_form.prepare(x, y, parameters)
 
 
-def compare_cka(x: Sequence[Summary], y: Sequence[Summary], parameters: Cka | Rv) -> Scores:
+def compare_cka(x: Sequence[Any], y: Sequence[Any], parameters: Cka | Rv) -> Scores:
     return prepare_cka(x, y, parameters)(None)
 
 
-def reorder_cka(summary: Summary, order: Order) -> Summary:
+def reorder_cka(summary: Any, order: Order) -> Summary:
     if isinstance(summary, Triangle):
         return triangles.reorder(summary, order)
-    return features_form.reorder(summary, order)
+    moved: Summary = features_form.reorder(summary, order)
+    return moved
 
 
 def claims_of_cka(parameters: Cka) -> Claims:

@@ -171,7 +171,7 @@ class Layer:
         """For every row, the first row that is equal to it."""
         # most layers have no equal rows, and a few of their columns show it
         some = self.features[:, :: max(1, self.d // 16)]
-        if len(some.unique(dim=0)) == self.n:
+        if len(np.unique(some.cpu().numpy(), axis=0)) == self.n:
             return torch.arange(self.n, device=some.device)
         return torch.from_numpy(first_equal(self.features)).to(some.device)
 

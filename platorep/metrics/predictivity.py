@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -66,7 +65,7 @@ def _leave_one_out(gram: Float[Tensor, "n n"], penalty: float) -> Float[Tensor, 
     """
     n = len(gram)
     eye = torch.eye(n, dtype=gram.dtype, device=gram.device)
-    smoother = torch.linalg.solve(gram + _penalty(gram, penalty) * eye, gram) + 1 / n
+    smoother: Tensor = torch.linalg.solve(gram + _penalty(gram, penalty) * eye, gram) + 1 / n
     return (eye - smoother) / (1 - smoother.diagonal())[:, None]
 
 
@@ -119,9 +118,7 @@ def reorder(summary: Predictor, order: Order) -> Predictor:
     """Of the same layer with its samples in another order; a sample stays in its fold."""
     place = torch.from_numpy(triangles.triangle_order(summary.n, order, diagonal=True))
     place = place.to(summary.target.device)
-    return Predictor(
-        summary.n, summary.reason, summary.residual[place], summary.target[place]
-    )
+    return Predictor(summary.n, summary.reason, summary.residual[place], summary.target[place])
 
 
 def check(n: int, d: int, parameters: LinearPredictivity) -> None:

@@ -55,7 +55,7 @@ def rank(search: Search, k: int) -> Ranking:
 
 def equal_groups(
     columns: Int64[np.ndarray, " c"], distances: Float64[np.ndarray, " c"], k: int
-) -> list[Int64[np.ndarray, " g"]]:
+) -> list[np.ndarray]:
     """The candidates nearest first, equal ones together, as far as the first k places reach."""
     by_distance = np.lexsort((columns, distances))
     starts = np.flatnonzero(np.diff(distances[by_distance]) > EQUAL) + 1
@@ -64,7 +64,7 @@ def equal_groups(
     return [group for group, start in zip(groups, before, strict=False) if start < k]
 
 
-def num_orders(groups: list[Int64[np.ndarray, " g"]], k: int) -> int:
+def num_orders(groups: list[np.ndarray], k: int) -> int:
     places = [len(group) for group in groups]
     places[-1] -= sum(places) - k  # of the last group only some have a place
     return math.prod(
@@ -72,7 +72,7 @@ def num_orders(groups: list[Int64[np.ndarray, " g"]], k: int) -> int:
     )
 
 
-def all_orders(groups: list[Int64[np.ndarray, " g"]], k: int) -> Int64[np.ndarray, "o k"]:
+def all_orders(groups: list[np.ndarray], k: int) -> Int64[np.ndarray, "o k"]:
     last = k - sum(len(group) for group in groups[:-1])
     ways = [itertools.permutations(group.tolist()) for group in groups[:-1]]
     ways.append(itertools.permutations(groups[-1].tolist(), last))

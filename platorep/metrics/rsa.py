@@ -24,7 +24,6 @@ from platorep.metrics.metric import (
     Scores,
     Summary,
     each_pair,
-    no_chance,
 )
 from platorep.metrics.triangles import Triangle, highest, triangle_order, unit, upper
 from platorep.parameters.metrics import OrdinalTriplets, Rsa
@@ -169,7 +168,8 @@ def triangle_place(
 ) -> Int64[np.ndarray, " t"]:
     """Where the pair stands in the upper triangle of an n n matrix."""
     low, high = np.minimum(i, j), np.maximum(i, j)
-    return low * (2 * n - low - 1) // 2 + high - low - 1
+    place: np.ndarray = low * (2 * n - low - 1) // 2 + high - low - 1
+    return place
 
 
 def prepare_triplets(
@@ -183,7 +183,8 @@ def prepare_triplets(
         moved = triplets if order is None else order.astype(np.int64)[triplets]
         right = torch.stack([triplet_signs(s, moved, parameters.similarity) for s in y])
         agreement: np.ndarray = highest(left, right).cpu().numpy()
-        return (agreement / parameters.triplets + 1) / 2
+        found: Scores = (agreement / parameters.triplets + 1) / 2
+        return found
 
     return scores
 

@@ -11,8 +11,8 @@ from jaxtyping import Float64, Integer
 
 from platorep.metrics.layer import Layer
 from platorep.metrics.metric import Claims, Metric, Order, Scores, Summary
-from platorep.metrics.neighbors import TIED_SHARE, check_k, list_invariances
 from platorep.metrics.nearest import compact, search
+from platorep.metrics.neighbors import TIED_SHARE, check_k, list_invariances
 from platorep.metrics.ranking import Ranking, rank
 from platorep.parameters.metrics import EditDistanceKnn, LcsKnn
 
@@ -124,9 +124,7 @@ def _settle_ties(
         lengths[row] = length(*pairs).mean()
 
 
-def compare_lcs(
-    x: Sequence[RankedLists], y: Sequence[RankedLists], parameters: LcsKnn
-) -> Scores:
+def compare_lcs(x: Sequence[RankedLists], y: Sequence[RankedLists], parameters: LcsKnn) -> Scores:
     found = mean_length(x, y, common_length, without=0)
     return found if parameters.variant == "code" else found / parameters.k
 

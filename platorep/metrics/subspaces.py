@@ -16,12 +16,15 @@ from platorep.errors import ConfigError
 from platorep.metrics.kernels import SIMILARITIES
 from platorep.metrics.layer import Layer, product
 from platorep.metrics.metric import Claims, Invariance, Metric, Order, Summary, each_pair
-from platorep.parameters.metrics import CcaMean, Procrustes, Pwcca, Svcca
+from platorep.parameters.metrics import Procrustes, Pwcca, Svcca
 
 RANK_TOLERANCE = 1e-10
 """Directions shorter than this share of the longest are rounding error (float64)."""
 GRAM_TOLERANCE = 1e-6
 """The same when they come from the Gram matrix, which squares them."""
+
+
+STANDARDIZED = SIMILARITIES - {Invariance.ROTATION} | {Invariance.UNIT_SCALING}
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ def _subspace(
 def canonical_correlations(x: Subspace, y: Subspace) -> Float[Tensor, " r"]:
     """Largest first, as many as the smaller subspace has directions."""
     between = product(x.basis.T, y.basis.T).double()
-    return torch.linalg.svdvals(between).clamp(0, 1)
+    values: Tensor = torch.linalg.svdvals(between)
+    return values.clamp(0, 1)
 
 
 def _mean_correlation(x: Subspace, y: Subspace, parameters: object) -> float:
@@ -150,7 +154,10 @@ CCA_MEAN = Metric(
     compare=each_pair(_mean_correlation),
     reorder=_reorder,
     claims=lambda parameters: Claims(
-        low=0.0, high=1.0, of_itself=1.0, invariances=frozenset(Invariance) - {_ROWS}
+        low=0.0,
+        high=1.0,
+        of_itself=1.0,
+        invariances=frozenset(Invariance) - {Invariance.ROW_SCALING},
     ),
     check=lambda n, d, parameters: _check_width(n, d, parameters.label()),
 )
@@ -164,7 +171,7 @@ SVCCA = Metric(
         low=0.0,
         high=1.0,
         of_itself=1.0,
-        invariances=_STANDARDIZED if parameters.standardize else SIMILARITIES,
+        invariances=STANDARDIZED if parameters.standardize else SIMILARITIES,
     ),
     check=_check_svcca,
 )
@@ -190,10 +197,5 @@ PROCRUSTES = Metric(
     summarize=_summarize_procrustes,
     compare=each_pair(_nuclear_norm),
     reorder=_reorder,
-    claims=lambda parameters: Claims(
-        low=0.0, high=1.0, of_itself=1.0, invariances=SIMILARITIES
-    ),
+    claims=lambda parameters: Claims(low=0.0, high=1.0, of_itself=1.0, invariances=SIMILARITIES),
 )
-
-_ROWS = Invariance.ROW_SCALING
-_STANDARDIZED = SIMILARITIES - {Invariance.ROTATION} | {Invariance.UNIT_SCALING}
