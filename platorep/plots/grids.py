@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from platorep.errors import AbsentError
 from platorep.parameters.figures import CalibrationFigure, MetricGridFigure, ScalingFigure
 from platorep.plots.labels import metric_text, text_width, wrap
-from platorep.plots.lines import TRAINED, draw_panel
+from platorep.plots.lines import TRAINED, draw_panel, legend_entries
 from platorep.plots.panels import (
     LEADER,
     Grid,
@@ -21,7 +21,6 @@ from platorep.plots.panels import (
     strip_height,
 )
 from platorep.plots.scaling import (
-    legend_entries,
     line_names,
     point_labels,
     scaling_points,

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from platorep.plots.panels import label_right
-from platorep.plots.style import FAINT, GREY, readable, shades
+from platorep.plots.style import FAINT, GREY, MARKERS, readable, shades
 
 TRAINED = "trained"
 RANDOM_LINE = "random line"  # the line's model has random weights
@@ -116,6 +119,35 @@ def draw_panel(
         [readable(own) for _, _, own in ends],
     )
     return ax
+
+
+def legend_entries(
+    points: pd.DataFrame, modality: str, lines: str
+) -> tuple[list[Artist], list[str]]:
+    """What is not said by a label in a panel."""
+    handles: list[Artist] = []
+    texts: list[str] = []
+    trained = points[points["role"] == TRAINED].sort_values("point_order")
+    families = list(dict.fromkeys(trained["point_family"]))
+    for index, family in enumerate(families if len(families) > 1 else ()):
+        handles.append(
+            Line2D([], [], ls="", marker=MARKERS[index % len(MARKERS)], color="#444444", mew=0)
+        )
+        texts.append(str(family))
+    roles = set(points["role"])
+    if RANDOM_POINT in roles:
+        handles.append(Line2D([], [], ls="", marker="o", mfc="white", mec="#444444", mew=0.5))
+        texts.append(f"{modality} model, random weights")
+    if RANDOM_LINE in roles:
+        handles.append(Line2D([], [], ls="--", dashes=(3, 1.5), color=GREY, lw=0.7))
+        texts.append(f"{lines} model, random weights")
+    if SHUFFLED in roles:
+        handles.append(Line2D([], [], ls=":", color="#444444", lw=0.6))
+        texts.append("shuffled pairs")
+    if "threshold" in trained and trained["threshold"].notna().any():
+        handles.append(Patch(color=FAINT, lw=0))
+        texts.append("not above the permutation null")
+    return handles, texts
 
 
 def _dot(rows: pd.DataFrame) -> str:

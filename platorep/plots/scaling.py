@@ -8,16 +8,20 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from platorep.errors import AbsentError
 from platorep.parameters.figures import ScalingFigure
 from platorep.plots.labels import metric_text, name_and_size, short_names, text_width, wrap
-from platorep.plots.lines import RANDOM_LINE, RANDOM_POINT, SHUFFLED, TRAINED, draw_panel
+from platorep.plots.lines import (
+    RANDOM_LINE,
+    RANDOM_POINT,
+    SHUFFLED,
+    TRAINED,
+    draw_panel,
+    legend_entries,
+)
 from platorep.plots.panels import (
     LEADER,
     Grid,
@@ -30,8 +34,6 @@ from platorep.plots.panels import (
 )
 from platorep.plots.style import (
     DOUBLE,
-    FAINT,
-    GREY,
     HUES,
     LINE,
     MARKERS,
@@ -208,35 +210,6 @@ def line_names(points: pd.DataFrame, family: str) -> dict[str, str]:
         for label, name in short_names(list(trained["line"].unique())).items()
     }
     return names | {"chance": "chance", "random": "random"}
-
-
-def legend_entries(
-    points: pd.DataFrame, modality: str, lines: str
-) -> tuple[list[Artist], list[str]]:
-    """What is not said by a label in a panel."""
-    handles: list[Artist] = []
-    texts: list[str] = []
-    trained = points[points["role"] == TRAINED].sort_values("point_order")
-    families = list(dict.fromkeys(trained["point_family"]))
-    for index, family in enumerate(families if len(families) > 1 else ()):
-        handles.append(
-            Line2D([], [], ls="", marker=MARKERS[index % len(MARKERS)], color="#444444", mew=0)
-        )
-        texts.append(str(family))
-    roles = set(points["role"])
-    if RANDOM_POINT in roles:
-        handles.append(Line2D([], [], ls="", marker="o", mfc="white", mec="#444444", mew=0.5))
-        texts.append(f"{modality} model, random weights")
-    if RANDOM_LINE in roles:
-        handles.append(Line2D([], [], ls="--", dashes=(3, 1.5), color=GREY, lw=0.7))
-        texts.append(f"{lines} model, random weights")
-    if SHUFFLED in roles:
-        handles.append(Line2D([], [], ls=":", color="#444444", lw=0.6))
-        texts.append("shuffled pairs")
-    if "threshold" in trained and trained["threshold"].notna().any():
-        handles.append(Patch(color=FAINT, lw=0))
-        texts.append("not above the permutation null")
-    return handles, texts
 
 
 def _layout(
