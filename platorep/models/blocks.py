@@ -31,7 +31,7 @@ class PooledBlocks:
         self, network: nn.Module, input_size: Sequence[int], pool: Pool, layers: Sequence[int]
     ) -> None:
         self._network, self._pool, self._layers = network, pool, list(layers)
-        self._num_prefix = int(getattr(network, "num_prefix_tokens", 0) or 0)
+        self._num_prefix = 0  # class, register and distillation tokens before the patches
         self._kept: dict[int, Tensor] = {}
         taps = tap_points(network)
         self.names = tuple(taps[i] for i in self._layers)
@@ -45,7 +45,7 @@ class PooledBlocks:
         """Pooled float32 outputs of the kept layers."""
         images = images.to(self.device, self.dtype)
         if not self.hooked:
-            return self._plain(images)
+            return self._pool_outputs(self._intermediates(images, self._layers))
         return self._by_hooks(images, [max(self._layers)])
 
     def _by_hooks(self, images: Tensor, indices: list[int]) -> list[Tensor]:
@@ -73,9 +73,10 @@ class PooledBlocks:
             return output[:, 0].float()
         return output[:, self._num_prefix :].mean(dim=1, dtype=torch.float32)
 
-    def _plain(self, images: Tensor) -> list[Tensor]:
+    def _pool_outputs(self, outputs: list[Any]) -> list[Tensor]:
+        """The pooled kept layers from what `forward_intermediates` returns."""
         pooled = []
-        for output in self._intermediates(images, self._layers):
+        for output in outputs:
             places, prefix = output if isinstance(output, tuple) else (output, None)
             if self._pool == "cls":
                 assert prefix is not None
@@ -92,8 +93,11 @@ class PooledBlocks:
         """Whether the hooks see what `forward_intermediates` returns, on one image of noise."""
         noise = torch.randn(1, *input_size, generator=torch.Generator().manual_seed(0))
         noise = noise.to(self.device, self.dtype)
+        outputs = self._intermediates(noise, self._layers)
+        if all(isinstance(output, tuple) for output in outputs):
+            self._num_prefix = outputs[0][1].shape[1]
+        expected = self._pool_outputs(outputs)
         seen = self._by_hooks(noise, self._layers)
-        expected = self._plain(noise)
         return len(seen) == len(expected) and all(
             found.shape == other.shape and torch.allclose(found, other, rtol=1e-4, atol=1e-5)
             for found, other in zip(seen, expected, strict=True)

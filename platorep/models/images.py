@@ -44,6 +44,7 @@ class ImageStream:
                 multiprocessing_context=context,
                 persistent_workers=number > 0,
                 prefetch_factor=2 if number else None,
+                generator=torch.Generator(),  # the loader draws a number, and not from the user's
             )
 
     def serves(self, dataset: Rows, workers: int | Auto) -> bool:

@@ -218,10 +218,9 @@ def check_name(name: str) -> None:
     Raises:
         UnknownNameError: it has not; suggests the nearest names.
     """
-    architecture, _, tag = name.partition(".")
-    if timm.is_model(architecture) and (not tag or timm.get_pretrained_cfg(name, True)):
-        return
     names = timm.list_models() + timm.list_models(pretrained=True)
+    if name in names:
+        return
     raise UnknownNameError("timm model", name, difflib.get_close_matches(name, names, 8, 0.3))
 
 

@@ -140,8 +140,7 @@ class LoadedVisionModel(Loaded):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        plain = "all layer outputs of a batch were held at once: timm's tap points are no modules"
-        return self._left_over + (() if self._blocks.hooked else (plain,))
+        return self._left_over
 
     def features(
         self,
