@@ -179,8 +179,10 @@ def test_a_second_run_computes_nothing(
     before = (folders[5] / "best.csv").read_bytes()
 
     run = subprocess.run(
-        [sys.executable, "-m", "platorep", "run", str(config), "--offline", "-v"]
-        + ["--output", str(folders[5])],
+        [
+            *(sys.executable, "-m", "platorep", "run", str(config)),
+            *("--offline", "-v", "--output", str(folders[5])),
+        ],
         env=os.environ | {"PLATOREP_CACHE": str(folders[5].parent / "cache")},
         capture_output=True,
         text=True,
