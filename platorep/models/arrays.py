@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -29,16 +30,17 @@ from platorep.models.base import (
     kept_layers,
     refuse_settings,
 )
+from platorep.models.released import read_released
 from platorep.models.sources import file_hash
 
-ENDINGS = (".safetensors", ".npy", ".npz")
+ENDINGS = (".safetensors", ".npy", ".npz", ".pt")
 
 
 class ArrayModel(Model):
     """A file with one `n d` array per layer (in natural order of their names) or one `n l d`.
 
     The rows are named by an array `ids` in an .npz, by `ids` (a JSON list) in the metadata of a
-    .safetensors, or by a file beside it, FILE.ids.txt (one id per line) or FILE.ids.csv (first
+    .safetensors (a .pt of the paper's released code has none), or by a file beside it, FILE.ids.txt (one id per line) or FILE.ids.csv (first
     column, after a header). Without names, the order of the rows is trusted.
     """
 
@@ -97,6 +99,8 @@ class ArrayModel(Model):
     def _content(self) -> tuple[dict[str, Tensor], Sequence[Any] | None]:
         """The arrays by name, and the row ids if the file has them."""
         self._must_exist()
+        if self._path.suffix == ".pt":
+            return {"feats": read_released(self._path)}, None
         try:
             if self._path.suffix == ".safetensors":
                 with safe_open(self._path, framework="pt") as file:
@@ -224,7 +228,7 @@ class LoadedArrays(Loaded):
         return [self._places[ids[i]] for i in rows]
 
 
-def _tensor(array: np.ndarray[Any, Any]) -> Tensor:
+def _tensor(array: NDArray[Any]) -> Tensor:
     if array.dtype.kind not in "fiubc":
         raise ValueError(f"an array has the type {array.dtype}")
     native = array.astype(array.dtype.newbyteorder("="))
