@@ -402,12 +402,12 @@ def cache_clean(
 def cache_import(
     config: Config,
     model: Annotated[str, typer.Argument(help="Label of the model in the experiment.")],
-    file: Annotated[Path, typer.Argument(help="A .pt file with `feats`, N x L x D.")],
+    file: Annotated[Path, typer.Argument(help="A .pt with `feats`, .npz, .npy or .safetensors.")],
     overrides: Set = None,
     output: Output = None,
     offline: Offline = False,
 ) -> None:
-    """Take over the features that the paper's released code has saved, as one model's cell."""
+    """Take features over that other code has saved (the paper's .pt, arrays), as a model's cell."""
     with exit_on_error():
         session = _session(config, overrides, models=model, output=output, offline=offline)
         from platorep.execute import import_features

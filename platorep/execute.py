@@ -7,7 +7,6 @@ import pandas as pd
 from platorep.align import align
 from platorep.data import load_dataset
 from platorep.extract import adopt, extract
-from platorep.features import read_released
 from platorep.models import open_model, resolve_device
 from platorep.performance import measure
 from platorep.plots import Tables, figure_names, save_figure
@@ -117,12 +116,8 @@ def download(session: Session) -> tuple[int, pd.DataFrame]:
 
 
 def import_features(session: Session, file: Path) -> Path:
-    """Put the features of a released `.pt` file into the cache, as those of the session's model.
-
-    Raises:
-        IntegrityError: the file's rows are not as many as the dataset's.
-    """
+    """Put a file of features into the cache, as those of the session's one model."""
 
     (spec,) = session.specs
     dataset = load_dataset(session.config.dataset, offline=session.options.offline)
-    return adopt(session.config, spec, dataset, read_released(file), session.results, session.root)
+    return adopt(session.config, spec, dataset, file, session.results, session.root)

@@ -12,14 +12,12 @@ from typing import Any, Literal
 
 import pandas as pd
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from platorep.config import ExperimentConfig, ModelSpec
 from platorep.data import PairedDataset, load_dataset
-from platorep.errors import AbsentError, IntegrityError
+from platorep.errors import AbsentError
 from platorep.features import Cell, CellKey, Rows, cell_of, num_shards
-from platorep.files import ByteLocks, sha256, storage_errors
+from platorep.files import ByteLocks, storage_errors
 from platorep.models import Model, compute_dtype, environment, open_model, resolve_device
 from platorep.reporting import Reporter
 from platorep.results import Failures, Results, write_csv, write_parquet
@@ -140,39 +138,44 @@ def adopt(
     config: ExperimentConfig,
     spec: ModelSpec,
     dataset: PairedDataset,
-    features: Float[Tensor, "n l d"],
+    file: Path,
     results: Results,
     root: Path,
 ) -> Path:
     """Put features that were computed elsewhere into a model's cell; returns its folder.
 
-    Its key is of its own kind (`imported`, with a hash of the numbers): nobody can tell what model
-    and settings made them.
+    Its key names the file's content: nobody can tell what model and settings made it.
 
     Raises:
-        IntegrityError: there are not as many rows as in the dataset.
+        DataError: the file's rows are not the dataset's.
+        IntegrityError: the file cannot be read.
     """
-    if len(features) != len(dataset):
-        raise IntegrityError(
-            f"the features of {spec.label} have {len(features)} rows, the dataset {dataset.name} "
-            f"has {len(dataset)}. Set dataset.limit, or import the features of these rows."
-        )
+    arrays = open_model(
+        ModelSpec(
+            name=str(file),
+            label=spec.label,
+            family=spec.family,
+            modality=spec.modality,
+            backend="features",
+        ),
+        offline=True,
+    )
+    loaded = arrays.load("cpu", torch.float32)
+    features = loaded.features(range(len(dataset)), dataset)
     rows = rows_for(spec, dataset)
-    content = sha256(features.contiguous().numpy().tobytes())
     key = CellKey(
-        model={"imported": content, "label": spec.label},
+        model={"imported": arrays.identity(), "label": spec.label},
         rows=rows.fingerprint,
         compute_dtype="float32",
         store_dtype="float32",
     )
     cell = cell_of(root, dataset.name, spec.label, key)
-    num_layers, width = features.shape[1:]
-    layers = [(f"layer.{i}", width) for i in range(num_layers)]
+    layers = [(name, f.shape[1]) for name, f in zip(loaded.layers, features, strict=True)]
     facts: dict[str, Any] = {"label": spec.label, "name": spec.name, "num_parameters": None}
     cell.create(key, rows, layers, config.extract.rows_per_shard, facts)
     for shard in cell.missing_shards():
-        part = features[cell.shard_range(shard).start : cell.shard_range(shard).stop]
-        cell.write_shard(shard, list(part.unbind(dim=1)))
+        part = cell.shard_range(shard)
+        cell.write_shard(shard, [layer[part.start : part.stop] for layer in features])
     _record_dataset(dataset, results, Reporter(-1))
     _record_cells(results, config, [Place(spec, key, cell)])
     return cell.folder

@@ -16,7 +16,6 @@ from platorep.features import (
     cell_table,
     clean,
     damaged_files,
-    read_released,
 )
 
 ROWS = Rows(ids=("a", "b", "c"), hashes=("1", "2", "3"))
@@ -155,17 +154,3 @@ def test_cells_go_by_model(cell: Cell, tmp_path: Path) -> None:
     assert list(all_cells(tmp_path)) == []
     with pytest.raises(ConfigError):
         clean(tmp_path, broken=False, partial=False, model=None)
-
-
-def test_released_files_are_read_as_tensors_only(tmp_path: Path) -> None:
-    feats = torch.randn(3, 2, 4).bfloat16()
-    torch.save({"feats": feats, "num_params": 5}, tmp_path / "good.pt")
-    torch.save({"feats": feats[0]}, tmp_path / "flat.pt")
-    torch.save({"feats": feats, "code": Path("x")}, tmp_path / "objects.pt")
-
-    assert torch.equal(read_released(tmp_path / "good.pt"), feats.float())
-    for name in ("flat.pt", "objects.pt"):
-        with pytest.raises(IntegrityError, match=name):
-            read_released(tmp_path / name)
-    with pytest.raises(AbsentError):
-        read_released(tmp_path / "none.pt")

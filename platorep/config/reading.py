@@ -61,7 +61,7 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
     for override in overrides:
         _override(raw, override)
     try:
-        return ExperimentConfig.model_validate(raw, context={"folder": path.resolve().parent})
+        return ExperimentConfig.model_validate(raw, context={"folder": path.absolute().parent})
     except ValidationError as error:
         problems = _problems(path, root, error)
         raise ConfigError(

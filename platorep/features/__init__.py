@@ -1,4 +1,4 @@
-"""The feature cache: cells, their upkeep, and features that came from elsewhere."""
+"""The feature cache: cells and their upkeep."""
 
 from platorep.features.cells import (
     FORMAT_VERSION,
@@ -9,7 +9,6 @@ from platorep.features.cells import (
     cell_of,
     num_shards,
 )
-from platorep.features.released import read_released
 from platorep.features.upkeep import cell_table, clean, damaged_files
 from platorep.files import cache_root
 
@@ -25,5 +24,4 @@ __all__ = [
     "clean",
     "damaged_files",
     "num_shards",
-    "read_released",
 ]

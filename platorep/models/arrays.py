@@ -40,8 +40,9 @@ class ArrayModel(Model):
     """A file with one `n d` array per layer (in natural order of their names) or one `n l d`.
 
     The rows are named by an array `ids` in an .npz, by `ids` (a JSON list) in the metadata of a
-    .safetensors (a .pt of the paper's released code has none), or by a file beside it, FILE.ids.txt (one id per line) or FILE.ids.csv (first
-    column, after a header). Without names, the order of the rows is trusted.
+    .safetensors, or by a file beside it, FILE.ids.txt (one id per line) or FILE.ids.csv (first
+    column, after a header). Without names (a .pt of the paper's released code has none) the order
+    of the rows is trusted.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
