@@ -320,6 +320,40 @@ def align(
 
 
 @app.command()
+def score(
+    features: Annotated[
+        Path, typer.Argument(help="A file of your own: .safetensors, .npy, .npz, .pt.")
+    ],
+    config: Config,
+    overrides: Set = None,
+    models: Models = "*",
+    output: Output = None,
+    device: Device = "auto",
+    keep_going: KeepGoing = True,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Score your own features against the models of an extracted experiment."""
+    with exit_on_error():
+        session = _session(
+            config,
+            overrides,
+            models=models,
+            output=output,
+            quiet=quiet,
+            verbose=verbose,
+            device=device,
+            keep_going=keep_going,
+        )
+        from platorep.execute import score_stage
+
+        failed, table = score_stage(session, features)
+        _print(table, as_json)
+        _fail_if(failed, session)
+
+
+@app.command()
 def plot(
     config: Config,
     overrides: Set = None,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from platorep.align import align
+from platorep.align import align, score_file
 from platorep.data import load_dataset
 from platorep.extract import adopt, extract
 from platorep.models import open_model, resolve_device
@@ -70,6 +70,22 @@ def align_stage(session: Session) -> tuple[int, pd.DataFrame]:
     )
     columns = ["x", "y", "control", "metric", "layer_x", "layer_y", "score", "chance"]
     return len(failures.errors), best[columns]
+
+
+def score_stage(session: Session, file: Path) -> tuple[int, pd.DataFrame]:
+    """The number of models that failed, and the best scores of the file with each other one."""
+    failures, table = score_file(
+        session.config,
+        session.specs,
+        file,
+        session.results,
+        session.root,
+        resolve_device(session.options.device),
+        session.report,
+        keep_going=session.options.keep_going,
+    )
+    columns = ["x", "y", "metric", "layer_x", "layer_y", "score", "chance"]
+    return len(failures.errors), table[columns]
 
 
 def plot_stage(session: Session) -> tuple[int, pd.DataFrame]:

@@ -17,8 +17,9 @@ from platorep.config import ExperimentConfig, ModelSpec
 from platorep.data import PairedDataset, load_dataset
 from platorep.errors import AbsentError
 from platorep.features import Cell, CellKey, Rows, cell_of, num_shards
-from platorep.files import ByteLocks, storage_errors
+from platorep.files import ByteLocks, sha256_file, storage_errors
 from platorep.models import Model, compute_dtype, environment, open_model, resolve_device
+from platorep.models.arrays import read_arrays
 from platorep.reporting import Reporter
 from platorep.results import Failures, Results, write_csv, write_parquet
 
@@ -150,21 +151,11 @@ def adopt(
         DataError: the file's rows are not the dataset's.
         IntegrityError: the file cannot be read.
     """
-    arrays = open_model(
-        ModelSpec(
-            name=str(file),
-            label=spec.label,
-            family=spec.family,
-            modality=spec.modality,
-            backend="features",
-        ),
-        offline=True,
-    )
-    loaded = arrays.load("cpu", torch.float32)
-    features = loaded.features(range(len(dataset)), dataset)
+    loaded = read_arrays(file)
+    features = loaded.take(range(len(dataset)), dataset.ids)
     rows = rows_for(spec, dataset)
     key = CellKey(
-        model={"imported": arrays.identity(), "label": spec.label},
+        model={"imported": sha256_file(file), "label": spec.label},
         rows=rows.fingerprint,
         compute_dtype="float32",
         store_dtype="float32",

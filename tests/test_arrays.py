@@ -201,7 +201,7 @@ def test_identity_follows_the_content(tmp_path: Path) -> None:
 
 def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"ends in \.safetensors, \.npy, \.npz"):
-        extract(tmp_path / "mine.pt")
+        extract(tmp_path / "mine.mat")
     with pytest.raises(AbsentError, match="there is no file"):
         extract(tmp_path / "mine.npz")
     with pytest.raises(ConfigError, match="`pool`, `random_init` mean nothing to backend features"):

@@ -1,6 +1,7 @@
 """Every layer pair of every model pair: cached features in, tidy tables of scores out."""
 
 from platorep.align.models import Aligned, find_cell, model_pairs
+from platorep.align.own import score_file
 from platorep.align.stage import align
 
-__all__ = ["Aligned", "align", "find_cell", "model_pairs"]
+__all__ = ["Aligned", "align", "find_cell", "model_pairs", "score_file"]

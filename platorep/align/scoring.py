@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from platorep.align.models import Aligned
-from platorep.config import ExperimentConfig, MetricConfig
+from platorep.config import ExperimentConfig, MetricConfig, PreprocessConfig
 from platorep.errors import ConfigError, DataError
 from platorep.metrics import BoundMetric, Order, Scores, Summary, bind, summarize_layer
 from platorep.preprocess import preprocess
@@ -70,19 +71,27 @@ def asked_metrics(config: ExperimentConfig) -> list[Asked]:
     return [Asked(bind(entry.name, entry.parameters), entry) for entry in config.align.metrics]
 
 
-def summarize_model(
-    config: ExperimentConfig, asked: Sequence[Asked], model: Aligned, device: torch.device
+def summarize_features(
+    preprocessing: PreprocessConfig,
+    asked: Sequence[Asked],
+    label: str,
+    features: Sequence[Float[Tensor, "n _"]],
+    device: torch.device,
 ) -> Summaries:
-    """Read, clip and normalise a model's features; work out once what the metrics need of them."""
+    """Clip and normalise a model's layers; work out once what the metrics need of each.
+
+    Raises:
+        DataError: a value is not finite; names the model, the layer and the row.
+    """
     try:
-        layers = preprocess(model.cell.read(), **config.align.preprocess.model_dump())
+        layers = preprocess(features, **preprocessing.model_dump())
     except DataError as error:
-        raise DataError(f"{model.label}: {error}") from error
+        raise DataError(f"{label}: {error}") from error
     wanted = {a.label: a.layers(len(layers)) for a in asked}
     found: dict[str, list[Summary]] = {a.label: [] for a in asked}
-    for index, features in enumerate(layers):
+    for index, layer in enumerate(layers):
         metrics = [a.metric for a in asked if index in wanted[a.label]]
-        summaries = summarize_layer(metrics, features.to(device))
+        summaries = summarize_layer(metrics, layer.to(device))
         for metric, summary in zip(metrics, summaries, strict=True):
             found[metric.label].append(summary)
     return {label: Summarized(wanted[label], found[label]) for label in found}

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from platorep.align.models import Aligned, find_cell, model_pairs
-from platorep.align.scoring import Asked, Summaries, asked_metrics, score_pair, summarize_model
+from platorep.align.scoring import Asked, Summaries, asked_metrics, score_pair, summarize_features
 from platorep.align.tables import best_table, scores_table
 from platorep.config import ExperimentConfig, ModelSpec
 from platorep.errors import ConfigError
@@ -101,7 +101,9 @@ def _score(
     with report.task("summarize", len(used), "models") as advance:
         for model in used.values():
             with failures.catch(model.label):
-                summaries[model.label] = summarize_model(config, asked, model, device)
+                summaries[model.label] = summarize_features(
+                    config.align.preprocess, asked, model.label, model.cell.read(), device
+                )
             advance(1)
     shuffled = None
     if config.controls.shuffled_pairs:

@@ -40,7 +40,7 @@ def best_table(
                     | _side("x", models[x])
                     | _side("y", models[y])
                     | {"control": control, "metric": a.label}
-                    | _best_layers(grid, a.metric.claims.larger_is_closer)
+                    | best_layers(grid, a.metric.claims.larger_is_closer)
                     | {
                         "chance": a.metric.chance(num_rows),
                         "n": num_rows,
@@ -59,7 +59,7 @@ def _side(side: str, model: Aligned) -> dict[str, Any]:
     }
 
 
-def _best_layers(grid: pd.DataFrame, larger_is_closer: bool) -> dict[str, Any]:
+def best_layers(grid: pd.DataFrame, larger_is_closer: bool) -> dict[str, Any]:
     """The best layer pair (of several the first in order of layers), or why there is none."""
     counts = grid[~grid["degenerate"] & grid["score"].notna()]
     if counts.empty:

@@ -195,7 +195,17 @@ class LoadedArrays(Loaded):
         workers: int | Auto = "auto",
         progress: Callable[[int], None] = lambda finished: None,
     ) -> list[Float[Tensor, "n _"]]:
-        places = torch.tensor(self._find(rows, dataset.ids))
+        found = self.take(rows, dataset.ids)
+        progress(len(rows))
+        return found
+
+    def take(self, rows: Sequence[int], ids: Sequence[str]) -> list[Float[Tensor, "n _"]]:
+        """The file's features of these rows of a dataset whose rows have these ids.
+
+        Raises:
+            DataError: the file lacks a row, or a value is not finite.
+        """
+        places = torch.tensor(self._find(rows, ids))
         found = []
         for name, array in self._arrays:
             layer = array[places].float()
@@ -203,11 +213,10 @@ class LoadedArrays(Loaded):
             if bad:
                 raise DataError(
                     f"{self._path}: layer {name!r} is not finite in row "
-                    f"{dataset.ids[rows[bad[0]]]!r} ({len(bad)} such rows). Drop these rows from "
+                    f"{ids[rows[bad[0]]]!r} ({len(bad)} such rows). Drop these rows from "
                     "the dataset, or fill the values in."
                 )
             found.append(layer)
-        progress(len(rows))
         return found
 
     def _find(self, rows: Sequence[int], ids: Sequence[str]) -> list[int]:
@@ -227,6 +236,23 @@ class LoadedArrays(Loaded):
                 f"like {next(iter(self._places))!r}; they must be the dataset's."
             )
         return [self._places[ids[i]] for i in rows]
+
+
+def read_arrays(file: Path) -> LoadedArrays:
+    """The layers of one file, not yet matched to any dataset.
+
+    Raises:
+        AbsentError: there is no such file.
+        ConfigError: its name has none of the endings.
+        IntegrityError: it cannot be read.
+    """
+    spec = ModelSpec(
+        name=str(file), label=file.name, family="own", modality="other", backend="features"
+    )
+    model = ArrayModel(spec)
+    loaded = model.load("cpu", torch.float32)
+    assert isinstance(loaded, LoadedArrays)
+    return loaded
 
 
 def _tensor(array: NDArray[Any]) -> Tensor:
