@@ -266,14 +266,15 @@ def test_fingerprint_names_rows_order_and_nothing_else(tmp_path: Path) -> None:
     same = load(tmp_path / "b" / "*.parquet")
     assert same.fingerprint == first.fingerprint
 
-    others = [numbered(4) for _ in range(3)]
+    others = [numbered(4) for _ in range(4)]
     others[0][2]["text"] = "other"
     others[1][2]["image"] = {"bytes": red(99), "path": None}
     others[2][0], others[2][1] = others[2][1], others[2][0]
+    others[3][0]["text"], others[3][1]["text"] = others[3][1]["text"], others[3][0]["text"]
     found = {
         load(write_parquet(tmp_path / f"{i}.parquet", o)).fingerprint for i, o in enumerate(others)
     }
-    assert len(found | {first.fingerprint}) == 4
+    assert len(found | {first.fingerprint}) == 5
 
 
 def test_pickles_small_and_works_afterwards(tmp_path: Path) -> None:
