@@ -1,5 +1,6 @@
 """Toy networks on disk, as the folders that timm and transformers themselves load."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,9 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         partial.mkdir(parents=True)
         try:
             yield partial
+            for path in partial.iterdir():
+                with path.open("rb") as written:
+                    os.fsync(written.fileno())
             if not target.exists():
                 try:
                     partial.rename(target)

@@ -6,6 +6,7 @@ The digest names all that moves the weights: network, world, training and the ve
 """
 
 import math
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,9 +84,13 @@ def train(
         step: checkpoint_folder(root, network, world, training, step)
         for step in kept_steps(training)
     }
+    if all(path.exists() for path in folders.values()):
+        return folders  # without a lock: a cache that is complete may be read-only
     folder = network_folder(root, network, world, training)
     with ByteLocks(folder.with_suffix(".lock")) as locks, _one_thread():
         locks.acquire(0, wait=True)
+        for stale in folder.glob(".*.partial"):  # of a killed run: the lock says nobody writes
+            shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
         missing = [step for step, path in folders.items() if not path.exists()]
         if missing:
             _Run(folder, objective(network, world, training), training).to(missing, progress)
