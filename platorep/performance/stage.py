@@ -159,13 +159,14 @@ def _measure(
 ) -> dict[str, Any]:
     loaded = model.load(device, getattr(torch, dtype))
     name = f"{wanted.name} of {model.spec.label}"
-    with report.task(name, corpus.num_bytes, "bytes"):
+    with report.task(name, corpus.num_bytes, "bytes") as advance:
         found = bits_per_byte(
             loaded.network,
             loaded.tokenizer,
             corpus,
             context=wanted.context,
             score_end=wanted.score_end,
+            progress=advance,
         )
     return asdict(found) | {
         "model": model.spec.label,
