@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from platorep.api import Features, list_metrics, load_features, score
+    from platorep.api import Features, Reference, list_metrics, load_features, score
 
 __version__ = "0.1.0"
-__all__ = ["Features", "__version__", "list_metrics", "load_features", "score"]
+__all__ = ["Features", "Reference", "__version__", "list_metrics", "load_features", "score"]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,9 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from platorep.config import PreprocessConfig
 from platorep.errors import AbsentError, DataError, UnknownNameError
 from platorep.features import Cell, cache_root
 from platorep.metrics import METRICS, BoundMetric, Summary, bind
+from platorep.preprocess import preprocess
 from platorep.results import Results
 
 Array = np.ndarray | Tensor
@@ -56,6 +58,54 @@ def score(
     scores = bound.compare(of_x, of_y)
     both_single = not _is_list(x) and not _is_list(y)
     return float(scores[0, 0]) if both_single else scores
+
+
+class Reference:
+    """A cached model to score new features against again and again, such as during training.
+
+        reference = platorep.Reference("results/mine", "dinov2-small", metric="mutual_knn", k=10)
+        reference(features)   # n d, rows in the order of `reference.ids` -> the best layer's score
+
+    The reference's features are clipped and normalised as in the paper, summarized once, and
+    never read again. A call costs one summary and one comparison.
+    """
+
+    def __init__(
+        self, results: str | Path, model: str, metric: str = "mutual_knn", **parameters: Any
+    ) -> None:
+        features = load_features(results, model)
+        self.ids = features.ids
+        self._metric = bind(metric, parameters)
+        layers = preprocess(features.layers, **PreprocessConfig().model_dump())
+        self._summaries = [self._metric.summarize(layer) for layer in layers]
+
+    def __call__(self, features: Layers) -> float:
+        """The best score of any given layer with any layer of the reference that is not degenerate.
+
+        Raises:
+            DataError: not as many rows as `ids`, or a value is not finite.
+        """
+        arrays = list(features) if _is_list(features) else [features]
+        layers = [torch.as_tensor(array).detach() for array in arrays]
+        for layer in layers:
+            if layer.ndim != 2 or len(layer) != len(self.ids):
+                raise DataError(
+                    f"features have shape {tuple(layer.shape)}, expected {len(self.ids)} rows in "
+                    "the order of `ids`, and two axes."
+                )
+        layers = preprocess(
+            [layer.float().cpu() for layer in layers], **PreprocessConfig().model_dump()
+        )
+        own = [self._metric.summarize(layer) for layer in layers]
+        scores = self._metric.compare(own, self._summaries)
+        counts = np.array([s.reason is None for s in own])[:, None] & np.array(
+            [s.reason is None for s in self._summaries]
+        )
+        counts &= ~np.isnan(scores)
+        if not counts.any():
+            return float("nan")
+        best = np.max if self._metric.claims.larger_is_closer else np.min
+        return float(best(scores[counts]))
 
 
 def load_features(results: str | Path, model: str) -> Features:

@@ -7,9 +7,11 @@ import pytest
 import torch
 
 import platorep
+from platorep.config import PreprocessConfig
 from platorep.errors import AbsentError, ConfigError, DataError, UnknownNameError
 from platorep.features import CellKey, Rows, cell_of
 from platorep.files import write_json
+from platorep.preprocess import preprocess
 
 
 def on_circle(*degrees: float) -> np.ndarray:
@@ -59,23 +61,45 @@ def test_unknown_names_are_attribute_errors() -> None:
         _ = platorep.scores
 
 
-def test_features_of_an_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An experiment with one model `m`: two layers on six rows."""
     monkeypatch.setenv("PLATOREP_CACHE", str(tmp_path))
-    rows = Rows(ids=("a", "b"), hashes=("1", "2"))
+    rows = Rows(ids=tuple("abcdef"), hashes=tuple("123456"))
     key = CellKey(
         model={"name": "m"}, rows=rows.fingerprint, compute_dtype="float32", store_dtype="float32"
     )
     cell = cell_of(tmp_path, "data", "m", key)
-    cell.create(key, rows, [("only", 3)], 2, {})
-    cell.write_shard(0, [torch.eye(2, 3)])
+    cell.create(key, rows, [("first", 3), ("second", 4)], 6, {})
+    cell.write_shard(0, LAYERS)
     folder = cell.folder.relative_to(tmp_path).as_posix()
     write_json(tmp_path / "results" / "cells.json", {"cells": {"m": {"folder": folder}}})
+    return tmp_path / "results"
 
-    found = platorep.load_features(tmp_path / "results", "m")
 
-    assert torch.equal(found.layers[0], torch.eye(2, 3))
-    assert (found.names, found.ids) == (["only"], ("a", "b"))
+LAYERS = [torch.randn(6, d, generator=torch.Generator().manual_seed(d)) for d in (3, 4)]
+
+
+def test_features_of_an_experiment(results: Path) -> None:
+    found = platorep.load_features(results, "m")
+
+    assert all(torch.equal(a, b) for a, b in zip(found.layers, LAYERS, strict=True))
+    assert (found.names, found.ids) == (["first", "second"], tuple("abcdef"))
     with pytest.raises(UnknownNameError, match="Known: m"):
-        platorep.load_features(tmp_path / "results", "n")
+        platorep.load_features(results, "n")
     with pytest.raises(AbsentError, match="platorep extract"):
-        platorep.load_features(tmp_path / "none", "m")
+        platorep.load_features(results / "none", "m")
+
+
+def test_a_reference_scores_features_as_the_experiment_would(results: Path) -> None:
+    features = torch.randn(6, 5, generator=torch.Generator().manual_seed(9))
+    settings = PreprocessConfig().model_dump()
+    (own,), theirs = preprocess([features], **settings), preprocess(LAYERS, **settings)
+    expected = platorep.score([own], theirs, k=2).max()
+
+    reference = platorep.Reference(results, "m", k=2)
+
+    assert reference(features) == expected
+    assert reference([features, LAYERS[1]]) == 1.0  # the second is the reference's own
+    with pytest.raises(DataError, match=r"\(5, 5\), expected 6 rows"):
+        reference(features[:5])
