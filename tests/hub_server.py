@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 @dataclass
 class Hub:
-    """Commits of dataset repositories; `requests` lists what was asked for."""
+    """Commits of dataset and model repositories; `requests` lists what was asked for."""
 
     branches: dict[str, dict[str, str]] = field(default_factory=dict)  # repo -> branch -> commit
     files: dict[tuple[str, str], dict[str, bytes]] = field(default_factory=dict)
@@ -75,16 +75,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        path = unquote(urlsplit(self.path).path)
-        self.hub.requests.append(f"{self.command} {path}")
-        parts = path.strip("/").split("/")
-        if parts[:2] == ["api", "datasets"]:
+        parts = [unquote(p) for p in urlsplit(self.path).path.strip("/").split("/")]
+        self.hub.requests.append(f"{self.command} /{'/'.join(parts)}")
+        if parts[0] == "api" and parts[1] in ("datasets", "models"):
             repo, rest = "/".join(parts[2:4]), parts[4:]
         elif parts[0] == "datasets":
             repo, rest = "/".join(parts[1:3]), parts[3:]
+        elif parts[2:3] == ["resolve"]:  # a model's file
+            repo, rest = "/".join(parts[:2]), parts[2:]
         else:
             return self._error(404, "EntryNotFound")
-        if repo in self.hub.gated and parts[0] == "datasets":
+        if repo in self.hub.gated and parts[0] != "api":
             return self._error(401, "GatedRepo")
         if repo not in self.hub.branches:
             return self._error(401, "RepoNotFound")
@@ -97,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
         if action == "resolve":
             return self._file(files, name, commit)
         if action == "revision":
-            siblings = [{"rfilename": file} for file in files]
+            siblings = [{"rfilename": name, "size": len(data)} for name, data in files.items()]
             return self._json({"id": repo, "sha": commit, "siblings": siblings, "private": False})
         if action == "tree":
             return self._json(_entries(files, name, self.path))

@@ -438,7 +438,7 @@ def test_attention_implementations_agree(llama: Path) -> None:
     assert elsewhere.describe().widths == (16,) * 4
 
 
-@pytest.mark.parametrize("name", ["llama", "bert", "t5"])
+@pytest.mark.parametrize("name", [*CAUSAL, *MASKED, *ENCODERS])
 def test_description_is_that_of_the_loaded_model(name: str, tmp_path: Path) -> None:
     folder = save(tmp_path, name)
     model = open_model(make_spec(folder), offline=True)

@@ -150,7 +150,9 @@ class LanguageModel(Model):
     def _skeleton(self) -> Any:
         """The network without memory for its weights, with the library's choice of attention."""
         with quiet(), as_own_errors(self.spec), torch.device("meta"):
-            return self._build()
+            network = self._build()
+        network.config.pad_token_id = None  # GPT-2 looks for it among the tokens
+        return network
 
     @property
     def _attention(self) -> str:
@@ -187,7 +189,7 @@ class LanguageModel(Model):
             return transformers.AutoModelForTextEncoding
         return transformers.AutoModel
 
-    def _build(self, **attention: str) -> nn.Module:
+    def _build(self, **attention: str) -> Any:
         network = self._auto_class.from_config(
             copy.deepcopy(self._config),
             dtype=torch.float32,
@@ -196,7 +198,7 @@ class LanguageModel(Model):
         )
         return self._text_part(network)
 
-    def _random(self, dtype: torch.dtype) -> nn.Module:
+    def _random(self, dtype: torch.dtype) -> Any:
         """Drawn on the CPU in float32, so that every machine draws the same weights."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.spec.seed)
