@@ -167,6 +167,23 @@ def test_what_the_hub_refuses(hub: Hub, tmp_path: Path) -> None:
     assert "Did you mean 'text'? Columns: image, text." in column[1]
 
 
+def test_a_dataset_made_by_a_program(hub: Hub, tmp_path: Path) -> None:
+    hub.commit("org/pairs", "main", {"pairs.py": b"raise SystemExit"})
+    converted = {"default/train/0000.parquet": parquet(1)}
+    hub.commit("org/pairs", "refs/convert/parquet", converted)
+    refused, found, offline = load(
+        hub,
+        tmp_path,
+        ({}, False),
+        ({"revision": "refs/convert/parquet"}, False),
+        ({"revision": "refs/convert/parquet"}, True),
+    )
+    assert refused[0] == "AbsentError"
+    assert "refs/convert/parquet" in refused[1]
+    assert found[2] == ["caption 1"]
+    assert offline == found
+
+
 def test_not_found_and_gated(hub: Hub, tmp_path: Path) -> None:
     (missing,) = load(hub, tmp_path, ({}, False))
     assert missing[0] == "AbsentError"

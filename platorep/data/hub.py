@@ -129,6 +129,13 @@ def _look_up(place: str, source: str, subset: str | None, revision: str | None) 
         if "config" not in str(error).lower():
             raise
         raise ConfigError(f"dataset.subset {subset!r} of {source}: {error}") from error
+    except RuntimeError as error:
+        if "scripts" not in str(error):
+            raise
+        raise AbsentError(
+            f"{source} is made by a program of its own, which `datasets` no longer runs. The hub "
+            "may have converted it: try dataset.revision: refs/convert/parquet."
+        ) from error
     except FileNotFoundError as error:
         if isinstance(error, datasets.exceptions.DatasetNotFoundError):
             raise

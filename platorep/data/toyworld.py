@@ -6,6 +6,7 @@ from platorep.files import cache_root, digest
 from platorep.toyworld.folder import write_folder
 
 DEFAULT_PAIRS = 1024
+WORLD_VERSION = 1  # raise when the same parameters give other pictures or captions
 
 
 def open_toyworld(config: DatasetConfig) -> FolderSource:
@@ -15,7 +16,7 @@ def open_toyworld(config: DatasetConfig) -> FolderSource:
         StorageError: the cache cannot be written.
     """
     num = config.limit or DEFAULT_PAIRS
-    name = digest([config.world.model_dump(mode="json"), num])
+    name = digest([WORLD_VERSION, config.world.model_dump(mode="json"), num])
     folder = cache_root() / "toyworld" / f"pairs-{name}"
     if not (folder / "captions.csv").exists():  # written last: the folder is whole
         write_folder(folder, config.world, num)
