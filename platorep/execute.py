@@ -5,10 +5,11 @@ from pathlib import Path
 import pandas as pd
 
 from platorep.align import align, score_file
+from platorep.config import BitsPerByteConfig
 from platorep.data import load_dataset
 from platorep.extract import adopt, extract
 from platorep.models import open_model, resolve_device
-from platorep.performance import measure
+from platorep.performance import measure, read_corpus
 from platorep.plots import Tables, figure_names, save_figure
 from platorep.results import Failures
 from platorep.session import Session
@@ -121,10 +122,17 @@ def download(session: Session) -> tuple[int, pd.DataFrame]:
     failures = Failures("download", session.results, report, options.keep_going)
     dataset = load_dataset(session.config.dataset, offline=options.offline)
     report.say(f"dataset {dataset.name}: {len(dataset)} pairs")
+    for wanted in session.config.performance:
+        if isinstance(wanted, BitsPerByteConfig) and wanted.source != "captions":
+            with failures.catch(wanted.name):
+                corpus = read_corpus(wanted, offline=options.offline)
+                report.say(f"{wanted.name}: {corpus.num_bytes} bytes of {corpus.source}")
     done = []
     for spec in session.specs:
         with failures.catch(spec.label):
-            open_model(spec, offline=options.offline).download()
+            model = open_model(spec, offline=options.offline)
+            model.prepare(report)
+            model.download()
             done.append({"model": spec.label, "state": "here"})
             report.say(f"{spec.label}: here")
     failures.raise_if_all(len(session.specs))

@@ -83,7 +83,9 @@ def extract(
     works: list[Work] = []
     for spec in specs:
         with failures.catch(spec.label):
-            works.append(open_work(config, spec, dataset, root, device, options.offline))
+            model = open_model(spec, offline=options.offline)
+            model.prepare(report)
+            works.append(open_work(config, model, dataset, root, device))
     _divide(works, options)
     _record_cells(results, config, works)
 
@@ -112,14 +114,13 @@ def extract(
 
 def open_work(
     config: ExperimentConfig,
-    spec: ModelSpec,
+    model: Model,
     dataset: PairedDataset,
     root: Path,
     device: torch.device,
-    offline: bool,
 ) -> Work:
     """Find a model's cell, without loading its weights."""
-    model = open_model(spec, offline=offline)
+    spec = model.spec
     rows = rows_for(spec, dataset)
     key = CellKey(
         model=model.identity(),

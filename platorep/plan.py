@@ -12,7 +12,7 @@ from platorep.data import PairedDataset, load_dataset
 from platorep.errors import PlatorepError
 from platorep.extract import Work, open_work
 from platorep.metrics import METRICS, BoundMetric, bind
-from platorep.models import resolve_device
+from platorep.models import open_model, resolve_device
 from platorep.session import Session
 
 COLUMNS = (
@@ -116,9 +116,8 @@ def _of_model(
     if dataset is None:
         return row | {"state": "unknown", "note": "the dataset cannot be read"}
     try:
-        work = open_work(
-            session.config, spec, dataset, session.root, device, session.options.offline
-        )
+        model = open_model(spec, offline=session.options.offline)
+        work = open_work(session.config, model, dataset, session.root, device)
         return row | _of_work(work, len(dataset))
     except PlatorepError as error:
         return row | {"state": "unknown", "note": str(error)}

@@ -16,6 +16,7 @@ from torch import Tensor
 from platorep.config import ModelSettings, ModelSpec
 from platorep.errors import ConfigError
 from platorep.models.memory import Batches
+from platorep.reporting import Reporter
 
 Auto = Literal["auto"]
 
@@ -99,6 +100,9 @@ class Model(ABC):
     """A model by name: cheap to make, nothing is loaded or downloaded until asked."""
 
     spec: ModelSpec
+
+    def prepare(self, report: Reporter) -> None:  # noqa: B027 - most models are made elsewhere
+        """Make the weights, if they are to be made here (toy networks)."""
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:

@@ -7,13 +7,14 @@ from typing import Any
 import torch
 
 from platorep.config import ModelSpec
-from platorep.errors import ConfigError
+from platorep.errors import AbsentError, ConfigError, PlatorepError
 from platorep.files import cache_root
 from platorep.models.base import Description, Loaded, Model
 from platorep.models.language import LanguageModel
 from platorep.models.vision import VisionModel
-from platorep.parameters.toyworld import parse_network
-from platorep.toyworld.training import train
+from platorep.parameters.toyworld import ToyNetwork, WorldParameters, parse_network
+from platorep.reporting import Reporter
+from platorep.toyworld.training import checkpoint_folder, train
 
 
 class ToyModel(Model):
@@ -29,17 +30,34 @@ class ToyModel(Model):
         self.spec = spec
         self._offline = offline
 
-    @cached_property
+    def prepare(self, report: Reporter) -> None:
+        """Train the network, unless that is done."""
+        if self._checkpoint.exists():
+            return
+        place, training = self._place, self.spec.training
+        with report.task(f"train {self.spec.name}", training.steps, "steps") as advance:
+            train(*place, training, progress=lambda done, steps: advance(1))
+
+    @property
+    def _place(self) -> tuple[Path, ToyNetwork, WorldParameters]:
+        return cache_root() / "toyworld", self._network, self.spec.world
+
+    @property
     def _checkpoint(self) -> Path:
-        folders = train(
-            cache_root() / "toyworld", self._network, self.spec.world, self.spec.training
-        )
         assert self.spec.step is not None, "a toy network is one checkpoint"
-        return folders[self.spec.step]
+        return checkpoint_folder(*self._place, self.spec.training, self.spec.step)
 
     @property
     def checkpoint_spec(self) -> ModelSpec:
-        """The spec of the ordinary checkpoint that this network becomes; trains it if need be."""
+        """The spec of the ordinary checkpoint that this network has become.
+
+        Raises:
+            AbsentError: it is not trained yet.
+        """
+        if not self._checkpoint.exists():
+            raise AbsentError(
+                f"{self.spec.label} is not trained yet; `platorep extract` trains it first."
+            )
         prefix = "" if self._network.modality == "language" else "local-dir:"
         return self.spec.model_copy(update={"name": f"{prefix}{self._checkpoint}"})
 
@@ -53,7 +71,10 @@ class ToyModel(Model):
         return self._model.identity()
 
     def describe(self) -> Description:
-        return self._model.describe()
+        try:
+            return self._model.describe()
+        except PlatorepError as error:
+            return Description(unknown=(str(error),))
 
     def download(self) -> None:
         self._model.download()

@@ -133,7 +133,7 @@ class CausalModel:
 
 
 def open_causal(spec: ModelSpec, *, offline: bool) -> CausalModel:
-    """The causal model of a language spec; a toy network is trained first if need be."""
+    """The causal model of a language spec; that of a toy network is its checkpoint."""
     if spec.backend == "toyworld":
         from platorep.models.toyworld import ToyModel
 

@@ -13,7 +13,7 @@ import torch
 from platorep.config import BitsPerByteConfig, ExperimentConfig, ModelSpec, TableConfig
 from platorep.data import load_dataset
 from platorep.files import ByteLocks, write_json
-from platorep.models import compute_dtype, environment
+from platorep.models import compute_dtype, environment, open_model
 from platorep.performance.bits import bits_per_byte, measurement_key
 from platorep.performance.causal import CausalModel, open_causal
 from platorep.performance.corpus import Corpus, read_corpus
@@ -117,6 +117,7 @@ def _bits(
     """One row, or none for what is no causal language model."""
     if spec.modality != "language" or spec.backend not in ("transformers", "toyworld"):
         return
+    open_model(spec, offline=offline).prepare(report)
     model = open_causal(spec, offline=offline)
     if why := model.why_none():
         report.say(f"{spec.label} is {why}: it has no {wanted.name}")
