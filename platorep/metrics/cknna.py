@@ -210,12 +210,13 @@ def check_cknna(n: int, d: int, parameters: Cknna) -> None:
 def claims_of_cknna(parameters: Cknna) -> Claims:
     code = parameters.variant == "code"
     invariances = SIMILARITIES if parameters.kernel == "rbf" else ORTHOGONAL
-    if code or (parameters.kernel == "rbf" and parameters.sigma != "median"):
-        invariances = invariances - {Invariance.SCALING}
+    if code if parameters.kernel == "linear" else parameters.sigma != "median":
+        invariances = invariances - {Invariance.SCALING}  # the code's EPSILON is no share
     return Claims(
         low=-np.inf if code else -1.0,
         high=np.inf if code else 1.0,
         of_itself=None if code else 1.0,
+        symmetric=not code,  # masked kernels are not symmetric, and it multiplies them in order
         cost="grid",
         invariances=invariances,
     )

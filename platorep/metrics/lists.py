@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Integer
+from jaxtyping import Bool, Float, Float64, Integer
 from scipy import sparse
 from torch import Tensor
 
 DIRECT_ROWS = 4096
 """Up to this n, every (sample, neighbor) is a column of its own; above, only those that occur."""
+OVERLAP_ENTRIES = 1 << 22
+"""Overlaps of single samples held at once."""
 DENSE_ENTRIES = 1 << 26
 """Zeros and ones held at once on a GPU."""
 
@@ -68,29 +70,54 @@ def overlaps_with(y: Lists, device: torch.device) -> Overlaps:
     return _dense(y, device) if device.type == "cuda" else _sparse(y)
 
 
-def _sparse(y: Lists) -> Overlaps:
-    direct = y.n <= DIRECT_ROWS
-    known = np.arange(0) if direct else np.unique(y.keys())
-    width = y.n * y.n if direct else len(known)
+class _Columns:
+    """A column for every (sample, neighbor); when there are many samples, for those that y has."""
 
-    def matrix(lists: Lists) -> sparse.csr_array:
+    def __init__(self, y: Lists) -> None:
+        self._known = None if y.n <= DIRECT_ROWS else np.unique(y.keys())
+        self._width = y.n * y.n if self._known is None else len(self._known)
+
+    def matrix(self, lists: Lists) -> sparse.csr_array:
+        """Every layer is a row."""
         keys, ends, weights = lists.keys(), lists.ends, lists.weights
-        if not direct:
-            column = np.searchsorted(known, keys)
-            there = known[np.minimum(column, len(known) - 1)] == keys
+        if self._known is not None:
+            keys, there = self._find(keys)
             ends = np.concatenate([[0], np.cumsum(there)])[ends]
-            keys, weights = column[there], None if weights is None else weights[there]
+            keys, weights = keys[there], None if weights is None else weights[there]
         data = np.ones(len(keys), dtype=np.int32) if weights is None else weights
-        index = np.int32 if max(width, len(keys)) < 1 << 31 else np.int64
+        index = np.int32 if max(self._width, len(keys)) < 1 << 31 else np.int64
         return sparse.csr_array(
             (data, keys.astype(index, copy=False), ends.astype(index)),
-            shape=(lists.num_layers, width),
+            shape=(lists.num_layers, self._width),
         )
 
-    fixed = matrix(y).T.tocsr()
+    def matrix_by_sample(self, lists: Lists) -> sparse.csr_array:
+        """Every layer of every sample is a row, samples outermost."""
+        layer = np.repeat(np.arange(lists.num_layers, dtype=np.int64), np.diff(lists.ends))
+        row = lists.rows.astype(np.int64) * lists.num_layers + layer
+        keys = lists.keys()
+        weights = np.ones(len(keys)) if lists.weights is None else lists.weights
+        if self._known is not None:
+            keys, there = self._find(keys)
+            row, keys, weights = row[there], keys[there], weights[there]
+        shape = (lists.n * lists.num_layers, self._width)
+        return sparse.coo_array((weights, (row, keys)), shape=shape).tocsr()
+
+    def _find(
+        self, keys: Integer[np.ndarray, " e"]
+    ) -> tuple[Integer[np.ndarray, " e"], Bool[np.ndarray, " e"]]:
+        """The columns of the keys, and which of them have one."""
+        assert self._known is not None
+        column = np.searchsorted(self._known, keys)
+        return column, self._known[np.minimum(column, self._width - 1)] == keys
+
+
+def _sparse(y: Lists) -> Overlaps:
+    columns = _Columns(y)
+    fixed = columns.matrix(y).T.tocsr()
 
     def overlaps(x: Lists) -> Float64[np.ndarray, "l_x l_y"]:
-        found: np.ndarray = (matrix(x) @ fixed).toarray()
+        found: np.ndarray = (columns.matrix(x) @ fixed).toarray()
         return found.astype(np.float64)
 
     return overlaps
@@ -144,19 +171,8 @@ def _dense(y: Lists, device: torch.device) -> Overlaps:
     return overlaps
 
 
-def _by_row(lists: Lists) -> list[sparse.csr_array]:
-    """For every sample, its weights in every layer (l n)."""
-    layers = lists.num_layers
-    layer = np.repeat(np.arange(layers, dtype=np.int64), np.diff(lists.ends))
-    weights = np.ones(len(layer)) if lists.weights is None else lists.weights
-    index = lists.rows.astype(np.int64) * layers + layer
-    every = sparse.csr_array((weights, (index, lists.columns)), shape=(lists.n * layers, lists.n))
-    every.indices = every.indices.astype(np.int32)
-    return [every[i * layers : (i + 1) * layers] for i in range(lists.n)]
-
-
 Combine = Callable[..., Any]
-"""One array of overlaps (l_x l_y) per pair of lists, all of one sample -> its term of the sum."""
+"""One array of overlaps (samples l_x l_y) per pair of lists -> the terms of the sum."""
 
 
 def sum_over_rows(
@@ -170,10 +186,17 @@ def sum_over_rows(
     """
     if device.type == "cuda":
         return _dense_sum(pairs, combine, device)
-    sides = [(_by_row(x), [row.T.tocsr() for row in _by_row(y)]) for x, y in pairs]
-    total = np.zeros((pairs[0][0].num_layers, pairs[0][1].num_layers))
-    for i in range(pairs[0][0].n):
-        total += combine(*((x[i] @ y[i]).toarray() for x, y in sides))
+    layers_x, layers_y = pairs[0][0].num_layers, pairs[0][1].num_layers
+    sides = []
+    for x, y in pairs:
+        columns = _Columns(y)
+        sides.append((columns.matrix_by_sample(x), columns.matrix(y).T.tocsr()))
+    total = np.zeros((layers_x, layers_y))
+    block = max(1, OVERLAP_ENTRIES // (layers_x * layers_y))
+    for start in range(0, pairs[0][0].n, block):
+        some = slice(start * layers_x, (start + block) * layers_x)
+        overlaps = ((x[some] @ y).toarray().reshape(-1, layers_x, layers_y) for x, y in sides)
+        total += combine(*overlaps).sum(axis=0)
     return total
 
 
