@@ -85,22 +85,22 @@ def files(split: str, *contents: bytes) -> dict[str, bytes]:
 
 def test_a_branch_is_pinned_and_served_offline_as_it_was(hub: Hub, tmp_path: Path) -> None:
     """`datasets` itself would serve, offline, the last revision that was loaded."""
-    wit = {"revision": "wit"}
-    first = hub.commit("org/pairs", "wit", files("train", parquet(1, 2), parquet(3)))
+    web = {"revision": "web"}
+    first = hub.commit("org/pairs", "web", files("train", parquet(1, 2), parquet(3)))
     other = hub.commit("org/pairs", "other", files("train", parquet(7)))
 
     pinned, another, offline = load(
-        hub, tmp_path, (wit, False), ({"revision": "other"}, False), (wit, True)
+        hub, tmp_path, (web, False), ({"revision": "other"}, False), (web, True)
     )
 
-    assert pinned[:3] == ["org--pairs@wit-train", first, ["caption 1", "caption 2", "caption 3"]]
+    assert pinned[:3] == ["org--pairs@web-train", first, ["caption 1", "caption 2", "caption 3"]]
     assert another[1:3] == [other, ["caption 7"]]
     assert offline == pinned
 
-    second = hub.commit("org/pairs", "wit", files("train", parquet(4)))
+    second = hub.commit("org/pairs", "web", files("train", parquet(4)))
     hub.requests.clear()
     by_commit, offline, missing = load(
-        hub, tmp_path, ({"revision": first}, True), (wit, True), ({"revision": "main"}, True)
+        hub, tmp_path, ({"revision": first}, True), (web, True), ({"revision": "main"}, True)
     )
     assert not [r for r in hub.requests if "org/pairs" in r]
     assert offline == pinned
@@ -108,7 +108,7 @@ def test_a_branch_is_pinned_and_served_offline_as_it_was(hub: Hub, tmp_path: Pat
     assert missing[0] == "AbsentError"
     assert "--download-only" in missing[1]
 
-    (moved,) = load(hub, tmp_path, (wit, False))
+    (moved,) = load(hub, tmp_path, (web, False))
     assert moved[1:3] == [second, ["caption 4"]]
 
 
@@ -145,23 +145,23 @@ def test_image_folder_on_the_hub(hub: Hub, tmp_path: Path) -> None:
 
 def test_what_the_hub_refuses(hub: Hub, tmp_path: Path) -> None:
     hub.commit("org/pairs", "main", {"README.md": b"see the branches"})
-    hub.commit("org/pairs", "wit", files("train", parquet(1)) | files("test", parquet(2)))
+    hub.commit("org/pairs", "web", files("train", parquet(1)) | files("test", parquet(2)))
 
     empty, revision, split, subset, column, unseen = load(
         hub,
         tmp_path,
         ({}, False),
-        ({"revision": "wot"}, False),
-        ({"revision": "wit", "split": "tset"}, False),
-        ({"revision": "wit", "subset": "large"}, False),
-        ({"revision": "wit", "text": "txt"}, False),
-        ({"revision": "wot"}, True),
+        ({"revision": "wob"}, False),
+        ({"revision": "web", "split": "tset"}, False),
+        ({"revision": "web", "subset": "large"}, False),
+        ({"revision": "web", "text": "txt"}, False),
+        ({"revision": "wob"}, True),
     )
 
     assert [e[0] for e in (empty, revision, unseen)] == ["AbsentError"] * 3
     assert [e[0] for e in (split, subset, column)] == ["ConfigError"] * 3
     assert "another revision" in empty[1]
-    assert "no revision 'wot'" in revision[1]
+    assert "no revision 'wob'" in revision[1]
     assert "Did you mean 'test'? Splits: train, test." in split[1]
     assert "large" in subset[1]
     assert "Did you mean 'text'? Columns: image, text." in column[1]
