@@ -1,0 +1,51 @@
+"""Nulls, p-values, intervals and corrections for many tests; any metric is an argument.
+
+nulls = permutation_null(metric, groups_x, groups_y, permutations=1000, seed=0)
+found = nulls[0].calibrate(alpha=0.05)         # p, threshold, calibrated score, null mean
+q = benjamini_hochberg(np.array([null.calibrate().p for null in nulls]))
+best_pair(scores, degenerate_x, degenerate_y)  # the one way a maximum over layers is taken
+"""
+
+from platorep.statistics.best import BestPair, best_pair
+from platorep.statistics.calibration import Calibration, calibrate
+from platorep.statistics.corrections import (
+    benjamini_hochberg,
+    holm,
+    needed_permutations,
+    warn_too_few,
+    westfall_young,
+)
+from platorep.statistics.null import Null, Scoring, permutation_null
+from platorep.statistics.permutations import draw_order
+from platorep.statistics.resampling import (
+    HeldOut,
+    Interval,
+    disjoint_rows,
+    held_out,
+    interval_of_parts,
+    interval_of_subsamples,
+    subsamples,
+)
+
+__all__ = [
+    "BestPair",
+    "Calibration",
+    "HeldOut",
+    "Interval",
+    "Null",
+    "Scoring",
+    "benjamini_hochberg",
+    "best_pair",
+    "calibrate",
+    "disjoint_rows",
+    "draw_order",
+    "held_out",
+    "holm",
+    "interval_of_parts",
+    "interval_of_subsamples",
+    "needed_permutations",
+    "permutation_null",
+    "subsamples",
+    "warn_too_few",
+    "westfall_young",
+]

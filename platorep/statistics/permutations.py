@@ -1,0 +1,46 @@
+"""Seeded orders of the samples, for nulls: the same for all layers and all models.
+
+Axes: n samples.
+"""
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from jaxtyping import Int64
+
+from platorep.errors import DataError
+
+
+def draw_order(
+    n: int, seed: int, index: int, within: Sequence[Hashable] | None = None
+) -> Int64[np.ndarray, " n"]:
+    """The order number `index` of a null: depends on n, seed, index and groups only.
+
+    So any part of a null can be computed anywhere, in any order, and be the same.
+
+    Args:
+        within: The group of every sample; samples change places only inside their group.
+
+    Raises:
+        DataError: not one group per sample, or groups that leave nothing to change.
+    """
+    rng = np.random.default_rng([seed, index])
+    if within is None:
+        return rng.permutation(n)
+    if len(within) != n:
+        raise DataError(
+            f"permutations within groups need one group per sample: {n} samples, "
+            f"{len(within)} groups given."
+        )
+    members: dict[Hashable, list[int]] = {}
+    for sample, group in enumerate(within):
+        members.setdefault(group, []).append(sample)
+    if max(map(len, members.values())) < 2:
+        raise DataError(
+            "permutations within groups: every group has a single sample, so nothing can change "
+            "places. Use larger groups, or none."
+        )
+    order = np.arange(n)
+    for places in members.values():
+        order[places] = rng.permutation(places)
+    return order
