@@ -93,6 +93,9 @@ def exit_on_error() -> Iterator[None]:
     except KeyboardInterrupt as error:
         print("platorep: interrupted; everything finished so far is kept.", file=sys.stderr)
         raise typer.Exit(130) from error
+    except SystemExit:
+        print("platorep: ended by a signal; everything finished so far is kept.", file=sys.stderr)
+        raise
 
 
 def _session(
