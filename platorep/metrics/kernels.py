@@ -79,7 +79,7 @@ def centred(kernel: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
 
 
 def u_centred(kernel: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
-    """The kernel centred without its diagonal (Szekely and Rizzo 2014); the diagonal is 0.
+    """The kernel centred without its diagonal (Szekely and Rizzo 2014), which is 0 in the result.
 
     The mean product of two such matrices is the unbiased HSIC of Song et al. (2012).
     """
@@ -97,12 +97,14 @@ def summarize_cka(layer: Layer, parameters: Cka) -> Summary:
         return features_form.summarize(layer, debiased=debiased)
     kernel = kernel_matrix(layer, parameters.kernel, parameters.sigma)
     if debiased:
-        before, found = upper(kernel), upper(u_centred(kernel))
+        kernel = kernel.clone().fill_diagonal_(0)
+    rounding = 8 * torch.finfo(kernel.dtype).eps * float(torch.linalg.vector_norm(kernel))
+    if debiased:
+        found = upper(u_centred(kernel))
     else:
-        before, kernel = kernel, centred(kernel)
+        kernel = centred(kernel)
         found = torch.cat([kernel.diagonal(), math.sqrt(2) * upper(kernel)])
-    eps = torch.finfo(kernel.dtype).eps
-    values, reason = unit(found, 8 * eps * float(torch.linalg.vector_norm(before)))
+    values, reason = unit(found, rounding)
     return Triangle(layer.n, layer.reason or reason, values, diagonal=not debiased)
 
 

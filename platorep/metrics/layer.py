@@ -16,6 +16,10 @@ GRAM_ROWS = 8192
 """Up to this n the n n Gram matrix is computed once and kept; above, in blocks of rows."""
 
 
+GRAM_BLOCK = 256
+"""Rows of the Gram matrix computed at once: a constant, so that no score depends on the memory."""
+
+
 class Vectors:
     """The rows of a layer as a metric sees them: perhaps centred, perhaps at unit length.
 
@@ -97,13 +101,24 @@ class Vectors:
     @cached_property
     def gram(self) -> Float[Tensor, "n n"]:
         """Inner products of the rows around the origin; needs n <= GRAM_ROWS."""
-        return product(self.around_origin, self.around_origin)
+        return symmetric_product(self.around_origin)
 
     def gram_rows(self, rows: slice | Int[Tensor, " m"]) -> Float[Tensor, "m n"]:
         """Some rows of the Gram matrix, whatever n."""
         if len(self._features) <= GRAM_ROWS:
             return self.gram[rows]
         return product(self.around_origin[rows], self.around_origin)
+
+
+def symmetric_product(x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
+    """`x @ x.T`, of which only the blocks on and above the diagonal are computed."""
+    n = len(x)
+    found = x.new_empty(n, n)
+    for start in range(0, n, GRAM_BLOCK):
+        stop = min(start + GRAM_BLOCK, n)
+        found[start:stop, start:] = product(x[start:stop], x[start:])
+        found[stop:, start:stop] = found[start:stop, stop:].T
+    return found
 
 
 def product(x: Float[Tensor, "n_x d"], y: Float[Tensor, "n_y d"]) -> Float[Tensor, "n_x n_y"]:
@@ -141,7 +156,9 @@ class Layer:
                 )
         if features.dtype == torch.float32 and not 1e-12 < float(norms.max()) < 1e15:
             features = features.double()  # squares would leave the range of float32
+            norms = torch.linalg.vector_norm(features, dim=1)
         self.features = features
+        self._norms = norms
         self._views: dict[tuple[bool, bool, bool], Vectors] = {}
         self.shared: dict[object, object] = {}
         """Whatever else metrics want to compute once."""
@@ -178,9 +195,11 @@ class Layer:
     @cached_property
     def reason(self) -> str | None:
         """Why the layer says nothing about its samples, or None."""
-        vectors = self.vectors()
-        spread = float(vectors.squares.mean().sqrt())
-        size = float(torch.linalg.vector_norm(self.features)) / self.n**0.5
+        size = float(self._norms.square().mean().sqrt())
+        away = float(torch.linalg.vector_norm(self.features.mean(dim=0)))
+        if away < 0.999 * size:  # plainly not constant, without another pass over the features
+            return None
+        spread = float(self.vectors().squares.mean().sqrt())
         if spread <= 32 * torch.finfo(self.features.dtype).eps * size:
             if (self.features == self.features[0]).all():
                 return "constant: all rows are equal"

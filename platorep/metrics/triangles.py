@@ -7,10 +7,11 @@ Axes: n samples, m entries, l layers.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
 from platorep.metrics.layer import product
@@ -30,8 +31,12 @@ class Triangle(Summary):
 
 def upper(matrix: Float[Tensor, "n n"]) -> Float[Tensor, " m"]:
     """The entries above the diagonal."""
-    above = torch.ones_like(matrix, dtype=torch.bool).triu(1)
-    return matrix[above]
+    return matrix.flatten()[_places_above(len(matrix), matrix.device)]
+
+
+@lru_cache(maxsize=1)
+def _places_above(n: int, device: torch.device) -> Int[Tensor, " m"]:
+    return torch.ones(n, n, dtype=torch.bool, device=device).triu(1).flatten().nonzero().flatten()
 
 
 def unit(

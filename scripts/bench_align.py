@@ -1,0 +1,225 @@
+"""Time the alignment of whole grids of layers against the plain pair-by-pair way.
+
+    python scripts/bench_align.py pair                 # 12 x 24 layers, n=1024: small
+    python scripts/bench_align.py grid                 # the paper's shape: 454 x 352 layers
+    python scripts/bench_align.py grid --layers 0.1    # a tenth of the layers of every model
+    python scripts/bench_align.py pair --device cuda
+
+Features are made up on the fly. The plain way computes neighbors or kernels of both layers anew
+for every layer pair, in torch on the same device, which is what the released code of the paper
+does; it is timed on a sample of pairs and multiplied.
+"""
+
+import argparse
+import itertools
+import resource
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from platorep.metrics import BoundMetric, Summary, bind, summarize_layer
+from platorep.statistics import permutation_null
+
+# (layers, width): hidden states of the language models, blocks of the vision models of the paper
+LANGUAGE = [
+    *[(25, 1024), (25, 1536), (25, 2048), (31, 2560), (31, 4096)],  # BLOOMZ
+    *[(27, 3200), (33, 4096), (41, 5120)],  # OpenLLaMA
+    *[(33, 4096), (41, 5120), (61, 6656), (81, 8192)],  # LLaMA
+]
+VISION = [
+    *[(12, 192), (12, 384), (12, 768), (24, 1024)],  # augreg
+    *[(12, 768), (24, 1024), (32, 1280)],  # MAE
+    *[(12, 384), (12, 768), (24, 1024), (40, 1536)],  # DINOv2
+    *[(12, 768), (24, 1024), (32, 1280)] * 2,  # CLIP, CLIP fine-tuned
+]
+METRICS = [
+    ("mutual_knn", {"k": 10}),
+    ("cka", {"estimator": "biased"}),
+    ("cka", {"estimator": "debiased"}),
+]
+Shape = list[tuple[int, int]]
+
+
+def make_layers(shape: Shape, n: int, device: str, seed: int) -> Iterator[torch.Tensor]:
+    """Features, layer by layer: noise around a mean, with a little in common between all."""
+    rng = torch.Generator(device).manual_seed(seed)
+    common = torch.randn(n, 32, generator=torch.Generator(device).manual_seed(0), device=device)
+    for layers, width in shape:
+        for _ in range(layers):
+            features = torch.randn(n, width, generator=rng, device=device)
+            mixing = torch.randn(32, width, generator=rng, device=device)
+            yield features.add_(1.0).addmm_(common, mixing, alpha=0.05)
+
+
+def wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def plain_mutual_knn(x: torch.Tensor, y: torch.Tensor, k: int = 10) -> float:
+    """Neighbors of both layers anew by sorting whole rows, their overlap through n n tables."""
+    marked = []
+    for features in (x, y):
+        unit = torch.nn.functional.normalize(features)
+        similarity = (unit @ unit.T).fill_diagonal_(-torch.inf)
+        table = torch.zeros_like(similarity)
+        marked.append(table.scatter_(1, similarity.argsort(dim=1, descending=True)[:, :k], 1.0))
+    return float((marked[0] * marked[1]).sum(dim=1).mean() / k)
+
+
+def plain_cka(x: torch.Tensor, y: torch.Tensor) -> float:
+    n = len(x)
+    centring = torch.eye(n, device=x.device) - 1 / n
+    kernels = [centring @ (features @ features.T) @ centring for features in (x, y)]
+    sizes = [float((kernel * kernel).sum()) for kernel in kernels]
+    return float((kernels[0] * kernels[1]).sum()) / (sizes[0] * sizes[1]) ** 0.5
+
+
+def plain_debiased_cka(x: torch.Tensor, y: torch.Tensor) -> float:
+    def hsic(a: torch.Tensor, b: torch.Tensor) -> float:
+        n = len(a)
+        a, b = a.clone().fill_diagonal_(0), b.clone().fill_diagonal_(0)
+        trace = float((a * b.T).sum()) + float(a.sum() * b.sum()) / ((n - 1) * (n - 2))
+        return (trace - 2 * float((a @ b).sum()) / (n - 2)) / (n * (n - 3))
+
+    one, other = (features @ features.T for features in (x, y))
+    return hsic(one, other) / (hsic(one, one) * hsic(other, other)) ** 0.5
+
+
+PLAIN: list[Callable[..., float]] = [plain_mutual_knn, plain_cka, plain_debiased_cka]
+
+
+def row(name: str, seconds: float, more: str = "") -> None:
+    print(f"  {name:<44s} {seconds:9.2f} s   {more}", flush=True)
+
+
+def peak_gib(device: str) -> str:
+    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    if device == "cuda":
+        return f"{torch.cuda.max_memory_allocated() / 2**30:.2f} GiB GPU, {host:.2f} GiB host"
+    return f"{host:.2f} GiB"
+
+
+def summarize(
+    metric: BoundMetric, shape: Shape, args: argparse.Namespace, seed: int
+) -> tuple[list[Summary], float]:
+    """Summaries of all layers, and the seconds that took without making the features."""
+    found, seconds = [], 0.0
+    for features in make_layers(shape, args.n, args.device, seed):
+        wait(args.device)
+        start = time.perf_counter()
+        found += summarize_layer([metric], features)
+        wait(args.device)
+        seconds += time.perf_counter() - start
+    return found, seconds
+
+
+def time_plain(
+    function: Callable[..., float], x: Shape, y: Shape, args: argparse.Namespace
+) -> float:
+    """Seconds per layer pair, over pairs spread evenly over the grid."""
+
+    def spread(shape: Shape) -> Shape:
+        layers = [(1, width) for count, width in shape for _ in range(count)]
+        places = np.linspace(0, len(layers) - 1, args.sample).round().astype(int)
+        return [layers[place] for place in places]
+
+    rng = np.random.default_rng(0)
+    widths = spread(y)
+    rng.shuffle(widths)
+    pairs = zip(
+        make_layers(spread(x), args.n, args.device, 1),
+        make_layers([tuple(w) for w in widths], args.n, args.device, 2),
+        strict=True,
+    )
+    seconds = []
+    for one, other in pairs:
+        wait(args.device)
+        start = time.perf_counter()
+        function(one, other)
+        wait(args.device)
+        seconds.append(time.perf_counter() - start)
+    return float(np.mean(seconds[1:]))  # the first warms up
+
+
+def bare_products(shapes: list[Shape], args: argparse.Namespace) -> float:
+    """Seconds for x @ x.T of every layer, nothing else."""
+    seconds = 0.0
+    for seed, shape in enumerate(shapes, start=1):
+        for features in make_layers(shape, args.n, args.device, seed):
+            wait(args.device)
+            start = time.perf_counter()
+            features @ features.T
+            wait(args.device)
+            seconds += time.perf_counter() - start
+    return seconds
+
+
+def split(summaries: list[Summary], shape: Shape) -> list[list[Summary]]:
+    """Summaries model by model."""
+    ends = np.cumsum([0, *(layers for layers, _ in shape)])
+    return [summaries[a:b] for a, b in itertools.pairwise(ends)]
+
+
+def compare_ways(x: Shape, y: Shape, args: argparse.Namespace) -> None:
+    num_x, num_y = (sum(layers for layers, _ in shape) for shape in (x, y))
+    print(f"{num_x} x {num_y} layers, n = {args.n}, {args.device}, {args.threads} threads")
+    bare = bare_products([x, y], args)
+    row(f"bare products x @ x.T of all {num_x + num_y} layers", bare)
+    for (name, parameters), plain in zip(METRICS, PLAIN, strict=True):
+        metric = bind(name, parameters)
+        if args.metric not in ("all", name):
+            continue
+        print(metric.label)
+        first, seconds_x = summarize(metric, x, args, 1)
+        second, seconds_y = summarize(metric, y, args, 2)
+        wait(args.device)
+        start = time.perf_counter()
+        scores = metric.compare(first, second)
+        wait(args.device)
+        compared = time.perf_counter() - start
+        total = seconds_x + seconds_y + compared
+        row("summarize all layers", seconds_x + seconds_y)
+        row(f"compare all {num_x * num_y:,} layer pairs", compared, f"max {scores.max():.4f}")
+        row("together", total, f"{total / bare:.2f} x the bare products")
+        each = time_plain(plain, x, y, args)
+        ratio = each * num_x * num_y / total
+        row("plain, pair by pair (from a sample)", each * num_x * num_y, f"{ratio:.0f} x as long")
+        count = args.permutations if name == "mutual_knn" else args.kernel_permutations
+        if count:
+            start = time.perf_counter()
+            permutation_null(metric, split(first, x), split(second, y), permutations=count, seed=0)
+            nulled = time.perf_counter() - start
+            row(f"null of the maximum, {count} permutations", nulled)
+            ratio = each * num_x * num_y * (count + 1) / (total + nulled)
+            row("plain, with the null", each * num_x * num_y * (count + 1), f"{ratio:.0f} x")
+        row("peak memory so far", 0.0, peak_gib(args.device))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("mode", choices=["pair", "grid"])
+    parser.add_argument("--n", type=int, default=1024)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--layers", type=float, default=1.0, help="share of each model's layers")
+    parser.add_argument("--metric", default="all", help="mutual_knn, cka or all")
+    parser.add_argument("--permutations", type=int, default=200)
+    parser.add_argument("--kernel-permutations", type=int, default=0)
+    parser.add_argument("--sample", type=int, default=25, help="plain pairs to time")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    if args.mode == "pair":
+        compare_ways([(12, 768)], [(24, 1024)], args)
+        return
+    x, y = (
+        [(max(1, round(layers * args.layers)), width) for layers, width in shape]
+        for shape in (LANGUAGE, VISION)
+    )
+    compare_ways(x, y, args)
+
+
+if __name__ == "__main__":
+    main()
