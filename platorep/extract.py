@@ -87,6 +87,8 @@ def extract(
             model.prepare(report)
             works.append(open_work(config, model, dataset, root, device))
     _divide(works, options)
+    if options.overwrite == "always":
+        _remove_shards(works)
     _record_cells(results, config, works)
 
     waiting = works
@@ -128,7 +130,7 @@ def open_work(
         compute_dtype=compute_dtype(spec, config.extract.dtype, device),
         store_dtype=config.extract.store,
     )
-    cell = cell_of(root, dataset.name, Path(spec.name).name if _is_local(spec) else spec.name, key)
+    cell = cell_of(root, dataset.name, _readable_name(spec), key)
     per_shard = config.extract.rows_per_shard
     if cell.exists():
         per_shard = int(cell.meta["rows_per_shard"])
@@ -266,10 +268,6 @@ def _compute(
 
 def _divide(works: Sequence[Work], options: ExtractOptions) -> None:
     """Give this process its share: neighbouring shards, balanced by rows times parameters."""
-    if options.overwrite == "always":
-        for path in (w.cell.shard_path(shard) for w in works for shard in w.shards):
-            with storage_errors(path):
-                path.unlink(missing_ok=True)
     if options.num_processes == 1:
         return
     costs = [(work.model.describe().parameters or 1) * work.rows_per_shard for work in works]
@@ -282,6 +280,13 @@ def _divide(works: Sequence[Work], options: ExtractOptions) -> None:
                 share.append(shard)
             done += cost
         work.shards = share
+
+
+def _remove_shards(works: Sequence[Work]) -> None:
+    """Only this process's share: others may have made theirs anew already."""
+    for path in (work.cell.shard_path(shard) for work in works for shard in work.shards):
+        with storage_errors(path):
+            path.unlink(missing_ok=True)
 
 
 def _record_dataset(dataset: PairedDataset, results: Results, report: Reporter) -> None:
@@ -345,10 +350,12 @@ def _record_cells(results: Results, config: ExperimentConfig, places: Sequence[P
                 "num_parameters": meta["facts"]["num_parameters"] if exists else None,
             }
 
+        write_csv(results.models, models_table(cells))  # here: another's may be newer afterwards
+
     results.update_json(results.cells, change)
-    cells = results.read_json(results.cells, "extract")["cells"]
-    write_csv(results.models, models_table(cells))
 
 
-def _is_local(spec: ModelSpec) -> bool:
-    return spec.backend == "features" or Path(spec.name).exists()
+def _readable_name(spec: ModelSpec) -> str:
+    """The name in the cache; of a local file or folder its last part, wherever it lies."""
+    place = Path(spec.name.removeprefix("local-dir:"))
+    return place.name if spec.backend == "features" or place.exists() else spec.name
