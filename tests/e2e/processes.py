@@ -6,9 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 FORK_SERVER = Path(__file__).with_name("fork_server.py")
@@ -40,7 +41,8 @@ class Forks:
         *arguments: str,
         folder: Path,
         cache: Path,
-        conditions: dict[str, Any] | None = None,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        conditions: Mapping[str, Any] = MappingProxyType({}),
     ) -> "Command":
         """Start `platorep ARGUMENTS` in `folder` with its own cache.
 
@@ -52,8 +54,8 @@ class Forks:
         job: dict[str, Any] = {
             "arguments": arguments,
             "folder": str(folder),
-            "environment": {"PLATOREP_CACHE": str(cache)},
-            "conditions": conditions or {},
+            "environment": {"PLATOREP_CACHE": str(cache), **environment},
+            "conditions": dict(conditions),
             "log": str(folder / f"{number}.log"),
             "output": str(folder / f"{number}.out"),
         }

@@ -65,7 +65,6 @@ class Place:
         return sorted((self.cache / "features").glob("*/*/*/shard-*.safetensors"))
 
     def shards_of(self, model: str) -> list[Path]:
-        """By the label's folder: `llama8` is found in `llama8`."""
         return [path for path in self.shards() if path.parent.parent.name == model]
 
     def partials(self) -> list[Path]:

@@ -1,0 +1,103 @@
+"""Several processes on one cache: the same tables as from one, and no shard made twice."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+from processes import Ended, Forks
+from small_experiment import NUM_SHARDS, Place, identities, tables
+
+
+def written(ended: Sequence[Ended]) -> Counter[str]:
+    """`model: shard` -> how often the logs say that it was written."""
+    return Counter(
+        line for end in ended for line in re.findall(r"^(\w+: wrote \S+)$", end.stderr, re.M)
+    )
+
+
+def writers(ended: Sequence[Ended]) -> int:
+    return sum(bool(written([end])) for end in ended)
+
+
+def test_three_at_once(forks: Forks, place: Place, undisturbed: Place) -> None:
+    commands = [
+        forks.start(
+            *("run", str(place.file), "-v"),
+            folder=place.folder,
+            cache=place.cache,
+            conditions={"slow_disk": 0.02},
+        )
+        for _ in range(3)
+    ]
+    ended = [command.end() for command in commands]
+
+    assert [end.code for end in ended] == [0, 0, 0], [end.stderr for end in ended]
+    assert set(written(ended).values()) == {1}
+    assert written(ended).total() == NUM_SHARDS
+    assert writers(ended) >= 2, "they must have worked at the same time"
+    assert tables(place) == tables(undisturbed)
+    assert len({end.stdout for end in ended}) == 1
+    assert place.partials() == []
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        None,
+        {"RANK": "{i}", "WORLD_SIZE": "3"},
+        {"SLURM_PROCID": "{i}", "SLURM_NTASKS": "3"},
+        {"SLURM_ARRAY_TASK_ID": "{i}", "SLURM_ARRAY_TASK_COUNT": "3"},
+    ],
+    ids=["--shard", "torchrun", "srun", "array"],
+)
+def test_shards_one_after_the_other(
+    forks: Forks, place: Place, undisturbed: Place, variables: dict[str, str] | None
+) -> None:
+    ended = []
+    for i in range(3):
+        shard = [] if variables else ["--shard", f"{i}/3"]
+        own = {key: value.format(i=i) for key, value in (variables or {}).items()}
+        extract = ("extract", str(place.file), "-v", *shard)
+        ended.append(
+            forks.run(*extract, folder=place.folder, cache=place.cache, environment=own)
+        )
+        assert ended[-1].code == 0, ended[-1].stderr
+        assert len(place.shards()) < NUM_SHARDS or i == 2
+
+    assert set(written(ended).values()) == {1}
+    assert written(ended).total() == NUM_SHARDS
+    assert writers(ended) == 3
+    if variables is None:  # the same features: what the later stages make of them is the same
+        made = identities(place.shards())
+        for stage in ("measure", "align", "plot"):
+            end = forks.run(stage, str(place.file), folder=place.folder, cache=place.cache)
+            assert end.code == 0, end.stderr
+        assert identities(place.shards()) == made
+        assert tables(place) == tables(undisturbed)
+
+
+def test_what_is_not_extracted_yet_is_not_aligned(forks: Forks, place: Place) -> None:
+    shard = ("extract", str(place.file), "--shard", "0/3")
+    assert forks.run(*shard, folder=place.folder, cache=place.cache).code == 0
+
+    end = forks.run("align", str(place.file), folder=place.folder, cache=place.cache)
+
+    assert end.code == 3
+    (failure,) = map(json.loads, (place.results / "failures.jsonl").read_text().splitlines())
+    assert failure["cell"] == "conv8"
+    assert "shards are missing" in failure["message"]
+    assert "platorep extract" in failure["message"]
+
+
+def test_anew_makes_only_the_own_share_anew(forks: Forks, place: Place) -> None:
+    anew = ("extract", str(place.file), "--overwrite", "always")
+    made = []
+    for i in range(3):
+        end = forks.run(*anew, "--shard", f"{i}/3", folder=place.folder, cache=place.cache)
+        assert end.code == 0, end.stderr
+        made.append(identities(place.shards()))
+
+    assert made[0].items() <= made[1].items() <= made[2].items()
+    assert len(made[2]) == NUM_SHARDS
