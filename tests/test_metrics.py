@@ -1,5 +1,6 @@
 """The frame of the metrics: names, labels, parameters, a user's own metric."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 
 from platorep.errors import ConfigError, UnknownNameError
 from platorep.metrics import METRICS, Claims, bind, own_metric, summarize_layer
+from platorep.metrics.claims import check_claims
 from platorep.parameters.metrics import PARAMETERS, PRESETS, parse
 
 
@@ -111,3 +113,36 @@ def test_summaries_come_in_the_order_of_the_metrics(rng: torch.Generator) -> Non
 def test_an_unknown_claim_is_no_claim() -> None:
     metric = own_metric(name="zero", compare=lambda x, y: 0.0)
     assert metric.claims(None) == Claims()
+
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "metrics.md"
+
+
+def test_the_document_names_every_metric_and_parameter() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    for name, parameters in PARAMETERS.items():
+        assert f"| `{name}`" in text
+        for key in parameters.model_fields:
+            assert f"`{key}`" in text or f"`{key}:" in text, (name, key)
+    for preset in PRESETS:
+        assert f"`{preset}`" in text
+
+
+def test_the_example_of_an_own_metric_works_and_its_claims_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: torch.Generator
+) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    code = [block for block in blocks if "def distance_correlation" in block or "dcor = " in block]
+    assert len(code) == 2
+    (tmp_path / "documented.py").write_text("\n".join(code))
+    monkeypatch.syspath_prepend(tmp_path)
+    one, two = bind("documented:distance_correlation"), bind("documented:dcor", {"power": 1.0})
+    x, y = (torch.randn(20, 4, generator=rng, dtype=torch.float64) for _ in range(2))
+
+    scores = [m.compare([m.summarize(x)], [m.summarize(y)])[0, 0] for m in (one, two)]
+    assert scores[0] ** 0.5 == pytest.approx(scores[1] ** 0.5)
+    assert [check for check in check_claims(two) if not check.holds] == []
+    failed = [check.claim for check in check_claims(one) if not check.holds]
+    # a metric that claims nothing is told what it could claim
+    assert set(failed) == {f"changed by {i.value}" for i in two.claims.invariances}
+    sys.modules.pop("documented")

@@ -17,9 +17,9 @@ from platorep.errors import PlatorepError
 from platorep.metrics.metric import BoundMetric, Invariance
 
 SAMPLES = 48
-EXACT = 1e-9
+EXACT = 1e-8
 """Scores that a claim says are equal differ by less, in float64."""
-DIFFERENT = 1e-8
+DIFFERENT = 2e-8
 """Scores that a change moves differ by more, on some of the tries."""
 TRIES = 3
 CHANCE_TRIES = 24

@@ -128,14 +128,15 @@ Entries = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def _load(lists: Lists, device: torch.device) -> Entries:
-    layer = np.repeat(np.arange(lists.num_layers), np.diff(lists.ends))
-    by_row = np.argsort(lists.rows, kind="stable")
-    weights = np.ones(len(layer)) if lists.weights is None else lists.weights
-    rows, layers, names, values = (
-        torch.from_numpy(part[by_row]).to(device)
-        for part in (lists.rows, layer, lists.columns, weights)
-    )
-    return rows.long(), layers, names.long(), values
+    rows, columns = (torch.from_numpy(part).to(device) for part in (lists.rows, lists.columns))
+    counts = torch.from_numpy(np.diff(lists.ends)).to(device)
+    layers = torch.arange(lists.num_layers, device=device).repeat_interleave(counts)
+    rows, by_row = rows.long().sort(stable=True)
+    if lists.weights is None:
+        values = torch.ones(1, device=device).expand(len(rows))
+    else:
+        values = torch.from_numpy(lists.weights).to(device)[by_row]
+    return rows, layers[by_row], columns.long()[by_row], values
 
 
 def _table(
