@@ -5,7 +5,7 @@ Heavy modules are imported inside the commands, so that `--help` answers at once
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from platorep.errors import FailedCellsError, PlatorepError
+from platorep.errors import PlatorepError
 from platorep.reporting import Reporter
 
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ app = typer.Typer(
 )
 cache_app = typer.Typer(no_args_is_help=True, help="Look after the feature cache.")
 app.add_typer(cache_app, name="cache")
+theory_app = typer.Typer(
+    no_args_is_help=True, help="What the theory says, where it can be computed."
+)
+app.add_typer(theory_app, name="theory")
 
 
 class Overwrite(StrEnum):
@@ -128,12 +132,11 @@ def _session(
     )
 
 
-def _fail_if(count: int, session: "Session") -> None:
-    if count:
-        raise FailedCellsError(
-            f"{count} cells failed, the rest is done; {session.results.failures} says why. "
-            "The same command tries them again."
-        )
+def _fail_if(failed: Sequence[Exception], session: "Session") -> None:
+    if failed:
+        from platorep.results import failed_cells
+
+        raise failed_cells(failed, session.results.failures)
 
 
 def _print(frame: Any, as_json: bool) -> None:
@@ -450,6 +453,27 @@ def cache_import(
         from platorep.execute import import_features
 
         print(import_features(session, file))
+
+
+@theory_app.command("pmi")
+def theory_pmi(
+    config: Annotated[
+        str, typer.Argument(help="A file, or the name of a shipped one.")
+    ] = "theory-pmi",
+    overrides: Set = None,
+    output: Output = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Contrastive learners of discrete events: do they end at one kernel, the PMI?"""
+    with exit_on_error():
+        from platorep.config import config_path, load_theory
+        from platorep.execute import pmi_stage
+        from platorep.results import Results
+
+        asked = load_theory(config_path(config, theory=True), overrides or [])
+        results = Results(output or Path("results") / asked.name)
+        _print(pmi_stage(asked, results, Reporter(-1 if quiet else 0)), as_json)
 
 
 if __name__ == "__main__":

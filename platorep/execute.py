@@ -1,5 +1,6 @@
 """Doing what is to do: the stages of an experiment, here, in this process's share of the work."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -9,23 +10,32 @@ from platorep.config import BitsPerByteConfig
 from platorep.data import load_dataset
 from platorep.extract import adopt, extract
 from platorep.models import open_model, resolve_device
+from platorep.parameters.theory import PmiConfig
 from platorep.performance import measure, read_corpus
 from platorep.plots import Tables, figure_names, save_figure
-from platorep.results import Failures
+from platorep.plots.pmi import draw_pmi, pmi_points
+from platorep.plots.saving import write_figure
+from platorep.plots.style import figure_style
+from platorep.reporting import Reporter
+from platorep.results import Failures, Results, write_csv
 from platorep.session import Session
+from platorep.theory.pmi import kernels_table, num_trainings, worlds_table
+
+Outcome = tuple[Sequence[Exception], pd.DataFrame]
+"""The error of every cell that failed, and the table to print."""
 
 
-def run_stages(session: Session) -> tuple[int, pd.DataFrame]:
+def run_stages(session: Session) -> Outcome:
     """Every stage in a row. A later stage takes what the earlier ones could make."""
     extracted, _ = extract_stage(session)
-    measured = measure_stage(session)[0] if session.config.performance else 0
+    measured = measure_stage(session)[0] if session.config.performance else []
     aligned, best = align_stage(session)
-    plotted = plot_stage(session)[0] if session.config.figures else 0
-    return extracted + measured + aligned + plotted, best
+    plotted = plot_stage(session)[0] if session.config.figures else []
+    return [*extracted, *measured, *aligned, *plotted], best
 
 
-def extract_stage(session: Session) -> tuple[int, pd.DataFrame]:
-    """The number of cells that failed, and a table of the models."""
+def extract_stage(session: Session) -> Outcome:
+    """What failed, and a table of the models."""
 
     failures = extract(
         session.config,
@@ -37,11 +47,11 @@ def extract_stage(session: Session) -> tuple[int, pd.DataFrame]:
     )
     models = session.results.read_table(session.results.models, "extract")
     columns = ["label", "family", "modality", "num_layers", "num_parameters"]
-    return len(failures.errors), models[columns]
+    return failures.all, models[columns]
 
 
-def measure_stage(session: Session) -> tuple[int, pd.DataFrame]:
-    """The number of measurements that failed, and a table of the numbers."""
+def measure_stage(session: Session) -> Outcome:
+    """What failed, and a table of the numbers."""
     failures, table = measure(
         session.config,
         session.specs,
@@ -53,11 +63,11 @@ def measure_stage(session: Session) -> tuple[int, pd.DataFrame]:
         keep_going=session.options.keep_going,
         overwrite=session.options.overwrite == "always",
     )
-    return len(failures.errors), table[["model", "measure", "value", "source"]]
+    return failures.all, table[["model", "measure", "value", "source"]]
 
 
-def align_stage(session: Session) -> tuple[int, pd.DataFrame]:
-    """The number of model pairs that failed, and the best scores."""
+def align_stage(session: Session) -> Outcome:
+    """What failed, and the best scores."""
 
     failures, best = align(
         session.config,
@@ -69,12 +79,12 @@ def align_stage(session: Session) -> tuple[int, pd.DataFrame]:
         keep_going=session.options.keep_going,
         overwrite=session.options.overwrite == "always",
     )
-    columns = ["x", "y", "control", "metric", "layer_x", "layer_y", "score", "chance"]
-    return len(failures.errors), best[columns]
+    columns = ["x", "y", "control", "metric", "layer_x", "layer_y", "score", "chance", "p_adjusted"]
+    return failures.all, best[[name for name in columns if name in best]]
 
 
-def score_stage(session: Session, file: Path) -> tuple[int, pd.DataFrame]:
-    """The number of models that failed, and the best scores of the file with each other one."""
+def score_stage(session: Session, file: Path) -> Outcome:
+    """What failed, and the best scores of the file with each other one."""
     failures, table = score_file(
         session.config,
         session.specs,
@@ -86,11 +96,11 @@ def score_stage(session: Session, file: Path) -> tuple[int, pd.DataFrame]:
         keep_going=session.options.keep_going,
     )
     columns = ["x", "y", "metric", "layer_x", "layer_y", "score", "chance"]
-    return len(failures.errors), table[columns]
+    return failures.all, table[columns]
 
 
-def plot_stage(session: Session) -> tuple[int, pd.DataFrame]:
-    """The number of figures that failed, and the files that were written."""
+def plot_stage(session: Session) -> Outcome:
+    """What failed, and the files that were written."""
 
     results, report = session.results, session.report
     failures = Failures("plot", results, report, session.options.keep_going)
@@ -112,10 +122,10 @@ def plot_stage(session: Session) -> tuple[int, pd.DataFrame]:
                 report.say(f"{name}: {note}")
             written += [{"figure": name, "file": str(path)} for path in saved.paths]
     failures.raise_if_all(len(names))
-    return len(failures.errors), pd.DataFrame(written, columns=["figure", "file"])
+    return failures.all, pd.DataFrame(written, columns=["figure", "file"])
 
 
-def download(session: Session) -> tuple[int, pd.DataFrame]:
+def download(session: Session) -> Outcome:
     """Bring data and models into the local caches, so that other processes can work offline."""
 
     options, report = session.options, session.report
@@ -136,7 +146,7 @@ def download(session: Session) -> tuple[int, pd.DataFrame]:
             done.append({"model": spec.label, "state": "here"})
             report.say(f"{spec.label}: here")
     failures.raise_if_all(len(session.specs))
-    return len(failures.errors), pd.DataFrame(done, columns=["model", "state"])
+    return failures.all, pd.DataFrame(done, columns=["model", "state"])
 
 
 def import_features(session: Session, file: Path) -> Path:
@@ -145,3 +155,17 @@ def import_features(session: Session, file: Path) -> Path:
     (spec,) = session.specs
     dataset = load_dataset(session.config.dataset, offline=session.options.offline)
     return adopt(session.config, spec, dataset, file, session.results, session.root)
+
+
+def pmi_stage(config: PmiConfig, results: Results, report: Reporter) -> pd.DataFrame:
+    """`worlds.csv`, `kernels.csv` and the figure of `theory pmi`; returns the last step's kernels."""
+    worlds = worlds_table(config)
+    with report.task(f"train {config.name}", num_trainings(config), "pairs of learners") as advance:
+        kernels, pairs = kernels_table(config, progress=advance)
+    write_csv(results.folder / "worlds.csv", worlds)
+    write_csv(results.folder / "kernels.csv", kernels)
+    with figure_style():
+        points = pmi_points(kernels, pairs)
+        write_figure(results.figures / "pmi", draw_pmi(kernels, pairs), points)
+    results.record("theory", {"config": config.model_dump(mode="json")})
+    return kernels[kernels["step"] == kernels["step"].max()].round(4)

@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ _STORAGE_ERRNOS = {
     errno.EACCES: "permission is denied",
     errno.EPERM: "permission is denied",
     errno.ENOTDIR: "a file is in the place of a folder",
+    errno.EEXIST: "a file is in the place of a folder",
+    errno.EISDIR: "a folder is in the place of a file",
 }
 
 
@@ -37,14 +40,23 @@ def storage_errors(target: Path) -> Iterator[None]:
     """Turn the operating system's refusals to write `target` into `StorageError`."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in _STORAGE_ERRNOS:
+    except Exception as error:
+        why = _STORAGE_ERRNOS.get(_errno(error))
+        if why is None:
             raise
         raise StorageError(
-            f"cannot write {target}: {_STORAGE_ERRNOS[error.errno]}. Free or choose another place "
+            f"cannot write {target}: {why}. Free or choose another place "
             "(PLATOREP_CACHE moves the cache, --output the results) and run the same command "
             "again: what is finished is kept."
         ) from error
+
+
+def _errno(error: Exception) -> int:
+    """The operating system's number; libraries in Rust (safetensors, tokenizers) spell it out."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    said = re.search(r"\(os error (\d+)\)", str(error))
+    return int(said[1]) if said else 0
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import json
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from platorep.errors import AbsentError, IntegrityError, PlatorepError, StorageError
+from platorep.errors import (
+    AbsentError,
+    FailedCellsError,
+    IntegrityError,
+    PlatorepError,
+    StorageError,
+)
 from platorep.files import ByteLocks, atomic_path, storage_errors, write_json, write_text
 from platorep.reporting import Reporter
 
@@ -94,7 +100,7 @@ class Results:
         """Change a JSON file that several processes may change at once."""
         with ByteLocks(self.folder / ".lock") as locks:
             locks.acquire(0, wait=True)
-            content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+            content = self.read_json(path, "extract") if path.exists() else {}
             change(content)
             write_json(path, content)
 
@@ -142,10 +148,27 @@ class Failures:
                     file.write(json.dumps(line, ensure_ascii=False) + "\n")
             self._report.warn(f"{self._stage} {cell} failed: {type(error).__name__}: {error}")
 
+    @property
+    def all(self) -> list[Exception]:
+        return list(self.errors.values())
+
     def raise_if_all(self, total: int) -> None:
         """If nothing at all was done, the first error is the run's error."""
         if self.errors and len(self.errors) >= total:
             raise next(iter(self.errors.values()))
+
+
+def failed_cells(errors: Sequence[Exception], path: Path) -> PlatorepError:
+    """What a command ends with that did the rest. Damage (5) is told before absence (3).
+
+    Args:
+        path: Where the failures are written down.
+    """
+    ending = f"the rest is done; {path} says why. The same command tries them again."
+    damaged = [error for error in errors if isinstance(error, IntegrityError)]
+    if damaged:
+        return IntegrityError(f"{damaged[0]}\n{len(errors)} cells failed, {ending}")
+    return FailedCellsError(f"{len(errors)} cells failed, {ending}")
 
 
 # a model may be called 7 or NA; a table must not turn that into a number or a hole

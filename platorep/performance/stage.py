@@ -131,10 +131,11 @@ def _bits(
         dtype=dtype,
     )
     path = root / "measurements" / f"{key}.json"
-    with ByteLocks(path.with_suffix(".lock")) as locks:
-        locks.acquire(0, wait=True)
-        if overwrite or not path.exists():
-            write_json(path, _measure(wanted, corpus, model, dtype, device, report))
+    if overwrite or not path.exists():  # without a lock: a cache that is complete may be read-only
+        with ByteLocks(path.with_suffix(".lock")) as locks:
+            locks.acquire(0, wait=True)
+            if overwrite or not path.exists():
+                write_json(path, _measure(wanted, corpus, model, dtype, device, report))
     found = json.loads(path.read_text(encoding="utf-8"))
     if found["num_not_given_back"]:
         report.warn(

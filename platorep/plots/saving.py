@@ -1,11 +1,12 @@
 """A figure on disk: PDF, PNG, and a CSV of exactly the points that it shows."""
 
+import io
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from platorep.files import atomic_path, write_text
+from platorep.files import write_bytes, write_text
 
 # Dates and versions would make two runs of one experiment differ.
 _METADATA = {
@@ -23,8 +24,9 @@ def write_figure(stem: Path, figure: Figure, points: pd.DataFrame) -> tuple[Path
     written = []
     for ending, metadata in _METADATA.items():
         path = stem.with_name(f"{stem.name}.{ending}")
-        with atomic_path(path) as partial:
-            figure.savefig(partial, format=ending, dpi=300, metadata=metadata)
+        drawn = io.BytesIO()  # Pillow does not say why a file cannot be written
+        figure.savefig(drawn, format=ending, dpi=300, metadata=metadata)
+        write_bytes(path, drawn.getvalue())
         written.append(path)
     table = stem.with_name(f"{stem.name}.csv")
     write_text(table, points.to_csv(index=False, lineterminator="\n"))
