@@ -104,16 +104,24 @@ def peak_gib(device: str) -> str:
 
 def summarize(
     metric: BoundMetric, shape: Shape, args: argparse.Namespace, seed: int
-) -> tuple[list[Summary], float]:
-    """Summaries of all layers, and the seconds that took without making the features."""
-    found, seconds = [], 0.0
+) -> tuple[list[Summary], float, float]:
+    """Summaries of all layers, the seconds that took, and those of the bare products x @ x.T.
+
+    Both are timed layer by layer, one after the other, so that a busy machine slows both alike.
+    Making the features is not counted.
+    """
+    found, bare, seconds = [], 0.0, 0.0
     for features in make_layers(shape, args.n, args.device, seed):
         wait(args.device)
         start = time.perf_counter()
+        features @ features.T
+        wait(args.device)
+        between = time.perf_counter()
         found += summarize_layer([metric], features)
         wait(args.device)
-        seconds += time.perf_counter() - start
-    return found, seconds
+        bare += between - start
+        seconds += time.perf_counter() - between
+    return found, seconds, bare
 
 
 def time_plain(
@@ -144,19 +152,6 @@ def time_plain(
     return float(np.mean(seconds[1:]))  # the first warms up
 
 
-def bare_products(shapes: list[Shape], args: argparse.Namespace) -> float:
-    """Seconds for x @ x.T of every layer, nothing else."""
-    seconds = 0.0
-    for seed, shape in enumerate(shapes, start=1):
-        for features in make_layers(shape, args.n, args.device, seed):
-            wait(args.device)
-            start = time.perf_counter()
-            features @ features.T
-            wait(args.device)
-            seconds += time.perf_counter() - start
-    return seconds
-
-
 def split(summaries: list[Summary], shape: Shape) -> list[list[Summary]]:
     """Summaries model by model."""
     ends = np.cumsum([0, *(layers for layers, _ in shape)])
@@ -166,21 +161,21 @@ def split(summaries: list[Summary], shape: Shape) -> list[list[Summary]]:
 def compare_ways(x: Shape, y: Shape, args: argparse.Namespace) -> None:
     num_x, num_y = (sum(layers for layers, _ in shape) for shape in (x, y))
     print(f"{num_x} x {num_y} layers, n = {args.n}, {args.device}, {args.threads} threads")
-    bare = bare_products([x, y], args)
-    row(f"bare products x @ x.T of all {num_x + num_y} layers", bare)
     for (name, parameters), plain in zip(METRICS, PLAIN, strict=True):
         metric = bind(name, parameters)
         if args.metric not in ("all", name):
             continue
         print(metric.label)
-        first, seconds_x = summarize(metric, x, args, 1)
-        second, seconds_y = summarize(metric, y, args, 2)
+        first, seconds_x, bare_x = summarize(metric, x, args, 1)
+        second, seconds_y, bare_y = summarize(metric, y, args, 2)
+        bare = bare_x + bare_y
         wait(args.device)
         start = time.perf_counter()
         scores = metric.compare(first, second)
         wait(args.device)
         compared = time.perf_counter() - start
         total = seconds_x + seconds_y + compared
+        row(f"bare products x @ x.T of all {num_x + num_y} layers", bare)
         row("summarize all layers", seconds_x + seconds_y)
         row(f"compare all {num_x * num_y:,} layer pairs", compared, f"max {scores.max():.4f}")
         row("together", total, f"{total / bare:.2f} x the bare products")
