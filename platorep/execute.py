@@ -158,7 +158,7 @@ def import_features(session: Session, file: Path) -> Path:
 
 
 def pmi_stage(config: PmiConfig, results: Results, report: Reporter) -> pd.DataFrame:
-    """`worlds.csv`, `kernels.csv` and the figure of `theory pmi`; returns the last step's kernels."""
+    """Write the tables and the figure of `theory pmi`; returns the rows of the last step."""
     worlds = worlds_table(config)
     with report.task(f"train {config.name}", num_trainings(config), "pairs of learners") as advance:
         kernels, pairs = kernels_table(config, progress=advance)
@@ -168,4 +168,5 @@ def pmi_stage(config: PmiConfig, results: Results, report: Reporter) -> pd.DataF
         points = pmi_points(kernels, pairs)
         write_figure(results.figures / "pmi", draw_pmi(kernels, pairs), points)
     results.record("theory", {"config": config.model_dump(mode="json")})
-    return kernels[kernels["step"] == kernels["step"].max()].round(4)
+    last: pd.DataFrame = kernels[kernels["step"] == kernels["step"].max()].round(4)
+    return last

@@ -6,10 +6,12 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from platorep.align.asked import asked_metrics
 from platorep.align.models import find_cell
-from platorep.align.scoring import asked_metrics, score_pair, summarize_features
+from platorep.align.scoring import Settings, score_block
+from platorep.align.summaries import ALL, prepared_layers, summarize
 from platorep.align.tables import best_layers
-from platorep.config import ExperimentConfig, ModelSpec
+from platorep.config import ExperimentConfig, ModelSpec, NullConfig
 from platorep.models.arrays import read_arrays
 from platorep.reporting import Reporter
 from platorep.results import Failures, Results
@@ -36,24 +38,25 @@ def score_file(
         AbsentError: there is no such file, or no model of the experiment was extracted.
     """
     failures = Failures("score", results, report, keep_going)
-    asked = asked_metrics(config)
+    asked = [a for a in asked_metrics(config) if a.best_of is None]
+    align = config.align.model_copy(update={"null": NullConfig(permutations=0)})
+    settings, sets = Settings(align, shuffled=None, within=None), {ALL: None}
     rows = results.read_table(results.rows, "extract")
     loaded = read_arrays(file)
     for note in loaded.notes:
         report.warn(note)
     features = loaded.take(range(len(rows)), tuple(rows["id"]))
-    own = summarize_features(config.align.preprocess, asked, file.name, features, device)
+    own = summarize(asked, prepared_layers(align, file.name, features), sets, device)
     found = []
     with report.task(f"score {file.name}", len(specs), "models") as advance:
         for spec in specs:
             with failures.catch(spec.label):
                 cell = find_cell(spec, results, root).cell
-                theirs = summarize_features(
-                    config.align.preprocess, asked, spec.label, cell.read(), device
-                )
-                table = score_pair(asked, own, theirs, shuffled=None)
+                layers = prepared_layers(align, spec.label, cell.read())
+                theirs = summarize(asked, layers, sets, device)
+                (scores,) = score_block(asked, [own], [theirs], [(0, 0)], settings)
                 for a in asked:
-                    grid = table[table["metric"] == a.label]
+                    grid = scores.grid[scores.grid["metric"] == a.label]
                     found.append(
                         {"x": file.name, "y": spec.label, "metric": a.label}
                         | best_layers(grid, a.metric.claims.larger_is_closer)

@@ -1,118 +1,152 @@
-"""From the features of two models to the scores of their layer pairs.
+"""The scores of model pairs: layer grids, nulls, intervals.
 
-Axes: l_x and l_y layers of the two models.
+Axes: l_x and l_y layers of the two models, K permutations.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from platorep.config import ExperimentConfig, MetricConfig, PreprocessConfig
-from platorep.errors import ConfigError, DataError
-from platorep.metrics import BoundMetric, Order, Scores, Summary, bind, summarize_layer
-from platorep.preprocess import preprocess
+from platorep.align.asked import Asked
+from platorep.align.summaries import ALL, HALF, PART, Summaries, Summarized
+from platorep.config import AlignConfig
+from platorep.metrics import Order, Scores
+from platorep.statistics import (
+    Null,
+    held_out,
+    interval_of_parts,
+    interval_of_subsamples,
+    permutation_null,
+)
 
 SHUFFLED = "shuffled"
 
-
-@dataclass(frozen=True)
-class Asked:
-    """A metric of the experiment, and the layers it is asked at."""
-
-    metric: BoundMetric
-    config: MetricConfig
-
-    @property
-    def label(self) -> str:
-        return self.metric.label
-
-    def layers(self, num_layers: int) -> list[int]:
-        """Indices of the asked layers of a model with `num_layers`.
-
-        Raises:
-            ConfigError: a layer does not exist.
-        """
-        if self.config.layers == "all":
-            return list(range(num_layers))
-        if self.config.layers == "last":
-            return [num_layers - 1]
-        outside = [i for i in self.config.layers if not -num_layers <= i < num_layers]
-        if outside:
-            raise ConfigError(
-                f"align.metrics: {self.label} asks for layers {outside} of a model that has "
-                f"{num_layers}. Count from 0, or from the end with negative numbers."
-            )
-        return sorted({i % num_layers for i in self.config.layers})
+Layers = tuple[int, int]
+"""A layer of x and a layer of y, by their numbers in the models."""
 
 
 @dataclass(frozen=True)
-class Summarized:
-    """Some layers of one model, as one metric sees them."""
+class PairScores:
+    """All that is known of one model pair."""
 
-    layers: Sequence[int]
-    summaries: Sequence[Summary]
-
-    @property
-    def reasons(self) -> list[str | None]:
-        """Why a layer cannot win the maximum; None: it can."""
-        return [summary.reason for summary in self.summaries]
+    grid: pd.DataFrame
+    """One row per metric, control and layer pair."""
+    statistics: dict[str, dict[str, Any]]
+    """Metric label -> null (the statistic of each permutation), low, high, held_out."""
 
 
-Summaries = Mapping[str, Summarized]
-"""Metric label -> layers of one model."""
+@dataclass(frozen=True)
+class Settings:
+    """How to score, the same for all pairs."""
+
+    align: AlignConfig
+    shuffled: Order | None
+    """With this order of y's samples every layer pair is scored once more."""
+    within: Sequence[str] | None
+    """The group of each row, for permutations inside groups."""
 
 
-def asked_metrics(config: ExperimentConfig) -> list[Asked]:
-    return [Asked(bind(entry.name, entry.parameters), entry) for entry in config.align.metrics]
-
-
-def summarize_features(
-    preprocessing: PreprocessConfig,
+def score_block(
     asked: Sequence[Asked],
-    label: str,
-    features: Sequence[Float[Tensor, "n _"]],
-    device: torch.device,
-) -> Summaries:
-    """Clip and normalise a model's layers; work out once what the metrics need of each.
-
-    Raises:
-        DataError: a value is not finite; names the model, the layer and the row.
-    """
-    try:
-        layers = preprocess(features, **preprocessing.model_dump())
-    except DataError as error:
-        raise DataError(f"{label}: {error}") from error
-    wanted = {a.label: a.layers(len(layers)) for a in asked}
-    found: dict[str, list[Summary]] = {a.label: [] for a in asked}
-    for index, layer in enumerate(layers):
-        metrics = [a.metric for a in asked if index in wanted[a.label]]
-        summaries = summarize_layer(metrics, layer.to(device))
-        for metric, summary in zip(metrics, summaries, strict=True):
-            found[metric.label].append(summary)
-    return {label: Summarized(wanted[label], found[label]) for label in found}
-
-
-def score_pair(
-    asked: Sequence[Asked], x: Summaries, y: Summaries, shuffled: Order | None
-) -> pd.DataFrame:
-    """One row per metric, control and layer pair.
+    xs: Sequence[Summaries],
+    ys: Sequence[Summaries],
+    pairs: Sequence[tuple[int, int]],
+    settings: Settings,
+    chosen: Mapping[str, Layers] | None = None,
+) -> list[PairScores]:
+    """Several model pairs at once: the layers of all of them are one operation per metric.
 
     Args:
-        shuffled: With this order of y's samples every layer pair is scored once more.
+        pairs: Places in `xs` and `ys`.
+        chosen: Metric label -> the one pair of layers to score; all of them without it.
     """
-    tables = []
+    tables: list[list[pd.DataFrame]] = [[] for _ in pairs]
+    statistics: list[dict[str, dict[str, Any]]] = [{} for _ in pairs]
     for a in asked:
-        of_x, of_y = x[a.label], y[a.label]
-        scores = a.metric.prepare(of_x.summaries, of_y.summaries)
-        tables.append(_table(a.label, "", scores(None), of_x, of_y))
-        if shuffled is not None:
-            tables.append(_table(a.label, SHUFFLED, scores(shuffled), of_x, of_y))
-    return pd.concat(tables, ignore_index=True)
+        of_x, of_y = ([side[ALL][a.label] for side in sides] for sides in (xs, ys))
+        parts_x, parts_y = _parts(of_x), _parts(of_y)
+        scorer = a.metric.prepare(
+            *([s for m in side for s in m.summaries] for side in (of_x, of_y))
+        )
+        for control, order in (("", None), (SHUFFLED, settings.shuffled)):
+            if control == SHUFFLED and order is None:
+                continue
+            grid = scorer(order)
+            for table, (i, j) in zip(tables, pairs, strict=True):
+                part = grid[parts_x[i], parts_y[j]]
+                table.append(_table(a.label, control, part, of_x[i], of_y[j]))
+        fixed = None if chosen is None else chosen[a.label]
+        if fixed is not None:
+            tables = [[_at(table, fixed, a.label) for table in found] for found in tables]
+        nulls = permutation_null(
+            a.metric,
+            [side.summaries for side in of_x],
+            [side.summaries for side in of_y],
+            permutations=settings.align.null.permutations if a.has_null else 0,
+            seed=settings.align.null.seed,
+            pairs=pairs,
+            layers=None
+            if fixed is None
+            else [
+                (of_x[i].layers.index(fixed[0]), of_y[j].layers.index(fixed[1])) for i, j in pairs
+            ],
+            within=settings.within,
+            larger_is_closer=a.metric.claims.larger_is_closer,
+        )
+        for found, (i, j), null in zip(statistics, pairs, nulls, strict=True):
+            found[a.label] = _statistics(a, xs[i], ys[j], null, settings.align)
+    return [
+        PairScores(pd.concat(grids, ignore_index=True), found)
+        for grids, found in zip(tables, statistics, strict=True)
+    ]
+
+
+def _parts(models: Sequence[Summarized]) -> list[slice]:
+    """Where the layers of each model stand among those of all."""
+    ends = np.cumsum([0, *(len(model.summaries) for model in models)])
+    return [slice(int(a), int(b)) for a, b in itertools.pairwise(ends)]
+
+
+def _at(table: pd.DataFrame, layers: Layers, label: str) -> pd.DataFrame:
+    """One pair of layers of one metric; the rows of other metrics as they are."""
+    there = (table["layer_x"] == layers[0]) & (table["layer_y"] == layers[1])
+    return table[there | (table["metric"] != label)]
+
+
+def _statistics(
+    a: Asked, x: Summaries, y: Summaries, null: Null, align: AlignConfig
+) -> dict[str, Any]:
+    """The null, and what the score is on parts of the rows."""
+    found: dict[str, Any] = {"null": null.null.tolist()}
+    halves, parts = ([name for name in x if name.startswith(kind)] for kind in (HALF, PART))
+
+    def scores_on(name: str) -> Scores:
+        return a.metric.compare(x[name][a.label].summaries, y[name][a.label].summaries)
+
+    if halves and a.best_of is None:
+        result = held_out(
+            [scores_on(name) for name in halves],
+            [x[name][a.label].reasons for name in halves],
+            [y[name][a.label].reasons for name in halves],
+            larger_is_closer=a.metric.claims.larger_is_closer,
+        )
+        found["held_out"] = result.score
+    best = null.best
+    if parts and align.interval and best.layer_x is not None and best.layer_y is not None:
+        values = np.array([scores_on(name)[best.layer_x, best.layer_y] for name in parts])
+        level = align.interval.level
+        if align.interval.method == "disjoint":
+            interval = interval_of_parts(best.score, values, level=level)
+        else:
+            n = x[ALL][a.label].summaries[0].n
+            size = x[parts[0]][a.label].summaries[0].n
+            interval = interval_of_subsamples(best.score, values, n=n, size=size, level=level)
+        found |= {"low": interval.low, "high": interval.high}
+    return found
 
 
 def _table(label: str, control: str, scores: Scores, x: Summarized, y: Summarized) -> pd.DataFrame:

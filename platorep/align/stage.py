@@ -4,25 +4,37 @@ The scores of one model pair are one finished piece on disk (`parts/`), so that 
 on where it was.
 """
 
+import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
+from platorep.align.asked import Asked, asked_metrics
 from platorep.align.models import Aligned, find_cell, model_pairs
-from platorep.align.scoring import Asked, Summaries, asked_metrics, score_pair, summarize_features
-from platorep.align.tables import best_table, scores_table
-from platorep.config import ExperimentConfig, ModelSpec
-from platorep.errors import ConfigError
-from platorep.files import digest
-from platorep.reporting import Reporter
+from platorep.align.pieces import Pieces
+from platorep.align.scoring import Layers, PairScores, Settings, score_block
+from platorep.align.summaries import (
+    RowSets,
+    Summaries,
+    blocks,
+    budget_bytes,
+    prepared_layers,
+    row_sets,
+    summarize,
+)
+from platorep.align.tables import best_layers, best_table, scores_table
+from platorep.config import AlignConfig, ExperimentConfig, ModelSpec
+from platorep.errors import AbsentError, ConfigError, DataError
+from platorep.reporting import Advance, Reporter
 from platorep.results import Failures, Results, write_csv, write_parquet
+from platorep.statistics import draw_order, warn_too_few
 
-PART_VERSION = 1  # raise when a score's meaning changes
+Pair = tuple[Aligned, Aligned]
+LAYERS_TOGETHER = 128
 
 
 def align(
@@ -56,16 +68,29 @@ def align(
                 models[spec.label] = find_cell(spec, results, root)
     pairs = [(models[x], models[y]) for x, y in wanted if x in models and y in models]
 
-    facts = results.read_json(results.run, "extract")["dataset"]
-    parts = {(x.label, y.label): _part(config, x, y, results) for x, y in pairs}
-    todo = [(x, y) for x, y in pairs if overwrite or not parts[x.label, y.label].exists()]
-    _score(config, asked, todo, parts, facts["num_rows"], device, failures, report)
-
-    tables = {pair: pd.read_parquet(part) for pair, part in parts.items() if part.exists()}
-    if not tables:
+    if not pairs:
         failures.raise_if_all(1)
-    scores = scores_table(facts["name"], tables)
-    best = best_table(facts["name"], facts["num_rows"], asked, models, tables)
+    facts = results.read_json(results.run, "extract")["dataset"]
+    pieces = Pieces(results, config)
+    todo = [pair for pair in pairs if overwrite or not pieces.has(*pair)]
+    if todo:
+        _warn_of_nulls(config.align, asked, len(pairs), report)
+        n = int(facts["num_rows"])
+        settings = Settings(
+            config.align,
+            draw_order(n, config.controls.seed, 0) if config.controls.shuffled_pairs else None,
+            _groups(config.align, results),
+        )
+        with report.task("align", len(todo), "pairs") as advance:
+            _Scoring(asked, settings, row_sets(config.align, n), device, failures).run(
+                todo, n, pieces, advance
+            )
+
+    found = {(x.label, y.label): pieces.read(x, y) for x, y in pairs if pieces.has(x, y)}
+    if not found:
+        failures.raise_if_all(1)
+    scores = scores_table(facts["name"], found)
+    best = best_table(facts["name"], facts["num_rows"], config.align, asked, models, found)
     write_parquet(results.scores, scores)
     write_csv(results.best, best)
     _warn_of_degenerate_layers(scores, report)
@@ -74,8 +99,8 @@ def align(
         {
             "device": str(device),
             "failed": sorted(failures.errors),
-            "metrics": [entry.model_dump(mode="json") for entry in config.align.metrics],
-            "num_pairs": len(tables),
+            "settings": config.align.model_dump(mode="json"),
+            "num_pairs": len(found),
             "seconds": round(time.monotonic() - started, 3),
             "warnings": report.warnings,
         },
@@ -83,51 +108,177 @@ def align(
     return failures, best
 
 
-def _score(
-    config: ExperimentConfig,
-    asked: Sequence[Asked],
-    pairs: Sequence[tuple[Aligned, Aligned]],
-    parts: Mapping[tuple[str, str], Path],
-    num_rows: int,
-    device: torch.device,
-    failures: Failures,
-    report: Reporter,
-) -> None:
-    """Write the part of every pair."""
-    if not pairs:
-        return
-    summaries: dict[str, Summaries] = {}
-    used = {model.label: model for pair in pairs for model in pair}
-    with report.task("summarize", len(used), "models") as advance:
-        for model in used.values():
-            with failures.catch(model.label):
-                summaries[model.label] = summarize_features(
-                    config.align.preprocess, asked, model.label, model.cell.read(), device
+class _Scoring:
+    """Scores pairs block by block, so that the summaries in memory keep to the budget."""
+
+    def __init__(
+        self,
+        asked: Sequence[Asked],
+        settings: Settings,
+        sets: RowSets,
+        device: torch.device,
+        failures: Failures,
+    ) -> None:
+        self._first = [a for a in asked if a.best_of is None]
+        self._then = [a for a in asked if a.best_of is not None]
+        self._settings, self._sets, self._device = settings, sets, device
+        self._failures = failures
+
+    def run(self, pairs: Sequence[Pair], n: int, pieces: Pieces, advance: Advance) -> None:
+        """Write the piece of every pair."""
+        half = budget_bytes(self._settings.align, self._device) // 2
+        sides = [
+            list({model.label: model for model in side}.values())
+            for side in zip(*pairs, strict=True)
+        ]
+        blocks_x, blocks_y = (blocks(side, self._first, self._sets, n, half) for side in sides)
+        wanted = {(x.label, y.label) for x, y in pairs}
+        for block_x in blocks_x:
+            summaries: dict[str, Summaries] = {}
+            for block_y in blocks_y:
+                here = [(x, y) for x in block_x for y in block_y if (x.label, y.label) in wanted]
+                self._summarize(summaries, (model for pair in here for model in pair))
+                self._score(here, summaries, pieces, advance)
+                for model in block_y:
+                    if model not in block_x:
+                        summaries.pop(model.label, None)
+
+    def _summarize(self, summaries: dict[str, Summaries], models: Iterable[Aligned]) -> None:
+        for model in models:
+            if model.label not in summaries and model.label not in self._failures.errors:
+                with self._failures.catch(model.label):
+                    summaries[model.label] = summarize(
+                        self._first, self._layers(model), self._sets, self._device
+                    )
+
+    def _score(
+        self,
+        pairs: Sequence[Pair],
+        summaries: Mapping[str, Summaries],
+        pieces: Pieces,
+        advance: Advance,
+    ) -> None:
+        ready = [(x, y) for x, y in pairs if x.label in summaries and y.label in summaries]
+        found: list[tuple[Pair, PairScores]] = []
+        for chunk in _chunks(ready):
+            xs, ys = ([*{m.label: m for m in side}.values()] for side in zip(*chunk, strict=True))
+            with self._failures.catch(", ".join(x.label for x in xs)):
+                scored = score_block(
+                    self._first,
+                    [summaries[x.label] for x in xs],
+                    [summaries[y.label] for y in ys],
+                    [(xs.index(x), ys.index(y)) for x, y in chunk],
+                    self._settings,
                 )
-            advance(1)
-    shuffled = None
-    if config.controls.shuffled_pairs:
-        shuffled = np.random.default_rng(config.controls.seed).permutation(num_rows)
-    ready = [(x.label, y.label) for x, y in pairs if {x.label, y.label} <= summaries.keys()]
-    with report.task("align", len(ready), "pairs") as advance:
-        for x, y in ready:
-            with failures.catch(f"{x} x {y}"):
-                scores = score_pair(asked, summaries[x], summaries[y], shuffled)
-                write_parquet(parts[x, y], scores)
+                for (x, y), scores in zip(chunk, scored, strict=True):
+                    if self._then:
+                        found.append(((x, y), scores))
+                    else:
+                        pieces.write(x, y, scores)
+                        advance(1)
+        if self._then:
+            self._score_at_the_best(found, pieces, advance)
+
+    def _score_at_the_best(
+        self, found: Sequence[tuple[Pair, PairScores]], pieces: Pieces, advance: Advance
+    ) -> None:
+        """The metrics that are asked at the best layers of another one, and then the pieces."""
+        chosen = [{a.label: self._best_of(a, scores) for a in self._then} for _, scores in found]
+        at: dict[str, dict[str, set[int]]] = {}
+        models = {model.label: model for pair, _ in found for model in pair}
+        for ((x, y), _), layers in zip(found, chosen, strict=True):
+            for label, (i, j) in layers.items():
+                at.setdefault(x.label, {}).setdefault(label, set()).add(i)
+                at.setdefault(y.label, {}).setdefault(label, set()).add(j)
+        summaries = {
+            label: summarize(
+                self._then,
+                self._layers(models[label]),
+                self._sets,
+                self._device,
+                {a.label: sorted(at[label][a.label] - {-1}) for a in self._then},
+            )
+            for label in at
+        }
+        for ((x, y), scores), layers in zip(found, chosen, strict=True):
+            defined = [a for a in self._then if layers[a.label] != (-1, -1)]
+            with self._failures.catch(f"{x.label} x {y.label}"):
+                if defined:
+                    (more,) = score_block(
+                        defined,
+                        [summaries[x.label]],
+                        [summaries[y.label]],
+                        [(0, 0)],
+                        self._settings,
+                        {a.label: layers[a.label] for a in defined},
+                    )
+                    scores = PairScores(
+                        pd.concat([scores.grid, more.grid], ignore_index=True),
+                        scores.statistics | more.statistics,
+                    )
+                pieces.write(x, y, scores)
             advance(1)
 
+    def _best_of(self, a: Asked, scores: PairScores) -> Layers:
+        named = next(f for f in self._first if a.best_of in (f.label, f.metric.name))
+        grid = scores.grid[(scores.grid["metric"] == named.label) & (scores.grid["control"] == "")]
+        best = best_layers(grid, named.metric.claims.larger_is_closer)
+        return int(best["layer_x"]), int(best["layer_y"])
 
-def _part(config: ExperimentConfig, x: Aligned, y: Aligned, results: Results) -> Path:
-    """The file of one pair's scores, named by all that decides them."""
-    decides: dict[str, Any] = {
-        "version": PART_VERSION,
-        "x": x.key,
-        "y": y.key,
-        "preprocess": config.align.preprocess.model_dump(mode="json"),
-        "metrics": [entry.model_dump(mode="json") for entry in config.align.metrics],
-        "shuffled": config.controls.seed if config.controls.shuffled_pairs else None,
-    }
-    return results.parts / f"{digest(decides)}.parquet"
+    def _layers(self, model: Aligned) -> list[Any]:
+        return prepared_layers(self._settings.align, model.label, model.cell.read())
+
+
+def _chunks(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:
+    """Pairs that are scored, and finished, together: some models x with all their models y.
+
+    Together, because a permutation of y then serves many x; not all, so that a killed run has
+    something to go on from.
+    """
+    chunk: list[Pair] = []
+    num_layers = 0
+    for _, of_x in itertools.groupby(sorted(pairs, key=lambda p: p[0].label), lambda p: p[0].label):
+        added = list(of_x)
+        chunk += added
+        num_layers += len(added[0][0].cell.layers)
+        if num_layers >= LAYERS_TOGETHER:
+            yield chunk
+            chunk, num_layers = [], 0
+    if chunk:
+        yield chunk
+
+
+def _groups(align: AlignConfig, results: Results) -> list[str] | None:
+    """The group of every row, from the file that `align.null.within` names."""
+    if align.null.within is None:
+        return None
+    path = Path(align.null.within)
+    if not path.is_file():
+        raise AbsentError(f"align.null.within: there is no file {path}.")
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if missing := {"id", "group"} - set(table.columns):
+        raise DataError(f"{path} lacks the column {sorted(missing)[0]!r}; it has {list(table)}.")
+    groups = dict(zip(table["id"], table["group"], strict=True))
+    ids = results.read_table(results.rows, "extract")["id"]
+    unknown = [row_id for row_id in ids if row_id not in groups]
+    if unknown:
+        raise DataError(f"{path} has no group for row {unknown[0]!r} ({len(unknown)} such rows).")
+    return [groups[row_id] for row_id in ids]
+
+
+def _warn_of_nulls(
+    align: AlignConfig, asked: Sequence[Asked], num_pairs: int, report: Reporter
+) -> None:
+    if not align.null.permutations:
+        return
+    if warning := warn_too_few(align.null.permutations, num_pairs, align.null.alpha):
+        report.warn(warning)
+    for a in asked:
+        if not a.has_null:
+            report.warn(
+                f"{a.label} costs each layer pair its own time, so it has no null at all layers; "
+                "`layers: best of mutual_knn`, `last` or a list gives it one there"
+            )
 
 
 def _warn_of_degenerate_layers(scores: pd.DataFrame, report: Reporter) -> None:

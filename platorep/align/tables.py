@@ -1,4 +1,7 @@
-"""The tidy tables of scores: one row per layer pair, and one row per model pair."""
+"""The tidy tables of scores: one row per layer pair, and one row per model pair.
+
+Axes: m model pairs, K permutations.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,57 +9,67 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from platorep.align.asked import Asked
 from platorep.align.models import Aligned
-from platorep.align.scoring import Asked
+from platorep.align.scoring import SHUFFLED, PairScores
+from platorep.config import AlignConfig
+from platorep.statistics import benjamini_hochberg, calibrate, holm, westfall_young
 
-Tables = Mapping[tuple[str, str], pd.DataFrame]
-"""Labels of x and y -> the scores of their layer pairs, as `score_pair` makes them."""
+Scored = Mapping[tuple[str, str], PairScores]
+"""Labels of x and y -> what is known of the pair."""
 
 
-def scores_table(dataset: str, tables: Tables) -> pd.DataFrame:
+def scores_table(dataset: str, scored: Scored) -> pd.DataFrame:
     """One row per model pair, metric, control and layer pair."""
     labelled = []
-    for (x, y), table in tables.items():
-        labels = pd.DataFrame({"dataset": dataset, "x": x, "y": y}, index=table.index)
-        labelled.append(pd.concat([labels, table], axis=1))
+    for (x, y), scores in scored.items():
+        labels = pd.DataFrame({"dataset": dataset, "x": x, "y": y}, index=scores.grid.index)
+        labelled.append(pd.concat([labels, scores.grid], axis=1))
     return pd.concat(labelled, ignore_index=True)
 
 
 def best_table(
     dataset: str,
     num_rows: int,
+    align: AlignConfig,
     asked: Sequence[Asked],
     models: Mapping[str, Aligned],
-    tables: Tables,
+    scored: Scored,
 ) -> pd.DataFrame:
-    """One row per model pair, metric and control: the best of the layer pairs that count."""
+    """One row per model pair, metric and control: the best of the layer pairs that count.
+
+    Adjusted p-values are over the pairs of trained models, and apart from them over the pairs with
+    a random-weight model: a control is no finding, and must not make findings harder.
+    """
     rows: list[dict[str, Any]] = []
-    for (x, y), table in tables.items():
+    for (x, y), scores in scored.items():
         for a in asked:
-            of_metric = table[table["metric"] == a.label]
-            for control, grid in of_metric.groupby("control"):
+            of_metric = scores.grid[scores.grid["metric"] == a.label]
+            statistics = scores.statistics.get(a.label, {"null": []})
+            for control in ("", SHUFFLED):
+                grid = of_metric[of_metric["control"] == control]
+                if grid.empty and (control or a.best_of is None):
+                    continue
+                best = best_layers(grid, a.metric.claims.larger_is_closer)
                 rows.append(
                     {"dataset": dataset, "x": x, "y": y}
                     | _side("x", models[x])
                     | _side("y", models[y])
                     | {"control": control, "metric": a.label}
-                    | best_layers(grid, a.metric.claims.larger_is_closer)
+                    | best
                     | {
                         "chance": a.metric.chance(num_rows),
                         "n": num_rows,
                         "k": getattr(a.config.parameters, "k", None),
                     }
+                    | _against_null(a, align, best["score"], statistics["null"])
+                    | ({} if control else {k: v for k, v in statistics.items() if k != "null"})
                 )
-    return pd.DataFrame(rows).astype({"k": "Int64", "chance": "float64"})
-
-
-def _side(side: str, model: Aligned) -> dict[str, Any]:
-    return {
-        f"{side}_family": model.spec.family,
-        f"{side}_modality": model.spec.modality,
-        f"{side}_random": model.spec.random_init,
-        f"num_layers_{side}": len(model.cell.layers),
-    }
+    table = pd.DataFrame(rows).astype({"k": "Int64", "chance": "float64"})
+    if "p" in table:
+        after = list(table.columns).index("p") + 1
+        table.insert(after, "p_adjusted", _adjusted(table, align, asked, scored))
+    return table
 
 
 def best_layers(grid: pd.DataFrame, larger_is_closer: bool) -> dict[str, Any]:
@@ -69,3 +82,53 @@ def best_layers(grid: pd.DataFrame, larger_is_closer: bool) -> dict[str, Any]:
     scores = counts["score"]
     best = counts.iloc[int(np.argmax(scores) if larger_is_closer else np.argmin(scores))]
     return {name: best[name] for name in ("layer_x", "layer_y", "score")} | {"reason": ""}
+
+
+def _side(side: str, model: Aligned) -> dict[str, Any]:
+    return {
+        f"{side}_family": model.spec.family,
+        f"{side}_modality": model.spec.modality,
+        f"{side}_random": model.spec.random_init,
+        f"num_layers_{side}": len(model.cell.layers),
+    }
+
+
+def _against_null(
+    a: Asked, align: AlignConfig, score: float, null: Sequence[float]
+) -> dict[str, Any]:
+    if not align.null.permutations:
+        return {}
+    found = calibrate(
+        score,
+        np.array(null, dtype=np.float64),
+        alpha=align.null.alpha,
+        perfect=a.metric.claims.perfect,
+        larger_is_closer=a.metric.claims.larger_is_closer,
+    )
+    return {
+        "null_mean": found.null_mean,
+        "null_sd": found.null_std,
+        "threshold": found.threshold,
+        "p": found.p,
+        "calibrated": found.calibrated,
+    }
+
+
+def _adjusted(
+    table: pd.DataFrame, align: AlignConfig, asked: Sequence[Asked], scored: Scored
+) -> pd.Series:
+    """p-values after the correction for many model pairs; none for shuffled pairs."""
+    adjusted = pd.Series(np.nan, index=table.index)
+    signs = {a.label: 1 if a.metric.claims.larger_is_closer else -1 for a in asked}
+    tested = table[(table["control"] == "") & table["p"].notna()]
+    for (metric, _), family in tested.groupby(["metric", tested["x_random"] | tested["y_random"]]):
+        p = family["p"].to_numpy()
+        if align.null.correction == "westfall_young":
+            sign = signs[str(metric)]
+            pairs = zip(family["x"], family["y"], strict=True)
+            null = np.array([scored[pair].statistics[str(metric)]["null"] for pair in pairs])
+            found = westfall_young(sign * family["score"].to_numpy(), sign * null)
+        else:
+            found = (holm if align.null.correction == "holm" else benjamini_hochberg)(p)
+        adjusted[family.index] = found
+    return adjusted

@@ -8,17 +8,19 @@ from platorep.config.experiment import (
     ExperimentConfig,
     ExtractConfig,
     FamilyConfig,
+    IntervalConfig,
     MetricConfig,
     ModelConfig,
     ModelSettings,
     ModelSpec,
+    NullConfig,
     PairConfig,
     PreprocessConfig,
     SelectorConfig,
     TableConfig,
     TransformConfig,
 )
-from platorep.config.reading import config_path, load_config, shipped_configs
+from platorep.config.reading import config_path, load_config, load_theory, shipped_configs
 
 __all__ = [
     "AlignConfig",
@@ -28,10 +30,12 @@ __all__ = [
     "ExperimentConfig",
     "ExtractConfig",
     "FamilyConfig",
+    "IntervalConfig",
     "MetricConfig",
     "ModelConfig",
     "ModelSettings",
     "ModelSpec",
+    "NullConfig",
     "PairConfig",
     "PreprocessConfig",
     "SelectorConfig",
@@ -39,5 +43,6 @@ __all__ = [
     "TransformConfig",
     "config_path",
     "load_config",
+    "load_theory",
     "shipped_configs",
 ]

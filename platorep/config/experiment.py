@@ -106,7 +106,8 @@ class ModelSettings(Section):
 
     backend: Backend | None = None
     """transformers for language, timm for vision, features for a user's own arrays, toyworld for
-    tiny networks that are trained in the world of the dataset on first use."""
+    tiny networks that are trained in the world of the dataset on first use (modality: truth: the
+    model called `truth`, the true attributes of the scenes)."""
     revision: str | None = None
     pool: Pool | None = None
     """Over real tokens: mean, last, cls (the first). Absent: language mean; vision cls, or the
@@ -134,7 +135,8 @@ class ModelSettings(Section):
     """Further arguments of `timm.create_model`."""
     transform: TransformConfig = TransformConfig()
     training: ToyTraining = ToyTraining()
-    """How a network of the toy world is trained; each kept step is a model of its own."""
+    """How a network of the toy world is trained; each kept step is a model of its own. What a
+    model says here is added to what its family says."""
 
 
 class ModelConfig(ModelSettings):
@@ -170,6 +172,8 @@ class ModelSpec(ModelConfig):
     """Where a toy network is trained."""
     step: int | None = None
     """Which checkpoint of a toy network."""
+    random_of: str = ""
+    """Label of the model that a random-weight control belongs to."""
 
 
 class ExtractConfig(Section):
@@ -267,8 +271,11 @@ class MetricConfig(Section):
     """A metric with its parameters, and the layers it is asked at."""
 
     name: str
-    layers: Literal["all", "last"] | tuple[int, ...] = "all"
-    """All layer pairs, the last layers only, or these of either model (negative: from the end)."""
+    layers: (
+        Literal["all", "last"] | Annotated[str, Field(pattern="^best of ")] | tuple[int, ...]
+    ) = "all"
+    """All layer pairs, the last layers only, `best of METRIC` (the pair of layers at which another
+    metric of this list is best), or these of either model (negative: from the end)."""
     parameters: SerializeAsAny[MetricParameters]
 
 
@@ -299,6 +306,33 @@ def _expand_preset(value: object) -> object:
     return PRESETS[value]
 
 
+class NullConfig(Section):
+    """What the reported score would be if the samples had nothing in common (arXiv:2602.14486)."""
+
+    permutations: NonNegativeInt = 1000
+    """0 turns the null off. The smallest p is 1 / (permutations + 1)."""
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Level of the threshold above which a calibrated score is positive."""
+    seed: NonNegativeInt = 0
+    correction: Literal["benjamini_hochberg", "holm", "westfall_young"] = "benjamini_hochberg"
+    """Over model pairs: false discovery rate, or family-wise (the latter two)."""
+    within: Place | None = None
+    """A CSV file with the columns `id` and `group`: rows change places inside their group only."""
+
+
+class IntervalConfig(Section):
+    """Where the score of other samples of this kind would lie, at the chosen layers."""
+
+    method: Literal["disjoint", "subsamples"] = "disjoint"
+    """From the scores of disjoint parts of the rows, or of m-out-of-n subsamples."""
+    parts: Annotated[int, Field(ge=2)] = 8
+    """Disjoint parts, or subsamples drawn."""
+    size: Annotated[int, Field(ge=4)] | None = None
+    """Rows of a subsample; half of all when absent."""
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    seed: NonNegativeInt = 0
+
+
 class AlignConfig(Section):
     pairs: tuple[PairConfig, ...] = (
         PairConfig(x=SelectorConfig(modality="language"), y=SelectorConfig(modality="vision")),
@@ -310,6 +344,31 @@ class AlignConfig(Section):
         Field(min_length=1),
     ] = (MetricConfig(name="mutual_knn", parameters=MutualKnn()),)
     """A list of metrics, or `prh-code` or `prh-paper` for the paper's eight."""
+    null: NullConfig = NullConfig()
+    interval: IntervalConfig | None = None
+    held_out: bool = False
+    """Also choose the layers on one half of the rows and report the score on the other."""
+    concatenated: bool = False
+    """One more candidate layer per model, after the last: all layers side by side."""
+    memory: Annotated[str, Field(pattern=r"^\d+(\.\d+)? ?(MiB|GiB)$")] | None = None
+    """Most that summaries of layers may take, such as `6GiB`; absent: a quarter of what there is.
+    No score depends on it."""
+
+    @model_validator(mode="after")
+    def _best_of_names_a_metric(self) -> "AlignConfig":
+        labels = {entry.parameters.label(): entry for entry in self.metrics}
+        if len(labels) < len(self.metrics):
+            raise ValueError("metrics: the same metric with the same parameters stands there twice")
+        for entry in self.metrics:
+            if isinstance(entry.layers, str) and entry.layers.startswith("best of "):
+                wanted = entry.layers.removeprefix("best of ")
+                same = [e for label, e in labels.items() if wanted in (label, label.split("{")[0])]
+                if len(same) != 1 or (isinstance(same[0].layers, str) and same[0].layers != "all"):
+                    raise ValueError(
+                        f"metrics: `layers: {entry.layers}` must name one other metric of the "
+                        f"list, asked at all layers. There are: {', '.join(labels)}."
+                    )
+        return self
 
 
 class ControlsConfig(Section):
@@ -341,13 +400,14 @@ class ExperimentConfig(Section):
             for spec in _specs(family, entry, self.dataset)
         ]
         if self.controls.random_weights:
-            trained = [s for s in specs if s.backend != "features" and not s.random_init]
+            trained = [s for s in specs if _has_random_copy(s)]
             specs += [
                 s.model_copy(
                     update={
                         "random_init": True,
                         "seed": self.controls.seed,
                         "label": f"{s.label} (random)",
+                        "random_of": s.label,
                     }
                 )
                 for s in trained
@@ -388,12 +448,24 @@ _BACKENDS: Mapping[Modality, Backend] = {
 }
 
 
+def _has_random_copy(spec: ModelSpec) -> bool:
+    """Whether a copy with random weights means anything: once per toy network, at its last step."""
+    if spec.backend == "features" or spec.modality == "truth" or spec.random_init:
+        return False
+    return spec.step is None or spec.step == spec.training.steps
+
+
 def _specs(family: FamilyConfig, entry: ModelConfig, dataset: DatasetConfig) -> Iterator[ModelSpec]:
     settings = {k: v for k, v in _said(family).items() if k != "models"} | _said(entry)
+    settings["training"] = ToyTraining.model_validate(
+        _said(family.training) | _said(entry.training)
+    )
     backend = settings.get("backend") or _BACKENDS[family.modality]
     label = str(settings.get("label") or settings["name"].rstrip("/").rsplit("/", 1)[-1])
     if "label" not in settings:
         label += f"@{settings['revision']}" if settings.get("revision") else ""
+        seed = settings["training"].seed
+        label += f"-seed{seed}" if seed else ""
         label += " (random)" if settings.get("random_init") else ""
     spec = ModelSpec.model_validate(
         settings | {"label": label, "family": family.name, "backend": backend}
@@ -403,6 +475,9 @@ def _specs(family: FamilyConfig, entry: ModelConfig, dataset: DatasetConfig) -> 
         return
     if dataset.source != "toyworld":
         raise ValueError(f"{label}: `backend: toyworld` needs `dataset: {{source: toyworld}}`")
+    if spec.modality == "truth":
+        yield spec.model_copy(update={"world": dataset.world})
+        return
     steps = sorted({*spec.training.checkpoints, spec.training.steps})
     for step in steps:
         own = f"{label}@{step}" if len(steps) > 1 else label

@@ -1,10 +1,10 @@
-"""From a YAML file to an `ExperimentConfig`, or an error that names each problem and its line."""
+"""From a YAML file to a checked configuration, or an error that names each problem and its line."""
 
 import typing
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -12,10 +12,15 @@ from pydantic import ValidationError
 from platorep.config.experiment import ExperimentConfig
 from platorep.errors import ConfigError, UnknownNameError, nearest
 from platorep.parameters.section import Section
+from platorep.parameters.theory import PmiConfig
+
+Shape = TypeVar("Shape", bound=Section)
+THEORY = "theory-"
+"""Shipped files that are so called are for `platorep theory`, all others are experiments."""
 
 
-def config_path(name: str) -> Path:
-    """The file of an experiment: a path, or the bare name of a shipped one.
+def config_path(name: str, *, theory: bool = False) -> Path:
+    """The file of an experiment (or one for `platorep theory`): a path, or a shipped one's name.
 
     Raises:
         UnknownNameError: there is neither.
@@ -23,7 +28,7 @@ def config_path(name: str) -> Path:
     path = Path(name).expanduser()
     if path.is_file():
         return path
-    shipped = shipped_configs()
+    shipped = shipped_configs(theory=theory)
     if name in shipped:
         return shipped[name]
     if path.suffix in (".yaml", ".yml") or "/" in name:
@@ -31,14 +36,25 @@ def config_path(name: str) -> Path:
     raise UnknownNameError("experiment (neither a file nor a shipped one)", name, shipped)
 
 
-def shipped_configs() -> dict[str, Path]:
-    """Name -> file of the experiments that come with the package."""
+def shipped_configs(*, theory: bool = False) -> dict[str, Path]:
+    """Name -> file of the experiments (or of what is for `platorep theory`) that are shipped."""
     folder = Path(str(resources.files("platorep"))) / "configs"
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    paths = sorted(folder.glob("*.yaml"))
+    return {path.stem: path for path in paths if path.stem.startswith(THEORY) == theory}
 
 
 def load_config(path: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
-    """Read and check an experiment file.
+    """Read and check an experiment file; `read_config` says how."""
+    return read_config(path, ExperimentConfig, overrides)
+
+
+def load_theory(path: Path, overrides: Iterable[str] = ()) -> PmiConfig:
+    """Read and check a file for `platorep theory pmi`; `read_config` says how."""
+    return read_config(path, PmiConfig, overrides)
+
+
+def read_config(path: Path, shape: type[Shape], overrides: Iterable[str] = ()) -> Shape:
+    """Read a file and check that it has this shape.
 
     Args:
         path: The YAML file.
@@ -49,9 +65,9 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=_Loader)
         _refuse_duplicate_keys(path, root)
-        raw = yaml.safe_load(text)
+        raw = yaml.load(text, Loader=_Loader)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}.") from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
@@ -61,12 +77,22 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
     for override in overrides:
         _override(raw, override)
     try:
-        return ExperimentConfig.model_validate(raw, context={"folder": path.absolute().parent})
+        return shape.model_validate(raw, context={"folder": path.absolute().parent})
     except ValidationError as error:
-        problems = _problems(path, root, error)
+        problems = _problems(path, root, shape, error)
         raise ConfigError(
             "\n  ".join([f"{path} is not a valid experiment ({len(problems)}):", *problems])
         ) from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads keys as they are written: `null:` is the key null, not the absence of one."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        super().flatten_mapping(node)
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                key.tag = "tag:yaml.org,2002:str"
 
 
 def _refuse_duplicate_keys(path: Path, node: yaml.Node | None) -> None:
@@ -94,7 +120,7 @@ def _override(raw: dict[str, Any], override: str) -> None:
     if not equals or not all(keys):
         raise ConfigError(f"--set {override}: expected KEY.KEY=VALUE, such as dataset.limit=256.")
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, Loader=_Loader)
         place: Any = raw
         for key in keys[:-1]:
             place = place[int(key)] if isinstance(place, list) else place.setdefault(key, {})
@@ -110,11 +136,13 @@ def _override(raw: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {override}: the value is not valid YAML: {error}") from error
 
 
-def _problems(path: Path, root: yaml.Node | None, error: ValidationError) -> list[str]:
+def _problems(
+    path: Path, root: yaml.Node | None, shape: type[Section], error: ValidationError
+) -> list[str]:
     """Each wrong place once, as `file:line: key.path: what is wrong there`."""
     problems: dict[str, list[str]] = {}
     for problem in error.errors():
-        keys, siblings = _keys(problem["loc"])
+        keys, siblings = _keys(shape, problem["loc"])
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             keys.append(str(problem["loc"][-1]))
@@ -129,9 +157,9 @@ def _problems(path: Path, root: yaml.Node | None, error: ValidationError) -> lis
     return [where + "; or ".join(messages) for where, messages in problems.items()]
 
 
-def _keys(loc: Sequence[int | str]) -> tuple[list[str], set[str]]:
+def _keys(shape: type[Section], loc: Sequence[int | str]) -> tuple[list[str], set[str]]:
     """The file's keys in pydantic's location (it also names union branches), and the last's kin."""
-    sections: set[type[Section]] = {ExperimentConfig}
+    sections: set[type[Section]] = {shape}
     keys: list[str] = []
     for part in loc:
         fields = [s.model_fields[part] for s in sections if part in s.model_fields]

@@ -1,0 +1,55 @@
+"""The metrics that an experiment asks for, and at which layers."""
+
+from dataclasses import dataclass
+
+from platorep.config import ExperimentConfig, MetricConfig
+from platorep.errors import ConfigError
+from platorep.metrics import BoundMetric, bind
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A metric of the experiment, and the layers it is asked at."""
+
+    metric: BoundMetric
+    config: MetricConfig
+
+    @property
+    def label(self) -> str:
+        return self.metric.label
+
+    @property
+    def best_of(self) -> str | None:
+        """Name or label of the metric whose best layers these are, or None."""
+        layers = self.config.layers
+        named = isinstance(layers, str) and layers.startswith("best of ")
+        return str(layers).removeprefix("best of ") if named else None
+
+    @property
+    def has_null(self) -> bool:
+        """What costs each layer pair its own time has a null at chosen layers only."""
+        return self.metric.claims.cost == "grid" or self.config.layers != "all"
+
+    def layers(self, num_layers: int) -> list[int]:
+        """Indices of the asked layers of a model with `num_layers`.
+
+        Raises:
+            ConfigError: a layer does not exist.
+        """
+        asked = self.config.layers
+        if asked == "all":
+            return list(range(num_layers))
+        if asked == "last":
+            return [num_layers - 1]
+        assert not isinstance(asked, str), "the layers of `best of` depend on the model pair"
+        outside = [i for i in asked if not -num_layers <= i < num_layers]
+        if outside:
+            raise ConfigError(
+                f"align.metrics: {self.label} asks for layers {outside} of a model that has "
+                f"{num_layers}. Count from 0, or from the end with negative numbers."
+            )
+        return sorted({i % num_layers for i in asked})
+
+
+def asked_metrics(config: ExperimentConfig) -> list[Asked]:
+    return [Asked(bind(entry.name, entry.parameters), entry) for entry in config.align.metrics]

@@ -1,0 +1,46 @@
+"""Finished model pairs on disk: a table of layer pairs and the statistics beside it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from platorep.align.models import Aligned
+from platorep.align.scoring import PairScores
+from platorep.config import ExperimentConfig
+from platorep.files import digest, write_text
+from platorep.results import Results, write_parquet
+
+PIECE_VERSION = 2  # raise when the meaning of a score or statistic changes
+
+
+class Pieces:
+    """Names each pair's files by all that decides its scores; the table is written last."""
+
+    def __init__(self, results: Results, config: ExperimentConfig) -> None:
+        settings = config.align.model_dump(mode="json", exclude={"pairs", "memory"})
+        for what_the_tables_do in ("alpha", "correction"):
+            del settings["null"][what_the_tables_do]
+        seed = config.controls.seed if config.controls.shuffled_pairs else None
+        self._settings: dict[str, Any] = {"align": settings, "shuffled": seed}
+        self._results = results
+
+    def has(self, x: Aligned, y: Aligned) -> bool:
+        return self._path(x, y, "parquet").exists()
+
+    def write(self, x: Aligned, y: Aligned, scores: PairScores) -> None:
+        write_text(self._path(x, y, "json"), json.dumps(scores.statistics))
+        write_parquet(self._path(x, y, "parquet"), scores.grid)
+
+    def read(self, x: Aligned, y: Aligned) -> PairScores:
+        """What `write` wrote.
+
+        Raises:
+            IntegrityError: a file is damaged.
+        """
+        statistics = self._results.read_json(self._path(x, y, "json"), "align")
+        grid = self._results.read_table(self._path(x, y, "parquet"), "align")
+        return PairScores(grid, statistics)
+
+    def _path(self, x: Aligned, y: Aligned, ending: str) -> Path:
+        name = digest([PIECE_VERSION, x.key, y.key, self._settings])
+        return self._results.parts / f"{name}.{ending}"
