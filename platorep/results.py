@@ -76,7 +76,7 @@ class Results:
             raise _absent(path, before) from error
         except ValueError as error:
             raise IntegrityError(
-                f"{path} is not JSON: {error}. Delete it; {_run(before)}"
+                f"{path} is not JSON: {error}. Delete it. {_run(before)}"
             ) from error
         assert isinstance(content, dict)
         return content
@@ -93,7 +93,7 @@ class Results:
             raise _absent(path, before) from error
         except (OSError, ValueError) as error:
             raise IntegrityError(
-                f"{path} is not a table: {error}. Delete it; {_run(before)}"
+                f"{path} is not a table: {error}. Delete it. {_run(before)}"
             ) from error
 
     def update_json(self, path: Path, change: Callable[[dict[str, Any]], None]) -> None:

@@ -47,7 +47,7 @@ class Forks:
         """Start `platorep ARGUMENTS` in `folder` with its own cache.
 
         Args:
-            conditions: `slow_disk`, `file_size_limit`, `user`: see fork_server.py.
+            conditions: `slow_disk`, `file_size_limit`, `no_privileges`: see fork_server.py.
         """
         folder.mkdir(parents=True, exist_ok=True)
         number = len(list(folder.glob("*.log")))
@@ -73,9 +73,10 @@ class Forks:
     def close(self) -> None:
         assert self._server.stdin is not None
         assert self._server.stdout is not None
+        self._server.kill()  # it has nothing to tidy up, and would take its time
+        self._server.wait()
         self._server.stdin.close()
         self._server.stdout.close()
-        self._server.wait()
 
     def _ask(self, job: dict[str, Any]) -> str:
         assert self._server.stdin is not None

@@ -60,9 +60,7 @@ def test_shards_one_after_the_other(
         shard = [] if variables else ["--shard", f"{i}/3"]
         own = {key: value.format(i=i) for key, value in (variables or {}).items()}
         extract = ("extract", str(place.file), "-v", *shard)
-        ended.append(
-            forks.run(*extract, folder=place.folder, cache=place.cache, environment=own)
-        )
+        ended.append(forks.run(*extract, folder=place.folder, cache=place.cache, environment=own))
         assert ended[-1].code == 0, ended[-1].stderr
         assert len(place.shards()) < NUM_SHARDS or i == 2
 
