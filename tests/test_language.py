@@ -21,6 +21,7 @@ from torch import Tensor
 from platorep.config import ModelSpec
 from platorep.errors import AbsentError, ConfigError, DataError, IntegrityError
 from platorep.models import open_model
+from platorep.models.hidden_states import pool_tokens
 
 TEXTS = (
     "a dog runs over the wet grass , and another dog runs after it through the water",
@@ -204,6 +205,15 @@ def test_pooling(name: str, pool: str, tmp_path: Path) -> None:
     assert same(found, one_at_a_time(folder, pool=pool))
     others = {"mean", "last", "cls"} - {pool}
     assert not any(same(found[1:], one_at_a_time(folder, pool=o)[1:], 1e-3) for o in others)
+
+
+@pytest.mark.parametrize("pool", ["mean", "last", "cls"])
+def test_a_pooled_vector_keeps_no_token_states(pool: Any, rng: torch.Generator) -> None:
+    states = torch.randn(3, 7, 4, generator=rng)
+    found = pool_tokens(states, torch.tensor([7, 1, 4]), pool)
+    assert found.untyped_storage().nbytes() == 4 * 3 * 4
+    by_hand = {"mean": states[2, :4].mean(0), "last": states[2, 3], "cls": states[2, 0]}
+    assert torch.allclose(found[2], by_hand[pool])
 
 
 def test_rows_come_back_in_the_order_asked_for(llama: Path) -> None:

@@ -201,6 +201,8 @@ def test_blocks_are_pooled_one_at_a_time() -> None:
             "cpu", torch.float32
         )
         assert loaded._blocks.hooked, name
+        for pooled in loaded._blocks(torch.zeros(2, 3, 160, 160)):  # and nothing else is kept
+            assert pooled.untyped_storage().nbytes() == 4 * pooled.numel()
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -70,7 +70,7 @@ class PooledBlocks:
         if output.ndim == 4:  # b d h w
             return output.mean(dim=(2, 3), dtype=torch.float32)
         if self._pool == "cls":
-            return output[:, 0].float()
+            return output[:, 0].to(torch.float32, copy=True)  # a view would keep every token
         return output[:, self._num_prefix :].mean(dim=1, dtype=torch.float32)
 
     def _pool_outputs(self, outputs: list[Any]) -> list[Tensor]:
@@ -80,7 +80,7 @@ class PooledBlocks:
             places, prefix = output if isinstance(output, tuple) else (output, None)
             if self._pool == "cls":
                 assert prefix is not None
-                pooled.append(prefix[:, 0].float())
+                pooled.append(prefix[:, 0].to(torch.float32, copy=True))
             else:
                 pooled.append(places.mean(dim=(2, 3), dtype=torch.float32))
         return [pooled[sorted(self._layers).index(i)] for i in self._layers]

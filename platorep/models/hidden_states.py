@@ -23,7 +23,7 @@ def pool_tokens(
     """One float32 vector per text, over its first `lengths` tokens: mean, last one, or first."""
     lengths = lengths.to(states.device)
     if pool == "cls":
-        return states[:, 0].float()
+        return states[:, 0].to(torch.float32, copy=True)  # a view would keep every token
     if pool == "last":
         return states[torch.arange(len(states), device=states.device), lengths - 1].float()
     places = torch.arange(states.shape[1], device=states.device)

@@ -25,11 +25,14 @@ from platorep.models.base import (
 )
 from platorep.models.hidden_states import PooledStates
 from platorep.models.loading import as_own_errors, need_accelerate, quiet
+from platorep.models.memory import PooledRows
 from platorep.models.sources import Source, open_source
 from platorep.models.tokens import TextReader, longest_text
 
-CPU_TOKENS, GPU_TOKENS = 1024, 16384
+GPU_TOKENS = 16384
 """Tokens per batch to begin with: more do not run faster."""
+CPU_TOKENS, TOKENS_PER_THREAD = 512, 128
+"""On a CPU fewer tokens stay in its caches; many threads need more."""
 
 
 class LanguageModel(Model):
@@ -262,14 +265,14 @@ class LoadedLanguageModel(Loaded):
         all_texts, all_ids = dataset.texts, dataset.ids
         tokens = self._reader.read([all_texts[i] for i in rows], [all_ids[i] for i in rows])
         order = sorted(range(len(tokens)), key=lambda i: -len(tokens[i]))
-        found: list[list[Tensor]] = []
-        batches = self.remembered_batches(batch, GPU_TOKENS if self._on_gpu else CPU_TOKENS)
+        found = PooledRows(len(rows))
+        on_cpu = max(CPU_TOKENS, TOKENS_PER_THREAD * torch.get_num_threads())
+        batches = self.remembered_batches(batch, GPU_TOKENS if self._on_gpu else on_cpu)
 
         def step(start: int, stop: int) -> None:
-            pooled = self._states([tokens[i] for i in order[start:stop]], self._kept)
-            found.append([layer.cpu() for layer in pooled])
+            places = order[start:stop]
+            found.fill(places, self._states([tokens[i] for i in places], self._kept))
             progress(stop - start)
 
         batches.run([len(tokens[i]) for i in order], step, "tokens")
-        back = torch.tensor(order).argsort()
-        return [torch.cat(layer)[back] for layer in zip(*found, strict=True)]
+        return found.layers

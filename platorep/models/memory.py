@@ -1,9 +1,14 @@
-"""Batches that fit: split by cost, halved when memory runs out."""
+"""Batches that fit, halved when memory runs out, and a place for what they give.
+
+Axes: n rows of a dataset, b rows of a batch, d features.
+"""
 
 import gc
 from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from platorep.errors import AbsentError
 
@@ -42,3 +47,22 @@ class Batches:
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
+
+
+class PooledRows:
+    """One `n d` float32 CPU tensor per layer, filled batch by batch in any order.
+
+    Small results kept from every batch, between the large tensors of the next, would keep the
+    allocator from using that memory again.
+    """
+
+    def __init__(self, num_rows: int) -> None:
+        self._num_rows = num_rows
+        self.layers: list[Float[Tensor, "n _"]] = []
+
+    def fill(self, places: Sequence[int], pooled: Sequence[Float[Tensor, "b _"]]) -> None:
+        """Put the rows of a batch, one tensor per layer, to their places."""
+        if not self.layers:
+            self.layers = [torch.empty(self._num_rows, part.shape[1]) for part in pooled]
+        for layer, part in zip(self.layers, pooled, strict=True):
+            layer[list(places)] = part.float().cpu()

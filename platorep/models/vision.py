@@ -29,10 +29,13 @@ from platorep.models.blocks import (
     tap_points,
 )
 from platorep.models.images import ImageStream
+from platorep.models.memory import PooledRows
 from platorep.models.networks import Network
 
-CPU_IMAGES, GPU_IMAGES = 4, 64
+GPU_IMAGES = 64
 """Images per batch to begin with: more do not run faster."""
+THREADS_PER_IMAGE = 4
+"""On a CPU one image keeps a few cores busy; more at once only take more memory."""
 
 
 class VisionModel(Model):
@@ -151,23 +154,24 @@ class LoadedVisionModel(Loaded):
         workers: int | Auto = "auto",
         progress: Callable[[int], None] = lambda finished: None,
     ) -> list[Float[Tensor, "n _"]]:
-        auto = GPU_IMAGES if self._blocks.device.type == "cuda" else CPU_IMAGES
+        on_cpu = self._blocks.device.type == "cpu"
+        auto = max(1, torch.get_num_threads() // THREADS_PER_IMAGE) if on_cpu else GPU_IMAGES
         batches = self.remembered_batches(batch, auto)
         stream = self._open_stream(dataset, workers)
-        found: list[list[Tensor]] = []
-        waiting: list[Tensor] = []
+        found = PooledRows(len(rows))
+        waiting: dict[int, Tensor] = {}
 
         def step(start: int, stop: int) -> None:
-            pooled = self._blocks(torch.stack(waiting[start:stop]))
-            found.append([layer.cpu() for layer in pooled])
+            places = list(waiting)[start:stop]
+            found.fill(places, self._blocks(torch.stack([waiting[i] for i in places])))
             progress(stop - start)
 
-        for number, image in enumerate(stream.images(rows), start=1):
-            waiting.append(image.clone())  # a copy, to leave the shared memory to the workers
-            if len(waiting) >= batches.budget or number == len(rows):
+        for place, image in enumerate(stream.images(rows)):
+            waiting[place] = image.clone()  # a copy, to leave the shared memory to the workers
+            if len(waiting) >= batches.budget or place == len(rows) - 1:
                 batches.run([1] * len(waiting), step, "image")
                 waiting.clear()
-        return [torch.cat(layer) for layer in zip(*found, strict=True)]
+        return found.layers
 
     def _open_stream(self, dataset: Rows, workers: int | Auto) -> ImageStream:
         if self._stream is None or not self._stream.serves(dataset, workers):

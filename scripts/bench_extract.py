@@ -1,0 +1,259 @@
+"""Extraction by platorep against the plain way, on the same model, data and machine.
+
+    python scripts/bench_extract.py [--device cuda] [--threads 2] [--texts FILE] [--json]
+
+The plain way: texts in batches of 4, all padded to the longest text of the set, the token states
+of all layers kept and then pooled; images one at a time, the outputs of all blocks kept. Every
+run is a process of its own: seconds are those of extraction (the model is loaded and warm), memory
+is the peak during extraction of the process and its workers (on a GPU: of its allocator). The
+fastest of `--repeats` runs counts, and both ways must give the same features.
+
+The model of texts is a Llama with random weights; the lengths of the made-up texts are drawn like
+those of captions on the web: log-normal, median 18 words, sigma 0.7. `--texts FILE` takes a file
+of captions instead, one per line.
+"""
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+WAYS = ("plain", "platorep")
+PARTS = ("language", "vision")
+NUM_IMAGES, VISION = 96, "vit_small_patch16_224"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--workers", type=int, help="processes that decode images")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--num-texts", type=int, default=256)
+    parser.add_argument("--hidden-size", type=int, default=512)
+    parser.add_argument("--layers", type=int, default=8)
+    parser.add_argument("--texts", type=Path, help="a file of captions, one per line")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--run", nargs=3, metavar=("PART", "WAY", "FOLDER"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.run:
+        run(*arguments.run, arguments)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        start([*sys.argv[1:], "--run", "build", "model", folder])
+        rows = [compare(part, folder, arguments.repeats) for part in arguments.parts]
+    if arguments.json:
+        print(json.dumps(rows, indent=1))
+        return
+    head = f"{'':9} {'way':9} {'seconds':>8} {'ratio':>6} {'peak MB':>8} {'loaded MB':>9}"
+    print(head, "same features", sep="  ")
+    for row in rows:
+        for way in WAYS:
+            one = row[way]
+            ratio = row["plain"]["seconds"] / one["seconds"]
+            line = f"{row['part']:9} {way:9} {one['seconds']:8.2f} {ratio:5.1f}x"
+            print(f"{line} {one['peak']:8.0f} {one['loaded']:9.0f}  {row['difference']:.0e}")
+        print(f"  {row['data']}")
+
+
+def compare(part: str, folder: str, repeats: int) -> dict[str, Any]:
+    """Both ways in turn, so that a busy machine troubles both; the fastest run of each."""
+    runs: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
+    for _ in range(repeats):
+        for way in WAYS:
+            runs[way].append(json.loads(start([*sys.argv[1:], "--run", part, way, folder])))
+    best = {way: min(runs[way], key=lambda one: one["seconds"]) for way in WAYS}
+    for way in WAYS:
+        best[way]["peak"] = max(one["peak"] for one in runs[way])
+    difference = float(start([*sys.argv[1:], "--run", "difference", part, folder]))
+    return {"part": part, "data": best["plain"]["data"], "difference": difference, **best}
+
+
+def start(arguments: Sequence[str]) -> str:
+    command = [sys.executable, __file__, *arguments]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def run(part: str, way: str, folder_name: str, arguments: argparse.Namespace) -> None:
+    """One step, in this process."""
+    import torch
+
+    folder = Path(folder_name)
+    torch.set_num_threads(arguments.threads)
+    if part == "build":
+        build(folder, arguments)
+        return
+    if part == "difference":
+        one, other = (torch.load(folder / f"{way}-{other}.pt") for other in WAYS)
+        pairs = zip(one, other, strict=True)
+        print(max(float((a - b).abs().max() / a.abs().max()) for a, b in pairs))
+        return
+    from platorep.config import ModelSpec
+    from platorep.models import open_model
+
+    data = Data(json.loads((folder / "texts.json").read_text()))
+    name = str(folder / "llama") if part == "language" else VISION
+    spec = ModelSpec(
+        **{"name": name, "label": part, "family": part, "modality": part},
+        backend="transformers" if part == "language" else "timm",
+        random_init=part == "vision",
+    )
+    dtype = getattr(torch, arguments.dtype)
+    num_rows = len(data.texts) if part == "language" else NUM_IMAGES
+    if way == "platorep":
+        loaded = open_model(spec, offline=True).load(arguments.device, dtype)
+        workers = "auto" if arguments.workers is None else arguments.workers
+
+        def extract(rows: Sequence[int]) -> list[torch.Tensor]:
+            return loaded.features(rows, data, workers=workers)
+    else:
+        extract = plain(part, spec, data, arguments.device, dtype)
+    extract(range(4))
+    before = start_of_peak(arguments.device)
+    begin = time.perf_counter()
+    features = extract(range(num_rows))
+    seconds = time.perf_counter() - begin
+    peak = end_of_peak(arguments.device)
+    torch.save(features, folder / f"{part}-{way}.pt")
+    about = data.about() if part == "language" else f"{num_rows} images, {VISION}"
+    print(json.dumps({"seconds": seconds, "peak": peak, "loaded": before, "data": about}))
+
+
+class Data:
+    """As much of a dataset as models read."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self.texts, self.ids = texts, [str(i) for i in range(len(texts))]
+
+    def image(self, i: int, /) -> Any:
+        from PIL import Image
+
+        small = Image.frombytes("RGB", (8, 6), random.Random(i).randbytes(144))
+        return small.resize((500, 375))
+
+    def about(self) -> str:
+        lengths = [len(text.split()) for text in self.texts]
+        mean = sum(lengths) / len(lengths)
+        return f"{len(lengths)} texts of {mean:.1f} words on average, the longest {max(lengths)}"
+
+
+def build(folder: Path, arguments: argparse.Namespace) -> None:
+    """Texts, and a causal model with a tokenizer of whole words."""
+    import torch
+    import transformers
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    draw = random.Random(0)
+    if arguments.texts:
+        lines = arguments.texts.read_text(encoding="utf-8").splitlines()
+        texts = [line for line in lines if line.strip()][: arguments.num_texts]
+    else:
+        lengths = [
+            max(1, round(draw.lognormvariate(2.89, 0.7))) for _ in range(arguments.num_texts)
+        ]
+        texts = [" ".join(f"w{draw.randrange(4000)}" for _ in range(n)) for n in lengths]
+    (folder / "texts.json").write_text(json.dumps(texts))
+    words = sorted({word for text in texts for word in text.split()})
+    vocabulary = {word: i for i, word in enumerate(["<pad>", *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>")
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=arguments.hidden_size,
+        intermediate_size=arguments.hidden_size * 8 // 3,
+        num_hidden_layers=arguments.layers,
+        num_attention_heads=8,
+        pad_token_id=0,
+    )
+    transformers.LlamaModel(config).save_pretrained(folder / "llama")
+    fast.save_pretrained(folder / "llama")
+
+
+def plain(part: str, spec: Any, data: Data, device: str, dtype: Any) -> Any:
+    """The plain way, with the same library calls underneath."""
+    import timm
+    import torch
+    import transformers
+    from timm.data import create_transform, resolve_data_config
+
+    @torch.no_grad()
+    def of_texts(rows: Sequence[int]) -> list[torch.Tensor]:
+        batch = tokenizer(data.texts, padding="longest", return_tensors="pt")  # of the whole set
+        pooled = []
+        for begin in range(0, len(rows), 4):
+            tokens, mask = (
+                batch[key][begin : begin + 4].to(device) for key in ("input_ids", "attention_mask")
+            )
+            states = network(
+                input_ids=tokens, attention_mask=mask, output_hidden_states=True, use_cache=False
+            ).hidden_states
+            states = torch.stack(states)  # l b t d
+            total = (states * mask[..., None].to(dtype)).sum(2)
+            pooled.append((total.float() / mask.sum(1)[:, None]).cpu())
+        return list(torch.cat(pooled, dim=1))
+
+    @torch.no_grad()
+    def of_images(rows: Sequence[int]) -> list[torch.Tensor]:
+        pooled = []
+        for i in rows:
+            image = transform(data.image(i))[None].to(device, dtype)
+            outputs = network.forward_intermediates(
+                image, return_prefix_tokens=True, output_fmt="NLC", intermediates_only=True
+            )
+            pooled.append(torch.stack([prefix[:, 0].float().cpu() for _, prefix in outputs]))
+        return list(torch.cat(pooled, dim=1))
+
+    if part == "language":
+        tokenizer = transformers.AutoTokenizer.from_pretrained(spec.name, padding_side="left")
+        network = transformers.AutoModel.from_pretrained(spec.name, dtype=dtype)
+        network = network.eval().to(device)
+        return of_texts
+    torch.manual_seed(0)
+    network = timm.create_model(VISION, num_classes=0).eval().to(device, dtype)
+    transform = create_transform(**resolve_data_config({}, model=network))
+    return of_images
+
+
+def start_of_peak(device: str) -> float:
+    """Forget the peak so far; megabytes in use now."""
+    if device != "cpu":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated() / 1e6
+    Path("/proc/self/clear_refs").write_text("5")
+    return memory("VmRSS")
+
+
+def end_of_peak(device: str) -> float:
+    if device != "cpu":
+        import torch
+
+        return torch.cuda.max_memory_allocated() / 1e6
+    return memory("VmHWM") + sum(memory("VmHWM", child) for child in children())
+
+
+def memory(field: str, process: str = "self") -> float:
+    """Megabytes that Linux says of a process."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(field)).split()[1]) / 1e3
+
+
+def children() -> list[str]:
+    import psutil
+
+    return [str(child.pid) for child in psutil.Process().children(recursive=True)]
+
+
+if __name__ == "__main__":
+    main()
