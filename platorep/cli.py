@@ -28,9 +28,7 @@ app = typer.Typer(
 )
 cache_app = typer.Typer(no_args_is_help=True, help="Look after the feature cache.")
 app.add_typer(cache_app, name="cache")
-theory_app = typer.Typer(
-    no_args_is_help=True, help="What the theory says, where it can be computed."
-)
+theory_app = typer.Typer(no_args_is_help=True, help="The theory, where it can be computed.")
 app.add_typer(theory_app, name="theory")
 
 

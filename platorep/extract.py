@@ -343,7 +343,8 @@ def _record_cells(results: Results, config: ExperimentConfig, places: Sequence[P
                 "modality": spec.modality,
                 "order": order.index(spec.label),
                 "random": spec.random_init,
-                "random_of": trained.get(spec.name, "") if spec.random_init else "",
+                "random_of": spec.random_of
+                or (trained.get(spec.name, "") if spec.random_init else ""),
                 "revision": place.key.model.get("revision"),
                 "compute_dtype": place.key.compute_dtype,
                 "num_layers": len(meta["layers"]) if exists else None,

@@ -38,7 +38,9 @@ def load_dataset(config: DatasetConfig, *, offline: bool = False) -> PairedDatas
     return PairedDataset(
         name=_name(config, kind),
         provenance={
-            **config.model_dump(mode="json", exclude={"format", "world"}),
+            **config.model_dump(
+                mode="json", exclude={"format"} | ({"world"} if kind != "toyworld" else set())
+            ),
             "format": kind,
             "commit": source.commit,
             "num_rows": len(pairs),

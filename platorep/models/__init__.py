@@ -30,6 +30,10 @@ def open_model(spec: ModelSpec, *, offline: bool) -> Model:
         from platorep.models.vision import VisionModel
 
         return VisionModel(spec, offline=offline)
+    if spec.backend == "toyworld" and spec.modality == "truth":
+        from platorep.models.truth import TruthModel
+
+        return TruthModel(spec)
     if spec.backend == "toyworld":
         from platorep.models.toyworld import ToyModel
 

@@ -35,6 +35,9 @@ class ScalingFigure(_Figure):
     where x is num_parameters."""
     controls: bool = True
     """Draw random-weight and shuffled controls where the tables have them."""
+    names: bool = True
+    """Name every point above the panels. For checkpoints of few models rather not: their families
+    are in the legend."""
 
 
 class HeatmapFigure(_Figure):

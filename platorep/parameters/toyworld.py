@@ -60,6 +60,9 @@ class WorldParameters(Section):
     """Pixels per side, a multiple of 8."""
     caption_level: Annotated[int, Field(ge=1, le=5)] = 5
     """What a caption tells: 1 shapes, 2 colours too, 3 texture, 4 positions, 5 sizes."""
+    pairs: Literal["same_scene", "same_place"] = "same_scene"
+    """What a picture and its caption have in common: all that there is to see, or only the hidden
+    place, as two scenes of one place do. Training does not depend on it: it never sees a pair."""
 
 
 class ToyTraining(Section):
@@ -116,6 +119,9 @@ class ToyNetwork(Section):
         default = _DEFAULT_DEPTH[self.kind]
         return f"{self.kind}{self.width}" + ("" if self.depth == default else f"x{self.depth}")
 
+
+TRUTH = "truth"
+"""The name that stands in an experiment file for the true attributes of the scenes."""
 
 _DEFAULT_DEPTH = {"conv": 1, "vit": 3, "llama": 1}
 

@@ -157,6 +157,8 @@ def draw_scaling(points: pd.DataFrame, parameters: ScalingFigure) -> Figure:
     families = list(dict.fromkeys(points.sort_values("line_order")["line_family"]))
     trained = points[points["role"] == TRAINED]
     people, texts = point_labels(trained)
+    if not parameters.names:
+        people, texts = people.iloc[:0], []
     names = {family: line_names(points, family) for family in families}
     gutter = LEADER + 0.06 + max(text_width(t) for named in names.values() for t in named.values())
     handles, entries = legend_entries(points, parameters.points, parameters.lines)

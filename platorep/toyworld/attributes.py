@@ -28,7 +28,10 @@ from platorep.parameters.toyworld import (
     TEXTURES,
     WorldParameters,
 )
+from platorep.toyworld.draws import Draws, Purpose
 from platorep.toyworld.scenes import COUNTS, Scene, place_weights, places
+
+BLUR_SHARE = 0.01
 
 
 def attributes(world: WorldParameters, scenes: list[Scene]) -> dict[str, Float[np.ndarray, "n _"]]:
@@ -65,6 +68,25 @@ def truth_features(
     return {
         name: dct(layer, norm="ortho", axis=1) for name, layer in attributes(world, scenes).items()
     }
+
+
+def blur(
+    world: WorldParameters, scenes: list[Scene], layer: Float[np.ndarray, "n d"]
+) -> Float[np.ndarray, "n d"]:
+    """`layer` with each row moved in a random direction, by one percent of its length.
+
+    Many scenes have the same texture, and so the same row; who of them is nearest then has no
+    answer. The blur gives a random one, the same on every machine, so that no layer of the truth is
+    left out of a maximum over layers for its ties. It is too small to change what had an answer.
+    """
+    num = layer.shape[1]
+    octets = [Draws(world.seed, s.index, Purpose.BLUR).octets(num) for s in scenes]
+    directions = np.stack(octets).astype(np.float64) - 127.5
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    blurred: np.ndarray = (
+        layer + BLUR_SHARE * np.linalg.norm(layer, axis=1, keepdims=True) * directions
+    )
+    return blurred
 
 
 def _count(numbers: list[list[int]], num: int) -> Float[np.ndarray, "n d"]:

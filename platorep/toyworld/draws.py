@@ -19,6 +19,7 @@ class Purpose(IntEnum):
     NUISANCE = 3
     CAPTION = 4
     BATCH = 5
+    BLUR = 6
 
 
 class Draws:

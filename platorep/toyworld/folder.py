@@ -9,11 +9,16 @@ from platorep.files import storage_errors, write_bytes, write_text
 from platorep.parameters.toyworld import WorldParameters
 from platorep.toyworld.captions import caption
 from platorep.toyworld.pictures import picture, png_bytes
-from platorep.toyworld.scenes import HELD_OUT_OFFSET, sample_pairs
+from platorep.toyworld.scenes import HELD_OUT_OFFSET, sample_pairs, sample_scene
 
 
 def file_name(index: int) -> str:
     return f"scene-{index:06d}.png"
+
+
+def scene_index(name: str) -> int:
+    """The number of the scene in a file name; inverse of `file_name`."""
+    return int(name.removeprefix("scene-").removesuffix(".png"))
 
 
 def write_folder(
@@ -42,7 +47,10 @@ def write_folder(
     rows.writerow(("file_name", "caption"))
     for done, scene in enumerate(sample_pairs(world, num, offset), start=1):
         write_bytes(path / file_name(scene.index), png_bytes(picture(world, scene)))
-        rows.writerow((file_name(scene.index), caption(world, scene)))
+        told = scene
+        if world.pairs == "same_place":
+            told = sample_scene(world, scene.index, elsewhen=True)
+        rows.writerow((file_name(scene.index), caption(world, told)))
         if progress:
             progress(done, num)
     write_text(path / "captions.csv", table.getvalue())

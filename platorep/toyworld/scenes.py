@@ -26,6 +26,8 @@ TRAINING_OFFSET = 2**40
 """Scenes from here on are for training; evaluation pairs are numbered from 0."""
 HELD_OUT_OFFSET = 2**41
 """Scenes from here on are for bits per byte."""
+ELSEWHEN_FRAME = 2**20
+"""Frames from here on are those of the other scene of the same place."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +96,20 @@ def place_weights(num_places: int) -> list[int]:
     return [10**6 // rank for rank in range(1, num_places + 1)]
 
 
-def sample_scene(world: WorldParameters, index: int, frame: int = 0) -> Scene:
-    """Scene number `index` of the world, 0 <= index < 2**63."""
+def sample_scene(
+    world: WorldParameters, index: int, frame: int = 0, *, elsewhen: bool = False
+) -> Scene:
+    """Scene number `index` of the world, 0 <= index < 2**63.
+
+    Args:
+        elsewhen: Another scene of the same place, independent of the first given the place.
+    """
     draws = Draws(world.seed, index, Purpose.SCENE)
     number = draws.choice(place_weights(world.num_places))
     place = places(world)[number]
+    if elsewhen:
+        draws = Draws(world.seed, index, Purpose.SCENE, repeat=1)
+        frame += ELSEWHEN_FRAME
     texture = draws.choice(place.textures)
     kinds = []
     for _ in range(COUNTS[draws.choice(place.counts)]):

@@ -36,11 +36,11 @@ def network_folder(
     """Where the checkpoints of one training run lie.
 
     What does not move the weights is no part of the name: which steps are kept, how pictures look
-    to a language model, what captions tell to a vision model.
+    to a language model, what captions tell to a vision model, how evaluation pairs are made.
     """
     without_effect: dict[str, set[str]] = {
-        "vision": {"caption_level"},
-        "language": {"nuisance", "image_size", "temperature", "tasks"},
+        "vision": {"pairs", "caption_level"},
+        "language": {"pairs", "nuisance", "image_size", "temperature", "tasks"},
     }
     sections = [
         section.model_dump(mode="json", exclude={"checkpoints"} | without_effect[network.modality])

@@ -1,0 +1,202 @@
+"""What a finished toy-world run says of the hypothesis, as a table, with its controls.
+
+    python scripts/check_toyworld.py results/toyworld [results/toyworld-flat ...]
+
+A folder whose world is flat (uniform_share: 1, pairs: same_place) is held to chance, any other to
+the hypothesis. The last column says whether what is wanted holds; rows without it only inform.
+Exit code 1 if something wanted does not hold.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+
+from platorep.results import Results
+
+
+def read_pairs(folder: Path) -> pd.DataFrame:
+    """One row per model pair and control, with what the statistics need of both models.
+
+    Added to the columns of best.csv: `bits_per_byte` and `step` (training steps) of x, and for both
+    sides `twin` (the trained model that a random-weight copy belongs to) and `size` (parameters).
+    """
+    results = Results(folder)
+    best = results.read_table(results.best, "align")
+    best = best[best["metric"] == best["metric"].iloc[0]]
+    models = results.read_table(results.models, "extract").set_index("label")
+    performance = results.read_table(results.performance, "measure")
+    measured = performance[performance["measure"] == "bits_per_byte"].set_index("model")["value"]
+    best = best.assign(bits_per_byte=best["x"].map(measured), step=best["x"].map(_step))
+    for side in "xy":
+        twin = models["random_of"].where(models["random"].astype(bool), models.index.to_series())
+        best[f"{side}_twin"] = best[side].map(twin)
+        best[f"{side}_size"] = best[side].map(models["num_parameters"]).astype(float)
+    return best
+
+
+def _step(label: str) -> float:
+    """Training steps in a checkpoint's label, `llama16@88`; NaN for a network without others."""
+    _, at, step = label.removesuffix(" (random)").rpartition("@")
+    return float(step) if at else float("nan")
+
+
+def language_vision(pairs: pd.DataFrame) -> pd.DataFrame:
+    return pairs[(pairs["x_modality"] == "language") & (pairs["y_modality"] == "vision")]
+
+
+def trained(pairs: pd.DataFrame) -> pd.DataFrame:
+    random = pairs["x_random"].astype(bool) | pairs["y_random"].astype(bool)
+    return pairs[~random & (pairs["control"] == "")]
+
+
+def final(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Only the last checkpoint of every language model."""
+    return pairs[pairs["step"].isna() | (pairs["step"] == pairs["step"].max())]
+
+
+def partial_spearman(x: pd.Series, y: pd.Series, given: pd.Series) -> float:
+    """Spearman's correlation of x and y with the ranks of `given` held fixed, -1 to 1."""
+    xy, xz, yz = (float(spearmanr(a, b)[0]) for a, b in ((x, y), (x, given), (y, given)))
+    return float((xy - xz * yz) / np.sqrt((1 - xz**2) * (1 - yz**2)))
+
+
+def within_steps(rows: pd.DataFrame) -> float:
+    """Mean over steps of Spearman's correlation over the models of one step."""
+    return float(np.mean([_spearman(group) for _, group in rows.groupby("step") if len(group) > 2]))
+
+
+def _spearman(rows: pd.DataFrame) -> float:
+    return float(spearmanr(-rows["bits_per_byte"], rows["score"])[0])
+
+
+class Table:
+    """The rows of the report."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, str, str, str]] = []
+        self.failed = False
+
+    def add(self, what: str, value: object, wanted: str = "", holds: bool | None = None) -> None:
+        text = f"{value:.3f}" if isinstance(value, float) else str(value)
+        self.rows.append((what, text, wanted, "" if holds is None else "yes" if holds else "NO"))
+        self.failed |= holds is False
+
+    def print(self, title: str) -> None:
+        frame = pd.DataFrame(self.rows, columns=["statistic", "value", "wanted", "holds"])
+        left = frame.assign(statistic=frame["statistic"].str.ljust(62))
+        print(f"\n{title}\n{left.to_string(index=False, justify='left')}")
+
+
+def hypothesis(pairs: pd.DataFrame, table: Table) -> None:
+    """Scaling with competence and size, margins over the controls, alignment with the truth."""
+    both = language_vision(pairs)
+    known = trained(both)
+    for name, rows in known.groupby("y", sort=False):
+        if rows["step"].nunique() > 1:
+            pooled = _spearman(rows)
+            table.add(f"{name}: Spearman(-bits per byte, alignment), all checkpoints", pooled,
+                      ">= 0.7", pooled >= 0.7)  # fmt: skip
+            partial = partial_spearman(-rows["bits_per_byte"], rows["score"], rows["step"])
+            table.add(f"{name}: the same at fixed training step (partial)", partial)
+            table.add(f"{name}: the same within each step, mean", within_steps(rows))
+        last = final(rows)
+        table.add(f"{name}: the same over the {len(last)} final checkpoints", _spearman(last))
+    rising = [
+        rows.sort_values("y_size")["score"].is_monotonic_increasing
+        for _, rows in known.groupby("x")
+    ]
+    if known["y"].nunique() > 1:
+        table.add("language models at which alignment rises with vision size",
+                  f"{sum(rising)} of {len(rising)}", "all", all(rising))  # fmt: skip
+    _margins(both, table)
+    _shuffled(both, table)
+    for name, rows in pairs[pairs["y_modality"] == "truth"].groupby("x_twin", sort=False):
+        real = rows[rows["control"] == ""]
+        copy = real.loc[real["x_random"].astype(bool), "score"]
+        own = float(real.loc[~real["x_random"].astype(bool), "score"].iloc[0])
+        beside = f" (random weights {copy.iloc[0]:.3f})" if len(copy) else ""
+        table.add(f"{name} with the truth", f"{own:.3f}{beside}")
+
+
+def _margins(both: pd.DataFrame, table: Table) -> None:
+    """The largest trained pair against the same with random weights on one side or on both."""
+    real = both[both["control"] == ""]
+    largest = final(trained(both)).sort_values(["x_size", "y_size"]).iloc[-1]
+    own = float(largest["score"])
+    twins = real[(real["x_twin"] == largest["x"]) & (real["y_twin"] == largest["y"])]
+    table.add(f"{largest['x']} x {largest['y']}", own)
+    for x, y in ((True, False), (False, True), (True, True)):
+        row = twins[(twins["x_random"].astype(bool) == x) & (twins["y_random"].astype(bool) == y)]
+        if len(row):
+            sides = "both" if x and y else "the language model" if x else "the vision model"
+            value = float(row["score"].iloc[0])
+            table.add(f"  random weights in {sides}", value, "< 0.6 of it", value < 0.6 * own)
+
+
+def _shuffled(both: pd.DataFrame, table: Table) -> None:
+    """Shuffled pairs beside the permutation null, which takes the maximum over layers as well."""
+    shuffled, real = both[both["control"] == "shuffled"], trained(both)
+    if len(shuffled):
+        table.add("shuffled pairs, mean", float(shuffled["score"].mean()))
+    if "threshold" in real and real["threshold"].notna().any():
+        high = float(real["null_mean"].mean() + 4 * real["null_sd"].mean())
+        table.add("permutation null, mean", float(real["null_mean"].mean()))
+        if len(shuffled):
+            most = float(shuffled["score"].max())
+            table.add("shuffled pairs, highest", most, f"< {high:.4f} (mean + 4 sd)", most < high)
+        adjusted = real["p_adjusted"]
+        table.add("trained pairs significant at .05, corrected",
+                  f"{int((adjusted < 0.05).sum())} of {len(real)}", "all",
+                  bool((adjusted < 0.05).all()))  # fmt: skip
+
+
+def chance(pairs: pd.DataFrame, table: Table) -> None:
+    """Alignment at chance, at every checkpoint, although bits per byte fall."""
+    known = trained(language_vision(pairs))
+    first, last = known[known["step"] == known["step"].min()], final(known)
+    fell = float(first["bits_per_byte"].mean() - last["bits_per_byte"].mean())
+    table.add("bits per byte, first to last checkpoint", f"-{fell:.3f}", "falls", fell > 0.05)
+    table.add("trained pairs, mean score", float(known["score"].mean()))
+    significant = int((known["p_adjusted"] < 0.05).sum())
+    table.add("permutation null, mean", float(known["null_mean"].mean()))
+    table.add("trained pairs significant at .05, corrected",
+              f"{significant} of {len(known)}", "none", significant == 0)  # fmt: skip
+    table.add("Spearman(-bits per byte, alignment), all checkpoints", _spearman(known))
+
+
+def families(pairs: pd.DataFrame, table: Table) -> None:
+    """Mean alignment of two families of vision models (toyworld-tasks)."""
+    vision = pairs[(pairs["x_modality"] == "vision") & (pairs["y_modality"] == "vision")]
+    for key, rows in trained(vision).groupby(["x_family", "y_family"], sort=False):
+        spread = f"{rows['score'].mean():.3f} +- {rows['score'].std():.3f} ({len(rows)} pairs)"
+        table.add(f"{key[0]} x {key[1]}", spread)
+
+
+def main(folders: list[str]) -> int:
+    failed = False
+    for folder in map(Path, folders):
+        pairs, table = read_pairs(folder), Table()
+        results = Results(folder)
+        dataset = results.read_json(results.run, "extract")["dataset"]
+        if _is_flat(dataset):
+            chance(pairs, table)
+        else:
+            if len(language_vision(pairs)):
+                hypothesis(pairs, table)
+            families(pairs, table)
+        table.print(str(folder))
+        failed |= table.failed
+    return int(failed)
+
+
+def _is_flat(dataset: dict[str, object]) -> bool:
+    world = dataset.get("world")
+    assert isinstance(world, dict), "not a run in the toy world"
+    return world["uniform_share"] == 1 and world["pairs"] == "same_place"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
