@@ -133,12 +133,14 @@ def test_metrics_of_all_pairs_say_how_many_samples_they_take() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_cknna_equals_its_oracle(rng: torch.Generator, kind: str, k: int, variant: str) -> None:
     x, y = related(rng, KINDS[kind])
-    if kind == "nearly constant" and variant == "code":
-        pytest.skip("the raw kernel of nearly constant features is rounding error by definition")
 
     found = score("cknna", x, y, k=k, variant=variant)
 
     expected = oracles.cknna(x.numpy(), y.numpy(), k, variant)
+    if kind == "nearly constant" and variant == "code" and k == 23:
+        # all of the raw kernel but rounding is masked away and centred away: no number, or none
+        assert math.isnan(found) or found == pytest.approx(expected, abs=1e-6)
+        return
     assert found == pytest.approx(expected, abs=1e-7 if kind == "nearly constant" else 1e-10)
 
 
@@ -202,8 +204,6 @@ def test_equal_rows_tie_exactly_in_float32(rng: torch.Generator) -> None:
 def test_ordinal_triplets_equal_their_oracle(
     rng: torch.Generator, kind: str, similarity: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if kind == "nearly constant" and similarity == "inner_product":
-        pytest.skip("inner products of nearly constant features differ in the last digits only")
     x, y = related(rng, KINDS[kind])
     triplets = sample_triplets(len(x), 2000, 3)
     some = [tuple(t) for t in triplets.T.tolist()]
