@@ -222,11 +222,11 @@ class TableConfig(Section):
 
 def _performance_kind(value: object) -> str:
     keys = value.keys() if isinstance(value, Mapping) else vars(value).keys()
-    return "table" if "table" in keys else "bits_per_byte"
+    return "a table" if "table" in keys else "bits per byte"  # names of no key of theirs
 
 
 PerformanceConfig = Annotated[
-    Annotated[BitsPerByteConfig, Tag("bits_per_byte")] | Annotated[TableConfig, Tag("table")],
+    Annotated[BitsPerByteConfig, Tag("bits per byte")] | Annotated[TableConfig, Tag("a table")],
     Discriminator(_performance_kind),
 ]
 

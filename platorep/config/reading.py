@@ -100,6 +100,8 @@ def _refuse_duplicate_keys(path: Path, node: yaml.Node | None) -> None:
     if isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # the loader refuses it
             line = key.start_mark.line + 1
             if key.value in seen:
                 raise ConfigError(
