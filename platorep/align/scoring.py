@@ -3,7 +3,6 @@
 Axes: l_x and l_y layers of the two models, K permutations.
 """
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,8 @@ from platorep.align.summaries import ALL, HALF, PART, Summaries, Summarized
 from platorep.config import AlignConfig
 from platorep.metrics import Order, Scores
 from platorep.statistics import (
-    Null,
+    BestPair,
+    best_pair,
     held_out,
     interval_of_parts,
     interval_of_subsamples,
@@ -58,7 +58,7 @@ def score_block(
     settings: Settings,
     chosen: Mapping[str, Layers] | None = None,
 ) -> list[PairScores]:
-    """Several model pairs at once: the layers of all of them are one operation per metric.
+    """Several model pairs: each has its own scores, and all share the permutations of the null.
 
     Args:
         pairs: Places in `xs` and `ys`.
@@ -68,20 +68,12 @@ def score_block(
     statistics: list[dict[str, dict[str, Any]]] = [{} for _ in pairs]
     for a in asked:
         of_x, of_y = ([side[ALL][a.label] for side in sides] for sides in (xs, ys))
-        parts_x, parts_y = _parts(of_x), _parts(of_y)
-        scorer = a.metric.prepare(
-            *([s for m in side for s in m.summaries] for side in (of_x, of_y))
-        )
-        for control, order in (("", None), (SHUFFLED, settings.shuffled)):
-            if control == SHUFFLED and order is None:
-                continue
-            grid = scorer(order)
-            for table, (i, j) in zip(tables, pairs, strict=True):
-                part = grid[parts_x[i], parts_y[j]]
-                table.append(_table(a.label, control, part, of_x[i], of_y[j]))
-        fixed = None if chosen is None else chosen[a.label]
-        if fixed is not None:
-            tables = [[_at(table, fixed, a.label) for table in found] for found in tables]
+        layers = None
+        if chosen is not None:
+            x_layer, y_layer = chosen[a.label]
+            layers = [
+                (of_x[i].layers.index(x_layer), of_y[j].layers.index(y_layer)) for i, j in pairs
+            ]
         nulls = permutation_null(
             a.metric,
             [side.summaries for side in of_x],
@@ -89,39 +81,43 @@ def score_block(
             permutations=settings.align.null.permutations if a.has_null else 0,
             seed=settings.align.null.seed,
             pairs=pairs,
-            layers=None
-            if fixed is None
-            else [
-                (of_x[i].layers.index(fixed[0]), of_y[j].layers.index(fixed[1])) for i, j in pairs
-            ],
+            layers=layers,
             within=settings.within,
             larger_is_closer=a.metric.claims.larger_is_closer,
         )
-        for found, (i, j), null in zip(statistics, pairs, nulls, strict=True):
-            found[a.label] = _statistics(a, xs[i], ys[j], null, settings.align)
+        for place, (i, j) in enumerate(pairs):
+            # pair by pair: a product's last bits depend on its shape, and no score may depend on
+            # which other models are at hand
+            x, y = of_x[i], of_y[j]
+            scorer = a.metric.prepare(x.summaries, y.summaries)
+            fixed = None if layers is None else layers[place]
+            observed = scorer(None)
+            tables[place].append(_table(a.label, "", observed, x, y, fixed))
+            if settings.shuffled is not None:
+                shuffled = scorer(settings.shuffled)
+                tables[place].append(_table(a.label, SHUFFLED, shuffled, x, y, fixed))
+            best = _best(a, observed, x, y, fixed)
+            statistics[place][a.label] = {"null": nulls[place].null.tolist()} | _on_parts(
+                a, xs[i], ys[j], best, settings.align
+            )
     return [
         PairScores(pd.concat(grids, ignore_index=True), found)
         for grids, found in zip(tables, statistics, strict=True)
     ]
 
 
-def _parts(models: Sequence[Summarized]) -> list[slice]:
-    """Where the layers of each model stand among those of all."""
-    ends = np.cumsum([0, *(len(model.summaries) for model in models)])
-    return [slice(int(a), int(b)) for a, b in itertools.pairwise(ends)]
+def _best(a: Asked, scores: Scores, x: Summarized, y: Summarized, fixed: Layers | None) -> BestPair:
+    if fixed is not None:
+        return BestPair(float(scores[fixed]), *fixed, None)
+    larger = a.metric.claims.larger_is_closer
+    return best_pair(scores, x.reasons, y.reasons, larger_is_closer=larger)
 
 
-def _at(table: pd.DataFrame, layers: Layers, label: str) -> pd.DataFrame:
-    """One pair of layers of one metric; the rows of other metrics as they are."""
-    there = (table["layer_x"] == layers[0]) & (table["layer_y"] == layers[1])
-    return table[there | (table["metric"] != label)]
-
-
-def _statistics(
-    a: Asked, x: Summaries, y: Summaries, null: Null, align: AlignConfig
+def _on_parts(
+    a: Asked, x: Summaries, y: Summaries, best: BestPair, align: AlignConfig
 ) -> dict[str, Any]:
-    """The null, and what the score is on parts of the rows."""
-    found: dict[str, Any] = {"null": null.null.tolist()}
+    """What the score is on parts of the rows: held-out layers, and an interval."""
+    found: dict[str, Any] = {}
     halves, parts = ([name for name in x if name.startswith(kind)] for kind in (HALF, PART))
 
     def scores_on(name: str) -> Scores:
@@ -135,7 +131,6 @@ def _statistics(
             larger_is_closer=a.metric.claims.larger_is_closer,
         )
         found["held_out"] = result.score
-    best = null.best
     if parts and align.interval and best.layer_x is not None and best.layer_y is not None:
         values = np.array([scores_on(name)[best.layer_x, best.layer_y] for name in parts])
         level = align.interval.level
@@ -149,7 +144,15 @@ def _statistics(
     return found
 
 
-def _table(label: str, control: str, scores: Scores, x: Summarized, y: Summarized) -> pd.DataFrame:
+def _table(
+    label: str,
+    control: str,
+    scores: Scores,
+    x: Summarized,
+    y: Summarized,
+    fixed: Layers | None,
+) -> pd.DataFrame:
+    """One row per layer pair, or the one of `fixed` (places among the layers of x and of y)."""
     reasons = [
         "; ".join(
             f"layer {layer} of {side}: {reason}"
@@ -159,7 +162,7 @@ def _table(label: str, control: str, scores: Scores, x: Summarized, y: Summarize
         for i, why_x in zip(x.layers, x.reasons, strict=True)
         for j, why_y in zip(y.layers, y.reasons, strict=True)
     ]
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "control": control,
             "metric": label,
@@ -170,3 +173,4 @@ def _table(label: str, control: str, scores: Scores, x: Summarized, y: Summarize
             "reason": reasons,
         }
     )
+    return table if fixed is None else table.iloc[[fixed[0] * len(y.layers) + fixed[1]]]
