@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from platorep.errors import PlatorepError
+from platorep.errors import IntegrityError, PlatorepError
 from platorep.reporting import Reporter
 
 if TYPE_CHECKING:
@@ -388,13 +388,26 @@ def plot(
 def list_things(
     what: Annotated[Listable, typer.Argument(help="Which table.")],
     pattern: Annotated[str, typer.Argument(help="Only names like this (GLOB).")] = "*",
+    check: Annotated[
+        str | None, typer.Option("--check", metavar="NAME", help="Try every claim of a metric.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """List what there is: models (timm), metrics, figures, shipped configs."""
-    with exit_on_error():
-        from platorep.plan import listing
+    """List what there is: models (timm), metrics, figures, shipped configs.
 
-        _print(listing(what.value, pattern), as_json)
+    `platorep list metrics --check package.module:metric` tries the claims of a metric of your own;
+    exit code 5 if one does not hold.
+    """
+    with exit_on_error():
+        from platorep.plan import checked_claims, listing
+
+        if check is None:
+            _print(listing(what.value, pattern), as_json)
+            return
+        claims = checked_claims(check)
+        _print(claims, as_json)
+        if not claims["holds"].all():
+            raise IntegrityError(f"{check} does not do all that it claims: see the table.")
 
 
 @cache_app.command("list")
@@ -410,7 +423,6 @@ def cache_list(as_json: Json = False) -> None:
 def cache_verify(as_json: Json = False) -> None:
     """Read every shard and compare its checksum; exit code 5 if one is damaged."""
     with exit_on_error():
-        from platorep.errors import IntegrityError
         from platorep.features import cache_root, damaged_files
 
         table = damaged_files(cache_root())

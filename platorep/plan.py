@@ -1,6 +1,7 @@
 """What is there already, what is missing, and what it will take. Nothing is computed here."""
 
 import fnmatch
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
@@ -12,6 +13,7 @@ from platorep.data import PairedDataset, load_dataset
 from platorep.errors import PlatorepError
 from platorep.extract import Work, open_work
 from platorep.metrics import METRICS, BoundMetric, bind
+from platorep.metrics.claims import check_claims
 from platorep.models import open_model, resolve_device
 from platorep.session import Session
 
@@ -82,6 +84,11 @@ def listing(what: str, pattern: str) -> pd.DataFrame:
         rows = [{"name": name, "file": str(path)} for name, path in shipped_configs().items()]
     found = [row for row in rows if fnmatch.fnmatch(str(row["name"]), pattern)]
     return pd.DataFrame(found, columns=list(rows[0]) if rows else ["name"])
+
+
+def checked_claims(name: str) -> pd.DataFrame:
+    """One row per claim of a metric (with its default parameters): whether it holds."""
+    return pd.DataFrame([asdict(claim) for claim in check_claims(bind(name))])
 
 
 def _of_metric(metric: BoundMetric) -> dict[str, Any]:
