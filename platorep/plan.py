@@ -1,20 +1,21 @@
-"""What is there already, what is missing, and what it will take. Nothing is computed here."""
+"""What is there already, what is missing, and what it will take. Nothing is made here."""
 
 import fnmatch
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 import torch
 
-from platorep.align import model_pairs
-from platorep.config import shipped_configs
+from platorep.align import asked_metrics, expected_seconds, model_pairs
+from platorep.config import ModelSpec, shipped_configs
 from platorep.data import PairedDataset, load_dataset
 from platorep.errors import PlatorepError
 from platorep.extract import Work, open_work
 from platorep.metrics import METRICS, BoundMetric, bind
 from platorep.metrics.claims import check_claims
-from platorep.models import open_model, resolve_device
+from platorep.models import Description, open_model, resolve_device
 from platorep.session import Session
 
 COLUMNS = (
@@ -45,20 +46,15 @@ def plan_table(session: Session) -> pd.DataFrame:
         {"stage": "dataset", "cell": session.config.dataset.source}
         | ({"state": "missing", "note": trouble} if dataset is None else _of_dataset(dataset))
     ]
-    rows += [_of_model(session, spec, dataset, device) for spec in session.specs]
+    widths: dict[str, Sequence[int]] = {}
+    rows += [_of_model(session, spec, dataset, device, widths) for spec in session.specs]
     results = session.results
     for measure in session.config.performance:
-        state = "cached" if results.performance.exists() else "missing"
+        state = "made before" if results.performance.exists() else "missing"
         rows.append({"stage": "measure", "cell": measure.name, "state": state})
-    pairs = model_pairs(session.config, session.specs)
-    for entry in session.config.align.metrics:
-        state = "cached" if results.best.exists() else "missing"
-        note = f"{len(pairs)} model pairs"
-        rows.append(
-            {"stage": "align", "cell": entry.parameters.label(), "state": state, "note": note}
-        )
+    rows += _of_align(session, len(dataset) if dataset else 0, widths)
     for figure in session.config.figures:
-        state = "cached" if results.figures.exists() else "missing"
+        state = "made before" if results.figures.exists() else "missing"
         rows.append({"stage": "plot", "cell": figure.name or figure.kind, "state": state})
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.astype(dict.fromkeys(("rows", "layers", "parameters"), "Int64"))
@@ -116,8 +112,36 @@ def _of_dataset(dataset: PairedDataset) -> dict[str, Any]:
     return {"state": "here", "rows": len(dataset), "note": dataset.name}
 
 
+def _of_align(
+    session: Session, num_rows: int, widths: Mapping[str, Sequence[int]]
+) -> list[dict[str, Any]]:
+    """One row per metric: how many pairs, and how long they will take here."""
+    pairs = model_pairs(session.config, session.specs)
+    labels = list(widths)
+    known = [(labels.index(x), labels.index(y)) for x, y in pairs if x in widths and y in widths]
+    null = session.config.align.null.permutations
+    rows = []
+    for asked in asked_metrics(session.config):
+        seconds = expected_seconds(asked, num_rows, null, list(widths.values()), known)
+        about = "" if seconds is None else f", about {max(1, round(seconds))} s here"
+        permutations = f", {null} permutations" if null and asked.has_null else ""
+        rows.append(
+            {
+                "stage": "align",
+                "cell": asked.label,
+                "state": "made before" if session.results.best.exists() else "missing",
+                "note": f"{len(pairs)} model pairs{permutations}{about}",
+            }
+        )
+    return rows
+
+
 def _of_model(
-    session: Session, spec: Any, dataset: PairedDataset | None, device: torch.device
+    session: Session,
+    spec: ModelSpec,
+    dataset: PairedDataset | None,
+    device: torch.device,
+    widths: dict[str, Sequence[int]],
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"stage": "extract", "cell": spec.label}
     if dataset is None:
@@ -125,13 +149,15 @@ def _of_model(
     try:
         model = open_model(spec, offline=session.options.offline)
         work = open_work(session.config, model, dataset, session.root, device)
-        return row | _of_work(work, len(dataset))
+        about = model.describe()
+        if about.widths:
+            widths[spec.label] = about.widths
+        return row | _of_work(work, about, len(dataset))
     except PlatorepError as error:
         return row | {"state": "unknown", "note": str(error)}
 
 
-def _of_work(work: Work, num_rows: int) -> dict[str, Any]:
-    about = work.model.describe()
+def _of_work(work: Work, about: Description, num_rows: int) -> dict[str, Any]:
     missing = work.missing()
     done = len(work.shards) - len(missing)
     state = "missing" if not done else f"{done}/{len(work.shards)} shards"

@@ -1,5 +1,6 @@
 """Finished model pairs on disk: a table of layer pairs and the statistics beside it."""
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from platorep.align.models import Aligned
 from platorep.align.scoring import PairScores
 from platorep.config import ExperimentConfig
-from platorep.files import digest, write_text
+from platorep.files import digest, sha256_file, write_text
 from platorep.results import Results, write_parquet
 
 PIECE_VERSION = 2  # raise when the meaning of a score or statistic changes
@@ -21,11 +22,12 @@ class Pieces:
         for what_the_tables_do in ("alpha", "correction"):
             del settings["null"][what_the_tables_do]
         seed = config.controls.seed if config.controls.shuffled_pairs else None
-        self._settings: dict[str, Any] = {"align": settings, "shuffled": seed}
+        code = [_code_of(entry.name) for entry in config.align.metrics if ":" in entry.name]
+        self._settings: dict[str, Any] = {"align": settings, "shuffled": seed, "code": code}
         self._results = results
 
     def has(self, x: Aligned, y: Aligned) -> bool:
-        return self._path(x, y, "parquet").exists()
+        return all(self._path(x, y, ending).exists() for ending in ("json", "parquet"))
 
     def write(self, x: Aligned, y: Aligned, scores: PairScores) -> None:
         write_text(self._path(x, y, "json"), json.dumps(scores.statistics))
@@ -44,3 +46,9 @@ class Pieces:
     def _path(self, x: Aligned, y: Aligned, ending: str) -> Path:
         name = digest([PIECE_VERSION, x.key, y.key, self._settings])
         return self._results.parts / f"{name}.{ending}"
+
+
+def _code_of(metric: str) -> str | None:
+    """Hash of the file of a user's own metric; the modules that it imports are not looked at."""
+    file = importlib.import_module(metric.partition(":")[0]).__file__
+    return None if file is None else sha256_file(Path(file))
