@@ -87,8 +87,9 @@ class Results:
             if path.suffix == ".parquet":
                 return pd.read_parquet(path)
             columns = pd.read_csv(path, nrows=0).columns
-            numbers = {name: [""] for name in columns if name not in _TEXT_COLUMNS}
-            return pd.read_csv(path, dtype=_TEXT_COLUMNS, keep_default_na=False, na_values=numbers)
+            holes = {name: [""] for name in columns if name not in _TEXT_COLUMNS}
+            names = _TEXT_COLUMNS | _NAMES_OR_HOLES
+            return pd.read_csv(path, dtype=names, keep_default_na=False, na_values=holes)
         except FileNotFoundError as error:
             raise _absent(path, before) from error
         except (OSError, ValueError) as error:
@@ -173,8 +174,14 @@ def failed_cells(errors: Sequence[Exception], path: Path) -> PlatorepError:
 
 # a model may be called 7 or NA; a table must not turn that into a number or a hole
 _TEXT_COLUMNS: dict[str, Any] = dict.fromkeys(
-    ("x", "y", "x_family", "y_family", "model", "label", "family", "control", "dataset"), str
+    (
+        *("dataset", "metric", "measure", "control", "reason", "source"),
+        *("x", "y", "x_family", "y_family", "x_modality", "y_modality"),
+        *("model", "label", "family", "modality"),
+    ),
+    str,
 )
+_NAMES_OR_HOLES: dict[str, Any] = {"random_of": str}
 
 
 def write_csv(path: Path, frame: pd.DataFrame) -> None:

@@ -1,0 +1,600 @@
+"""The align stage against loops over rows and layers, on small cells made by hand."""
+
+import itertools
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import oracles
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+
+from platorep.align import align
+from platorep.config import ExperimentConfig
+from platorep.errors import AbsentError, ConfigError, DataError, IntegrityError
+from platorep.features import Cell, CellKey, Rows, cell_of
+from platorep.files import write_json
+from platorep.reporting import Reporter
+from platorep.results import Results, write_parquet
+from platorep.statistics import draw_order
+
+N, K = 22, 3
+IDS = tuple(f"row-{i}" for i in range(N))
+ROWS = Rows(ids=IDS, hashes=("",) * N)
+
+
+def layers(seed: int, *widths: int) -> list[Tensor]:
+    """Random layers with some values far out, so that clipping matters."""
+    rng = torch.Generator().manual_seed(seed)
+    return [torch.randn(N, width, generator=rng).pow(3) for width in widths]
+
+
+FEATURES = {
+    "words-a": layers(1, 4, 6, 5),
+    "words-b": layers(2, 3, 3),
+    "eyes-a": layers(3, 7, 2),
+    "eyes-b": layers(4, 5, 5, 4, 3),
+}
+
+
+class Bench:
+    """An experiment whose cells are written by hand."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "cache"
+        self.results = Results(folder / "results")
+        self.report = Reporter(-1)
+        write_json(self.results.run, {"dataset": {"name": "data", "num_rows": N}})
+        hashes = {"image_sha256": [""] * N, "text_sha256": [""] * N}
+        write_parquet(self.results.rows, pd.DataFrame({"id": IDS, **hashes}))
+        self.cells = {label: self.put(label, layers) for label, layers in FEATURES.items()}
+
+    def put(self, label: str, features: Sequence[Tensor], rows: Rows = ROWS, **key: Any) -> Cell:
+        """Write a model's cell in shards of 8 rows."""
+        of = CellKey(
+            model={"name": label} | key,
+            rows=rows.fingerprint,
+            compute_dtype="float32",
+            store_dtype="float32",
+        )
+        cell = cell_of(self.root, "data", label, of)
+        cell.create(of, rows, [(str(i), f.shape[1]) for i, f in enumerate(features)], 8, {})
+        for shard in range(cell.num_shards):
+            part = cell.shard_range(shard)
+            cell.write_shard(shard, [layer[part.start : part.stop] for layer in features])
+        folder = cell.folder.relative_to(self.root).as_posix()
+
+        def change(content: dict[str, Any]) -> None:
+            content.setdefault("cells", {})[label] = {"folder": folder}
+
+        self.results.update_json(self.results.cells, change)
+        return cell
+
+    def config(self, controls: dict[str, Any] | None = None, **said: Any) -> ExperimentConfig:
+        families = [
+            {"name": side, "modality": "other", "models": [m for m in FEATURES if side in m]}
+            for side in ("words", "eyes")
+        ]
+        settings = {
+            "pairs": [{"x": {"family": "words"}, "y": {"family": "eyes"}}],
+            "metrics": [{"name": "mutual_knn", "k": K}],
+            "null": {"permutations": 0},
+        }
+        return ExperimentConfig.model_validate(
+            {
+                "name": "test",
+                "dataset": {"source": "toyworld"},
+                "families": families,
+                "align": settings | said,
+                "controls": controls or {},
+            }
+        )
+
+    def align(self, *, overwrite: bool = False, fail_fast: bool = False, **said: Any) -> Any:
+        """Errors by cell, all scores, the best ones."""
+        config = self.config(**said)
+        failures, best = align(
+            config,
+            config.models(),
+            self.results,
+            self.root,
+            torch.device("cpu"),
+            self.report,
+            keep_going=not fail_fast,
+            overwrite=overwrite,
+        )
+        scores = self.results.read_table(self.results.scores, "align")
+        written = self.results.read_table(self.results.best, "align")
+        pd.testing.assert_frame_equal(written, best, check_dtype=False)
+        return failures.errors, scores, best
+
+    def parts(self) -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in self.results.parts.iterdir()}
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+# --- the slow twin of clipping, normalising and scoring, in float64 ---
+
+
+def prepared(
+    label: str, quantile: float = 0.95, scope: str = "model", estimate: str = "sample_mean"
+) -> list[np.ndarray]:
+    arrays = [layer.double().numpy() for layer in FEATURES[label]]
+
+    def threshold(group: list[np.ndarray]) -> float:
+        if estimate == "exact":
+            return float(np.quantile(np.concatenate([abs(a).ravel() for a in group]), quantile))
+        rows = [np.concatenate([abs(a[i]) for a in group]) for i in range(N)]
+        return float(np.mean([np.quantile(row, quantile) for row in rows]))
+
+    found = []
+    for array in arrays:
+        limit = np.inf if quantile == 1 else threshold(arrays if scope == "model" else [array])
+        clipped = np.array([[max(-limit, min(limit, v)) for v in row] for row in array])
+        found.append(np.array([row / np.sqrt((row**2).sum()) for row in clipped]))
+    return found
+
+
+def grid(x: list[np.ndarray], y: list[np.ndarray]) -> dict[tuple[int, int], float]:
+    return {(i, j): oracles.mutual_knn(a, b, K) for i, a in enumerate(x) for j, b in enumerate(y)}
+
+
+def scored(scores: pd.DataFrame, x: str, y: str, control: str = "") -> dict[tuple[int, int], float]:
+    found = scores[(scores["x"] == x) & (scores["y"] == y) & (scores["control"] == control)]
+    return {(row.layer_x, row.layer_y): row.score for row in found.itertuples()}
+
+
+def labels(best: pd.DataFrame) -> list[tuple[str, str]]:
+    return list(zip(best["x"], best["y"], strict=True))
+
+
+# --- scores ---
+
+
+@pytest.mark.parametrize(
+    "preprocess",
+    [
+        {},
+        {"clip_scope": "layer"},
+        {"clip_estimate": "exact"},
+        {"clip_quantile": 0.5},
+        {"clip_quantile": 1.0},
+    ],
+    ids=str,
+)
+def test_every_layer_pair_is_scored_as_loops_do(bench: Bench, preprocess: dict[str, Any]) -> None:
+    errors, scores, best = bench.align(preprocess=preprocess)
+
+    how = (
+        preprocess.get(f"clip_{name}", default)
+        for name, default in (("quantile", 0.95), ("scope", "model"), ("estimate", "sample_mean"))
+    )
+    oracle = {label: prepared(label, *settings) for settings in [tuple(how)] for label in FEATURES}
+    assert errors == {}
+    assert labels(best) == [
+        ("words-a", "eyes-a"),
+        ("words-a", "eyes-b"),
+        ("words-b", "eyes-a"),
+        ("words-b", "eyes-b"),
+    ]
+    for row in best.itertuples():
+        expected = grid(oracle[row.x], oracle[row.y])
+        assert scored(scores, row.x, row.y) == pytest.approx(expected, abs=1e-12)
+        highest = max(expected.values())
+        assert row.score == pytest.approx(highest, abs=1e-12)
+        first = next(pair for pair, value in expected.items() if value > highest - 1e-12)
+        assert (row.layer_x, row.layer_y) == first
+        assert row.chance == pytest.approx(K / (N - 1))
+        assert (row.n, row.k) == (N, K)
+        assert row.num_layers_x == len(FEATURES[row.x])
+        assert row.num_layers_y == len(FEATURES[row.y])
+    assert len(scores) == (3 + 2) * (2 + 4)
+
+
+def test_clipping_and_its_scope_move_scores(bench: Bench) -> None:
+    """Else the comparisons above would prove little."""
+    found = [
+        bench.align(preprocess=settings)[1]["score"].tolist()
+        for settings in (
+            {},
+            {"clip_scope": "layer"},
+            {"clip_quantile": 1.0},
+            {"clip_quantile": 0.5},
+        )
+    ]
+    assert len({tuple(scores) for scores in found}) == len(found)
+
+
+def test_a_shuffled_control_is_the_score_of_shuffled_rows(bench: Bench) -> None:
+    _, scores, best = bench.align(controls={"shuffled_pairs": True, "seed": 5})
+
+    order = draw_order(N, 5, 0)
+    assert sorted(order) == list(range(N))
+    for x, y in [("words-a", "eyes-a"), ("words-b", "eyes-b")]:
+        plain = grid(prepared(x), prepared(y))
+        shuffled = grid(prepared(x), [layer[order] for layer in prepared(y)])
+        assert plain != shuffled
+        assert scored(scores, x, y) == pytest.approx(plain, abs=1e-12)
+        assert scored(scores, x, y, "shuffled") == pytest.approx(shuffled, abs=1e-12)
+        row = best[(best["x"] == x) & (best["y"] == y) & (best["control"] == "shuffled")]
+        assert row["score"].item() == pytest.approx(max(shuffled.values()))
+    assert best["control"].tolist() == ["", "shuffled"] * 4
+
+
+def test_layers_may_be_chosen(bench: Bench) -> None:
+    metrics = [
+        {"name": "mutual_knn", "k": K},
+        {"name": "mutual_knn", "k": K + 1, "layers": "last"},
+        {"name": "mutual_knn", "k": K + 2, "layers": [-1, 0]},
+    ]
+    _, scores, _ = bench.align(metrics=metrics)
+
+    of_pair = scores[(scores["x"] == "words-a") & (scores["y"] == "eyes-b")]
+    found = {
+        metric: list(zip(part["layer_x"], part["layer_y"], strict=True))
+        for metric, part in of_pair.groupby("metric")
+    }
+    assert found["mutual_knn{k: 4}"] == [(2, 3)]
+    assert found["mutual_knn{k: 5}"] == [(0, 0), (0, 3), (2, 0), (2, 3)]
+    assert len(found["mutual_knn{k: 3}"]) == 12
+    four = oracles.mutual_knn(prepared("words-a")[2], prepared("eyes-b")[3], 4)
+    of_last = of_pair[of_pair["metric"] == "mutual_knn{k: 4}"]
+    assert of_last["score"].item() == pytest.approx(four)
+
+
+def test_a_layer_that_does_not_exist_is_refused(bench: Bench) -> None:
+    metrics = [{"name": "mutual_knn", "k": K, "layers": [2]}]
+    errors, _, best = bench.align(
+        metrics=metrics, pairs=[[{"model": "words-a"}, {"family": "eyes"}]]
+    )
+
+    assert list(errors) == ["eyes-a"]
+    assert isinstance(errors["eyes-a"], ConfigError)
+    assert "layers [2] of a model that has 2" in str(errors["eyes-a"])
+    assert labels(best) == [("words-a", "eyes-b")]
+
+
+def test_the_number_of_threads_moves_nothing(bench: Bench) -> None:
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(bench.align(overwrite=True)[1])
+    finally:
+        torch.set_num_threads(before)
+
+    pd.testing.assert_frame_equal(*found, check_exact=True)
+
+
+# --- degenerate layers ---
+
+
+def test_a_degenerate_layer_is_recorded_and_cannot_win(bench: Bench) -> None:
+    """Layer 1 of words-b is the same row for all; its ties are shared, so it scores at chance."""
+    constant = torch.ones(N, 1) @ torch.randn(1, 6, generator=torch.Generator().manual_seed(0))
+    bench.put("words-b", [FEATURES["words-b"][0], constant])
+
+    _, scores, best = bench.align()
+
+    of_b = scores[scores["x"] == "words-b"]
+    constant_rows = of_b[of_b["layer_x"] == 1]
+    assert constant_rows["degenerate"].all()
+    assert constant_rows["reason"].str.contains("layer 1 of x: ").all()
+    assert constant_rows["score"].tolist() == pytest.approx([K / (N - 1)] * len(constant_rows))
+    assert not of_b[of_b["layer_x"] == 0]["degenerate"].any()
+    assert not scores[scores["x"] == "words-a"]["degenerate"].any()
+    chosen = best[best["x"] == "words-b"]
+    assert chosen["layer_x"].tolist() == [0, 0]
+    for row in chosen.itertuples():
+        of_pair = of_b[(of_b["y"] == row.y) & ~of_b["degenerate"]]
+        assert row.score == of_pair["score"].max()
+    assert any("left out of the maximum" in warning for warning in bench.report.warnings)
+
+
+def test_if_all_layers_are_degenerate_there_is_no_best(bench: Bench) -> None:
+    bench.put("words-b", [torch.ones(N, 3), torch.zeros(N, 2)])
+
+    errors, _, best = bench.align()
+
+    assert errors == {}
+    none = best[best["x"] == "words-b"]
+    assert none["score"].isna().all()
+    assert none[["layer_x", "layer_y"]].to_numpy().tolist() == [[-1, -1]] * 2
+    assert none["reason"].str.contains("layer 0 of x").all()
+
+
+# --- which pairs ---
+
+
+@pytest.mark.parametrize(
+    ("pairs", "expected"),
+    [
+        (
+            [["other", "other"]],
+            [
+                ("words-a", "words-b"),
+                ("words-a", "eyes-a"),
+                ("words-a", "eyes-b"),
+                ("words-b", "eyes-a"),
+                ("words-b", "eyes-b"),
+                ("eyes-a", "eyes-b"),
+            ],
+        ),
+        ([[{"family": "eyes"}, {"family": "eyes"}]], [("eyes-a", "eyes-b")]),
+        (
+            [["other", {"family": "eyes"}]],
+            [
+                ("words-a", "eyes-a"),
+                ("words-a", "eyes-b"),
+                ("words-b", "eyes-a"),
+                ("words-b", "eyes-b"),
+                ("eyes-a", "eyes-b"),
+            ],
+        ),
+        (
+            [[{"model": "eyes-b"}, {"family": "words"}]],
+            [("eyes-b", "words-a"), ("eyes-b", "words-b")],
+        ),
+        (
+            [
+                [{"model": "words-a"}, {"model": "eyes-a"}],
+                [{"family": "eyes"}, {"family": "words"}],
+            ],
+            [
+                ("words-a", "eyes-a"),  # on the sides of the first entry that has it
+                ("eyes-a", "words-b"),
+                ("eyes-b", "words-a"),
+                ("eyes-b", "words-b"),
+            ],
+        ),
+    ],
+)
+def test_every_unordered_pair_once(
+    bench: Bench, pairs: list[Any], expected: list[tuple[str, str]]
+) -> None:
+    _, scores, best = bench.align(pairs=pairs)
+
+    assert labels(best) == expected
+    assert len({frozenset(pair) for pair in expected}) == len(expected)
+    for x, y in expected:
+        assert scored(scores, x, y) == pytest.approx(grid(prepared(x), prepared(y)), abs=1e-12)
+
+
+def test_a_model_with_itself_is_no_pair(bench: Bench) -> None:
+    with pytest.raises(ConfigError, match="no two of the models make a pair"):
+        bench.align(pairs=[[{"model": "eyes-a"}, {"model": "eyes-a"}]])
+
+
+# --- what was refused, and what is done all the same ---
+
+
+def test_other_rows_are_refused(bench: Bench) -> None:
+    others = Rows(ids=(*IDS[1:], IDS[0]), hashes=("",) * N)
+    bench.put("eyes-a", FEATURES["eyes-a"], others)
+
+    errors, _, best = bench.align()
+
+    assert list(errors) == ["eyes-a"]
+    assert isinstance(errors["eyes-a"], IntegrityError)
+    assert "row 0 has id 'row-1', the experiment has 'row-0'" in str(errors["eyes-a"])
+    assert set(best["y"]) == {"eyes-b"}
+    with pytest.raises(IntegrityError, match="eyes-a"):
+        bench.align(fail_fast=True)
+
+
+def test_a_value_that_is_not_finite_is_named(bench: Bench) -> None:
+    broken = [layer.clone() for layer in FEATURES["words-a"]]
+    broken[1][7, 2] = torch.nan
+    bench.put("words-a", broken, attempt=2)
+
+    errors, _, best = bench.align()
+
+    assert list(errors) == ["words-a"]
+    assert isinstance(errors["words-a"], DataError)
+    assert "words-a: layer 1, row 7" in str(errors["words-a"])
+    assert set(best["x"]) == {"words-b"}
+
+
+def test_what_was_not_extracted_is_absent(bench: Bench) -> None:
+    bench.cells["eyes-a"].shard_path(1).unlink()
+
+    errors, _, best = bench.align()
+
+    assert isinstance(errors["eyes-a"], AbsentError)
+    assert "1 shards are missing" in str(errors["eyes-a"])
+    assert set(best["y"]) == {"eyes-b"}
+
+
+def test_a_stale_failure_is_forgotten(bench: Bench) -> None:
+    shard = bench.cells["eyes-a"].shard_path(1)
+    content = shard.read_bytes()
+    shard.unlink()
+    bench.align()
+    lines = [json.loads(line) for line in bench.results.failures.read_text().splitlines()]
+    assert [(line["stage"], line["cell"]) for line in lines] == [("align", "eyes-a")]
+    shard.write_bytes(content)
+
+    errors, _, best = bench.align()
+
+    assert errors == {}
+    assert len(best) == 4
+    assert bench.results.failures.read_text() == ""
+
+
+# --- what is done already ---
+
+
+def test_finished_pairs_are_not_scored_again(bench: Bench) -> None:
+    _, scores, _ = bench.align()
+    parts = bench.parts()
+
+    _, again, _ = bench.align()
+
+    assert bench.parts() == parts
+    pd.testing.assert_frame_equal(again, scores, check_exact=True)
+
+
+def test_a_finished_pair_is_read_not_scored(bench: Bench) -> None:
+    bench.align()
+    (part, *_) = sorted(path for path in bench.parts() if path.suffix == ".parquet")
+    changed = pd.read_parquet(part).assign(score=7.0)  # shows where the number is from
+    changed.to_parquet(part, index=False)
+
+    assert (bench.align()[1]["score"] == 7.0).sum() == len(changed)
+    assert (bench.align(overwrite=True)[1]["score"] < 7.0).all()
+
+
+@pytest.mark.parametrize("lost", [".parquet", ".json"])
+def test_only_the_lost_pair_is_scored_again(bench: Bench, lost: str) -> None:
+    _, scores, _ = bench.align()
+    before = bench.parts()
+    (part, *_) = sorted(path for path in before if path.suffix == lost)
+    part.unlink()
+
+    _, again, _ = bench.align()
+
+    pd.testing.assert_frame_equal(again, scores, check_exact=True)
+    touched = {path.stem for path, time in bench.parts().items() if before.get(path) != time}
+    assert touched == {part.stem}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"metrics": [{"name": "mutual_knn", "k": K + 1}]},
+        {"metrics": [{"name": "mutual_knn", "k": K, "layers": "last"}]},
+        {"preprocess": {"clip_quantile": 0.9}},
+        {"controls": {"shuffled_pairs": True}},
+        {"null": {"permutations": 9}},
+    ],
+    ids=str,
+)
+def test_changed_settings_are_scored_anew(bench: Bench, change: dict[str, Any]) -> None:
+    bench.align()
+    before = set(bench.parts())
+
+    bench.align(**change)
+
+    assert len({path.stem for path in set(bench.parts()) - before}) == 4
+
+
+def test_another_shuffle_is_scored_anew(bench: Bench) -> None:
+    found = [bench.align(controls={"shuffled_pairs": True, "seed": seed})[1] for seed in (0, 1)]
+    shuffled = [scores[scores["control"] == "shuffled"]["score"].tolist() for scores in found]
+    plain = [scores[scores["control"] == ""]["score"].tolist() for scores in found]
+    assert shuffled[0] != shuffled[1]
+    assert plain[0] == plain[1]
+
+
+def test_other_features_are_scored_anew(bench: Bench) -> None:
+    bench.align()
+    before = set(bench.parts())
+    bench.put("eyes-b", FEATURES["words-a"], attempt=2)
+
+    _, scores, _ = bench.align()
+
+    assert len({path.stem for path in set(bench.parts()) - before}) == 2
+    assert scored(scores, "words-a", "eyes-b")[0, 0] == 1.0
+
+
+def test_what_moves_no_score_is_not_scored_anew(bench: Bench) -> None:
+    bench.align()
+    parts = bench.parts()
+
+    bench.align(memory="1MiB")
+    bench.align(pairs=[[{"model": "words-a"}, {"family": "eyes"}]])
+
+    assert bench.parts() == parts
+
+
+# --- a metric of the user's own ---
+
+COUNTER = itertools.count()
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Writes a module of the user's; gives its name."""
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+
+    def write(body: str) -> str:
+        name = f"own_{next(COUNTER)}"  # a module stays imported: each test its own
+        (folder / f"{name}.py").write_text(body)
+        return name
+
+    return write
+
+
+OWN = """
+def first_values(x, y, power=1):
+    '''The mean product of the first features.'''
+    return float(((x[:, 0] * y[:, 0]) ** power).mean())
+"""
+
+
+def test_a_metric_by_its_path(bench: Bench, module: Callable[[str], str]) -> None:
+    name = f"{module(OWN)}:first_values"
+    metrics = [{"name": name, "power": 2}, {"name": "mutual_knn", "k": K}]
+
+    _, scores, best = bench.align(metrics=metrics, controls={"shuffled_pairs": True})
+
+    of_own = scores[scores["metric"] == f"{name}{{power: 2}}"]
+    assert len(of_own) == 2 * (3 + 2) * (2 + 4)
+    x, y = prepared("words-a"), prepared("eyes-b")
+    expected = {
+        (i, j): float(np.mean((a[:, 0] * b[:, 0]) ** 2))
+        for i, a in enumerate(x)
+        for j, b in enumerate(y)
+    }
+    assert scored(of_own, "words-a", "eyes-b") == pytest.approx(expected, abs=1e-6)
+    order = draw_order(N, 0, 0)
+    shuffled = {
+        (i, j): float(np.mean((a[:, 0] * b[order, 0]) ** 2))
+        for i, a in enumerate(x)
+        for j, b in enumerate(y)
+    }
+    assert scored(of_own, "words-a", "eyes-b", "shuffled") == pytest.approx(shuffled, abs=1e-6)
+    row = best[(best["metric"] == f"{name}{{power: 2}}") & (best["control"] == "")].iloc[0]
+    assert np.isnan(row["chance"])
+    assert pd.isna(row["k"])
+
+
+def test_a_metric_whose_code_changed_is_scored_anew(
+    bench: Bench, module: Callable[[str], str]
+) -> None:
+    name = module("def one(x, y):\n    return 1.0\n")
+    metrics = [{"name": f"{name}:one"}]
+    assert set(bench.align(metrics=metrics)[1]["score"]) == {1.0}
+    before = bench.parts()
+    assert set(bench.align(metrics=metrics)[1]["score"]) == {1.0}
+    assert bench.parts() == before
+
+    path = Path(str(sys.modules.pop(name).__file__))  # as the next command would find it
+    path.write_text("def one(x, y):\n    return 2.0  # mended\n")
+
+    assert set(bench.align(metrics=metrics)[1]["score"]) == {2.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no_such_module:metric", "no_such_module"),
+        ("math:no_such_function", "no_such_function"),
+        ("math:pi", "expected a platorep.metrics.Metric or a function"),
+    ],
+)
+def test_a_metric_that_is_none_is_refused(bench: Bench, name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        bench.align(metrics=[{"name": name}])
