@@ -12,8 +12,9 @@ $(INSTALLED): pyproject.toml
 	@touch $@
 
 demo: $(INSTALLED)
-	$(VENV)/bin/platorep run smoke
-	@echo "Open results/smoke/figures/"
+	$(VENV)/bin/platorep run toyworld --offline --quiet > /dev/null
+	$(VENV)/bin/python scripts/check_toyworld.py results/toyworld
+	@echo "Open results/toyworld/figures/scaling.png; docs/toyworld.md says what it shows."
 
 test: $(INSTALLED)
 	$(VENV)/bin/python -m pytest -n auto --dist worksteal

@@ -237,7 +237,7 @@ def _layout(
     wanted = panel_width(columns)
     lines = max(sum(1 + t.count("\n") for t in named.values()) for named in names.values())
     height = min(3.5, max(0.72 * wanted, 1.15, lines * LINE)) if num_panels > 1 else 0.72 * wanted
-    height = max(height, min(3.5, lines * LINE))
+    height = max(height, min(3.5, lines * LINE), 0.0 if texts else 1.7)
     footer = legend_height(legend, width - left) if legend and rows * columns == num_panels else 0.0
     return Grid(
         rows=rows,
@@ -245,7 +245,7 @@ def _layout(
         panel=(wanted, height),
         left=left,
         gutter=gutter,
-        strip=strip_height(texts, wanted + gutter - 0.03),
+        strip=strip_height(texts, wanted + gutter - 0.03) if texts else 0.06,
         footer=footer,
     )
 
