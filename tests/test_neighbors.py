@@ -177,6 +177,7 @@ def test_scores_do_not_depend_on_threads_or_blocks(
     x = x + torch.nn.functional.pad(y, (0, 57))
     expected = score("mutual_knn", x, y, k=10)
     before = torch.get_num_threads()
+    monkeypatch.setattr(lists, "THREAD_ENTRIES", 100)
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
@@ -189,6 +190,29 @@ def test_scores_do_not_depend_on_threads_or_blocks(
     assert score("mutual_knn", x, y, k=10) == expected
     monkeypatch.setattr(lists, "DIRECT_ROWS", 10)
     assert score("mutual_knn", x, y, k=10) == pytest.approx(expected, abs=1e-15)
+
+
+def test_a_grid_is_the_same_however_its_layers_are_grouped(
+    rng: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the bit, with shared places too: so a resumed or rearranged run gives the same table."""
+    monkeypatch.setattr(lists, "THREAD_ENTRIES", 100)
+    metric = bind("mutual_knn", {"k": 7})
+    rows = torch.randint(70, (80,), generator=rng)
+    x, y = (
+        [metric.summarize(torch.randn(80, 5, generator=rng)[rows]) for _ in range(layers)]
+        for layers in (5, 6)
+    )
+    whole = metric.compare(x, y)
+
+    assert np.array_equal(metric.compare(x[3:], y[1:3]), whole[3:, 1:3])
+    assert np.array_equal(metric.compare(x[:1], y), whole[:1])
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        assert np.array_equal(metric.compare(x, y), whole)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_dense_way_of_the_gpu_gives_the_same(rng: torch.Generator) -> None:

@@ -3,7 +3,9 @@
 Axes: n samples, l layers, e entries (one per layer, sample and neighbor).
 """
 
+import itertools
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,8 @@ DIRECT_ROWS = 4096
 """Up to this n, every (sample, neighbor) is a column of its own; above, only those that occur."""
 OVERLAP_ENTRIES = 1 << 22
 """Overlaps of single samples held at once."""
+THREAD_ENTRIES = 1 << 18
+"""Products with fewer entries are not worth a thread."""
 DENSE_ENTRIES = 1 << 26
 """Zeros and ones held at once on a GPU."""
 
@@ -117,8 +121,16 @@ def _sparse(y: Lists) -> Overlaps:
     fixed = columns.matrix(y).T.tocsr()
 
     def overlaps(x: Lists) -> Float64[np.ndarray, "l_x l_y"]:
-        found: np.ndarray = (columns.matrix(x) @ fixed).toarray()
-        return found.astype(np.float64)
+        moving = columns.matrix(x)
+        # rows of a product do not know of each other: any split gives the same to the bit
+        threads = torch.get_num_threads() if moving.nnz > THREAD_ENTRIES else 1
+        bounds = np.linspace(0, x.num_layers, threads + 1).round().astype(int)
+        with ThreadPoolExecutor(threads) as pool:
+            parts = [
+                pool.submit(lambda some: (moving[some] @ fixed).toarray(), slice(start, stop))
+                for start, stop in itertools.pairwise(bounds)
+            ]
+        return np.concatenate([part.result() for part in parts]).astype(np.float64)
 
     return overlaps
 
