@@ -12,7 +12,7 @@ $(INSTALLED): pyproject.toml
 	@touch $@
 
 demo: $(INSTALLED)
-	$(VENV)/bin/platorep run toyworld --offline --quiet > /dev/null
+	$(VENV)/bin/platorep run toyworld --offline > /dev/null
 	$(VENV)/bin/python scripts/check_toyworld.py results/toyworld
 	@echo "Open results/toyworld/figures/scaling.png; docs/toyworld.md says what it shows."
 
