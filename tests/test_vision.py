@@ -174,13 +174,15 @@ def test_convolutional_networks_equal_hooks(name: str, tmp_path: Path) -> None:
     [
         ("swin_tiny_patch4_window7_224", {"img_size": 32, "embed_dim": 16, "window_size": 4}),
         ("convit_tiny", {"img_size": 32, "depth": 3, "embed_dim": 8, "local_up_to_layer": 2}),
-        ("test_maxvit", {}),
+        ("test_nfnet", {}),
         ("naflexvit_base_patch16_gap", {"depth": 2, "embed_dim": 32, "num_heads": 2}),
     ],
 )
 def test_other_architectures_equal_forward_intermediates(
     name: str, arguments: dict[str, Any]
 ) -> None:
+    if not hasattr(timm.create_model(name), "forward_intermediates"):
+        pytest.skip(f"timm {timm.__version__} cannot tap {name}")
     model = open_model(make_spec(name, random_init=True, arguments=arguments), offline=True)
     description = model.describe()
     found = extract(name, random_init=True, arguments=arguments, batch=2)
@@ -346,7 +348,7 @@ def test_pickled_checkpoints_are_read_as_tensors_only(tmp_path: Path) -> None:
     torch.save({"state_dict": load_file(file)}, tmp_path / "weights.pth")
     assert same(extract("test_vit", checkpoint=str(tmp_path / "weights.pth")), expected)
     torch.save({"state_dict": load_file(file), "code": shutil.copytree}, tmp_path / "bad.pth")
-    with pytest.raises(IntegrityError, match="weights_only"):
+    with pytest.raises(IntegrityError, match="more than tensors"):
         extract("test_vit", checkpoint=str(tmp_path / "bad.pth"))
 
 
@@ -422,8 +424,9 @@ def test_absences(tmp_path: Path) -> None:
         extract("hf-hub:org/net")
     with pytest.raises(AbsentError, match="no weight file"):
         extract("test_vit", checkpoint=str(tmp_path / "nowhere.pth"))
+    trained = {name.partition(".")[0] for name in timm.list_models(pretrained=True)}
     with pytest.raises(AbsentError, match=r"no pretrained weights.*random_init"):
-        extract("test_vit_relpos")
+        extract(next(iter(sorted(set(timm.list_models()) - trained))))
 
 
 def test_a_network_without_taps_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

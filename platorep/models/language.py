@@ -177,9 +177,13 @@ class LanguageModel(Model):
     @cached_property
     def _widths(self) -> tuple[int, ...]:
         tokens = torch.zeros(1, 2, dtype=torch.long, device="meta")
-        with torch.inference_mode():
-            output = self._skeleton(input_ids=tokens, output_hidden_states=True, return_dict=True)
-        return tuple(state.shape[-1] for state in output.hidden_states)
+        try:
+            with torch.inference_mode():
+                states = self._skeleton(input_ids=tokens, output_hidden_states=True).hidden_states
+        except (RuntimeError, NotImplementedError):  # a network that looks at the numbers
+            text = self._config.get_text_config()
+            return (int(text.hidden_size),) * (int(text.num_hidden_layers) + 1)
+        return tuple(state.shape[-1] for state in states)
 
     @cached_property
     def _kept(self) -> tuple[int, ...]:

@@ -3,7 +3,6 @@
 import contextlib
 import difflib
 import json
-import logging
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -20,10 +19,9 @@ from platorep.errors import (
     PlatorepError,
     UnknownNameError,
 )
+from platorep.models.checkpoints import WEIGHTS, first_weights, losses, read_pickled
 from platorep.models.hub import FETCH_FIRST, Repository, open_repository
 from platorep.models.sources import file_hash
-
-WEIGHTS = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
 
 
 class Network:
@@ -75,17 +73,9 @@ class Network:
             AbsentError: the weights are not there.
             IntegrityError: they do not fit the network.
         """
-        overlay = None
         file = self._weight_file()
-        if self._kind == "timm" and file is not None:
-            # Where the number of classes is not ours (0), timm leaves out the classifier.
-            classes = self.skeleton.pretrained_cfg.get("num_classes") or 1000
-            overlay = {
-                "file": str(file),
-                "custom_load": file.suffix == ".npz",
-                "num_classes": classes,
-            }
-        with _losses() as lost:
+        overlay = None if file is None else self._overlay(file)
+        with losses() as lost:
             network = self._create(pretrained=True, pretrained_cfg_overlay=overlay)
         missing = [line for line in lost if line.startswith("Missing")]
         if missing:
@@ -94,7 +84,24 @@ class Network:
                 f"be random. {missing[0]} Use a checkpoint of this architecture, or `random_init: "
                 "true` for a random control."
             )
+        network.pretrained_cfg.pop("state_dict", None)
         return network, tuple(lost)
+
+    def _overlay(self, file: Path) -> dict[str, Any]:
+        """What makes timm load `file`, converting it where it knows the format."""
+        # Where the number of classes is not ours (0), timm leaves out the classifier.
+        classes = self.skeleton.pretrained_cfg.get("num_classes") or 1000
+        where: dict[str, Any] = {"file": str(file)}
+        if file.suffix not in (".safetensors", ".npz"):
+            # Not by timm, whose older releases unpickle whatever a local file holds.
+            where = {"state_dict": read_pickled(file)}
+        return {
+            "source": "",
+            "file": None,
+            "custom_load": file.suffix == ".npz",
+            "num_classes": classes,
+            **where,
+        }
 
     def identity(self) -> dict[str, Any]:
         """What names architecture and weights, wherever they lie."""
@@ -102,9 +109,8 @@ class Network:
             "architecture": self.skeleton.pretrained_cfg["architecture"],
             "arguments": dict(self._spec.arguments),
         }
-        if self._kind != "timm":
-            config = json.loads((self._folder / "config.json").read_text(encoding="utf-8"))
-            found["model_args"] = config.get("model_args", {})
+        if self._model_args:
+            found["model_args"] = self._model_args
         if self._spec.random_init:
             initialised_by = f"timm {timm.__version__}"
             found["random_init"] = {"seed": self._spec.seed, "initialised_by": initialised_by}
@@ -136,6 +142,26 @@ class Network:
         arguments = {"num_classes": 0, **self._size_argument, **self._spec.arguments}
         with _as_own_errors(self._spec):
             return timm.create_model(self._create_name, **how, **arguments)
+
+    @property
+    def image_size(self) -> int | None:
+        """Side of the images that the arguments fix; None: what timm knows of the weights."""
+        size: Any = self._spec.arguments.get("img_size")
+        if size is None and self.skeleton.pretrained_cfg.get("fixed_input_size"):
+            size = self._model_args.get("img_size")
+        if not isinstance(size, list):
+            return None if size is None else int(size)
+        if len(set(size)) > 1:
+            raise ConfigError(f"model {self._spec.label!r}: images of {size} are not square.")
+        return int(size[0])
+
+    @cached_property
+    def _model_args(self) -> dict[str, Any]:
+        """Arguments that a folder's config.json adds to the architecture."""
+        if self._kind == "timm":
+            return {}
+        config = json.loads((self._folder / "config.json").read_text(encoding="utf-8"))
+        return dict(config.get("model_args") or {})
 
     @cached_property
     def _size_argument(self) -> dict[str, int]:
@@ -192,7 +218,7 @@ class Network:
             name = self._weight_name(self._repository)
             return self._repository.download([name]) / name
         if self._kind == "local-dir":
-            return _first_weights(self._folder)
+            return first_weights(self._folder)
         if self.skeleton.pretrained_cfg.get("url"):
             return None
         raise AbsentError(
@@ -222,39 +248,6 @@ def check_name(name: str) -> None:
     if name in names:
         return
     raise UnknownNameError("timm model", name, difflib.get_close_matches(name, names, 8, 0.3))
-
-
-def _first_weights(folder: Path) -> Path:
-    for pattern in (*WEIGHTS, "*.safetensors", "*.pth", "*.bin"):
-        for file in sorted(folder.glob(pattern)):
-            return file
-    raise AbsentError(f"{folder} has no weight file: expected model.safetensors or another.")
-
-
-@contextlib.contextmanager
-def _losses() -> Iterator[list[str]]:
-    """What timm logs while it loads of weights that are missing or left over.
-
-    With another number of classes than the checkpoint's, timm loads what fits and only says so.
-    """
-    lines: list[str] = []
-
-    class Keep(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.getMessage().startswith(("Missing keys", "Unexpected keys")):
-                lines.append(record.getMessage())
-
-    log = logging.getLogger("timm.models._builder")
-    level, propagate, handler = log.level, log.propagate, Keep(logging.INFO)
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    try:
-        yield lines
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(level)
-        log.propagate = propagate
 
 
 @contextlib.contextmanager

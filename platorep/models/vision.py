@@ -101,9 +101,12 @@ class VisionModel(Model):
     @cached_property
     def _outputs(self) -> list[Any]:
         """Layer outputs on the meta device: shapes without numbers."""
-        image = torch.empty(1, *self._data_config["input_size"], device="meta")
+        image = torch.zeros(1, *self._data_config["input_size"])
         with torch.inference_mode():
-            return intermediates(self._network.skeleton, image)
+            try:
+                return intermediates(self._network.skeleton, image.to("meta"))
+            except (RuntimeError, NotImplementedError):  # a network that looks at the numbers
+                return intermediates(self._network.random().eval(), image)
 
     @cached_property
     def _widths(self) -> tuple[int, ...]:
@@ -123,7 +126,7 @@ class VisionModel(Model):
     def _data_config(self) -> dict[str, Any]:
         """The parameters of timm's evaluation transform for this network."""
         own = self.spec.transform.model_dump(exclude_none=True)
-        size = own.pop("input_size", self.spec.arguments.get("img_size"))
+        size = own.pop("input_size", self._network.image_size)
         if size is not None:
             own["input_size"] = (3, size, size)
         config: dict[str, Any] = resolve_data_config(own, self._network.skeleton.pretrained_cfg)
