@@ -280,25 +280,35 @@ def test_the_number_of_threads_moves_nothing(bench: Bench) -> None:
 
 
 def test_a_degenerate_layer_is_recorded_and_cannot_win(bench: Bench) -> None:
-    """Layer 1 of words-b is the same row for all; its ties are shared, so it scores at chance."""
-    constant = torch.ones(N, 1) @ torch.randn(1, 6, generator=torch.Generator().manual_seed(0))
-    bench.put("words-b", [FEATURES["words-b"][0], constant])
+    """Layers of few distinct rows agree about the groups of equal rows, and mean little."""
+    groups = torch.eye(4).repeat(6, 1)[:N]
+    bench.put("words-b", [FEATURES["words-b"][0], groups])
+    bench.put("eyes-a", [groups, FEATURES["eyes-a"][1]])
 
     _, scores, best = bench.align()
 
-    of_b = scores[scores["x"] == "words-b"]
-    constant_rows = of_b[of_b["layer_x"] == 1]
-    assert constant_rows["degenerate"].all()
-    assert constant_rows["reason"].str.contains("layer 1 of x: ").all()
-    assert constant_rows["score"].tolist() == pytest.approx([K / (N - 1)] * len(constant_rows))
-    assert not of_b[of_b["layer_x"] == 0]["degenerate"].any()
-    assert not scores[scores["x"] == "words-a"]["degenerate"].any()
-    chosen = best[best["x"] == "words-b"]
-    assert chosen["layer_x"].tolist() == [0, 0]
-    for row in chosen.itertuples():
-        of_pair = of_b[(of_b["y"] == row.y) & ~of_b["degenerate"]]
-        assert row.score == of_pair["score"].max()
+    of_pair = scores[(scores["x"] == "words-b") & (scores["y"] == "eyes-a")]
+    at = of_pair.set_index(["layer_x", "layer_y"])
+    assert at["degenerate"].to_dict() == {(0, 0): True, (0, 1): False, (1, 0): True, (1, 1): True}
+    assert "layer 0 of y: " in at.loc[(0, 0), "reason"]
+    assert "layer 1 of x: " in at.loc[(1, 1), "reason"]
+    assert at.loc[(0, 1), "reason"] == ""
+    assert not scores[(scores["x"] == "words-a") & (scores["y"] == "eyes-b")]["degenerate"].any()
+    assert at["score"].idxmax() == (1, 0), "it would win"
+    (chosen,) = best[(best["x"] == "words-b") & (best["y"] == "eyes-a")].itertuples()
+    assert (chosen.layer_x, chosen.layer_y) == (0, 1)
+    assert chosen.score == at.loc[(0, 1), "score"]
     assert any("left out of the maximum" in warning for warning in bench.report.warnings)
+
+
+def test_a_constant_layer_scores_at_chance(bench: Bench) -> None:
+    """All rows are equally near, and share the places."""
+    bench.put("words-b", [FEATURES["words-b"][0], torch.ones(N, 3)])
+
+    _, scores, _ = bench.align()
+
+    constant = scores[(scores["x"] == "words-b") & (scores["layer_x"] == 1)]
+    assert constant["score"].tolist() == pytest.approx([K / (N - 1)] * len(constant))
 
 
 def test_if_all_layers_are_degenerate_there_is_no_best(bench: Bench) -> None:
