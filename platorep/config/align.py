@@ -1,0 +1,159 @@
+"""Which models and layers are scored against each other, how, and against what null."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    SerializeAsAny,
+    ValidationError,
+    model_validator,
+)
+
+from platorep.config.models import Modality
+from platorep.config.place import Place
+from platorep.errors import PlatorepError, nearest
+from platorep.parameters.metrics import PRESETS, MetricParameters, MutualKnn, parse
+from platorep.parameters.section import Section
+
+
+class SelectorConfig(Section):
+    """Some models of the experiment: all that match everything said here."""
+
+    modality: Modality | None = None
+    family: str | None = None
+    model: str | None = None
+    """A label."""
+
+
+class PairConfig(Section):
+    """Every model of `x` with every model of `y`; within one set, every unordered pair once."""
+
+    x: SelectorConfig
+    y: SelectorConfig
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spell_out(cls, value: Any) -> Any:
+        """`[language, vision]` and `{x: language, y: {family: dinov2}}` are short forms."""
+        if isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 2:
+            value = {"x": value[0], "y": value[1]}
+        if isinstance(value, Mapping):
+            value = {k: {"modality": v} if isinstance(v, str) else v for k, v in value.items()}
+        return value
+
+
+class PreprocessConfig(Section):
+    clip_quantile: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """Features are clipped to this quantile of |value|; 1 turns clipping off."""
+    clip_scope: Literal["model", "layer"] = "model"
+    """One threshold for all layers of a model, or one for each layer."""
+    clip_estimate: Literal["sample_mean", "exact"] = "sample_mean"
+    """The mean over samples of each sample's quantile, or the quantile over all values."""
+    normalize: Literal["l2", "none"] = "l2"
+
+
+class MetricConfig(Section):
+    """A metric with its parameters, and the layers it is asked at."""
+
+    name: str
+    layers: (
+        Literal["all", "last"] | Annotated[str, Field(pattern="^best of ")] | tuple[int, ...]
+    ) = "all"
+    """All layer pairs, the last layers only, `best of METRIC` (the pair of layers at which another
+    metric of this list is best), or these of either model (negative: from the end)."""
+    parameters: SerializeAsAny[MetricParameters]
+
+
+def _split_metric(entry: object) -> object:
+    """`{name: mutual_knn, k: 10}` or a bare name: what is no key of ours is a parameter."""
+    entry = {"name": entry} if isinstance(entry, str) else entry
+    if not isinstance(entry, Mapping) or "parameters" in entry:
+        return entry
+    if not isinstance(entry.get("name"), str):
+        raise ValueError("a metric needs a name, such as {name: mutual_knn, k: 10}")
+    own = {key: value for key, value in entry.items() if key in ("name", "layers")}
+    try:
+        rest = {key: value for key, value in entry.items() if key not in own}
+        return own | {"parameters": parse(entry["name"], rest)}
+    except PlatorepError as error:
+        raise ValueError(str(error)) from error
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise ValueError("; ".join(problems)) from error
+
+
+def _expand_preset(value: object) -> object:
+    """The name of a preset is short for its list of metrics."""
+    if not isinstance(value, str):
+        return value
+    if value not in PRESETS:
+        raise ValueError(f"unknown preset {value!r}.{nearest(value, PRESETS)} Or give a list.")
+    return PRESETS[value]
+
+
+class NullConfig(Section):
+    """What the reported score would be if the samples had nothing in common (arXiv:2602.14486)."""
+
+    permutations: NonNegativeInt = 1000
+    """0 turns the null off. The smallest p is 1 / (permutations + 1)."""
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Level of the threshold above which a calibrated score is positive."""
+    seed: NonNegativeInt = 0
+    correction: Literal["benjamini_hochberg", "holm", "westfall_young"] = "benjamini_hochberg"
+    """Over model pairs: false discovery rate, or family-wise (the latter two)."""
+    within: Place | None = None
+    """A CSV file with the columns `id` and `group`: rows change places inside their group only."""
+
+
+class IntervalConfig(Section):
+    """Where the score of other samples of this kind would lie, at the chosen layers."""
+
+    method: Literal["disjoint", "subsamples"] = "disjoint"
+    """From the scores of disjoint parts of the rows, or of m-out-of-n subsamples."""
+    parts: Annotated[int, Field(ge=2)] = 8
+    """Disjoint parts, or subsamples drawn."""
+    size: Annotated[int, Field(ge=4)] | None = None
+    """Rows of a subsample; half of all when absent."""
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    seed: NonNegativeInt = 0
+
+
+class AlignConfig(Section):
+    pairs: tuple[PairConfig, ...] = (
+        PairConfig(x=SelectorConfig(modality="language"), y=SelectorConfig(modality="vision")),
+    )
+    preprocess: PreprocessConfig = PreprocessConfig()
+    metrics: Annotated[
+        tuple[Annotated[MetricConfig, BeforeValidator(_split_metric)], ...],
+        BeforeValidator(_expand_preset),
+        Field(min_length=1),
+    ] = (MetricConfig(name="mutual_knn", parameters=MutualKnn()),)
+    """A list of metrics, or `prh-code` or `prh-paper` for the paper's eight."""
+    null: NullConfig = NullConfig()
+    interval: IntervalConfig | None = None
+    held_out: bool = False
+    """Also choose the layers on one half of the rows and report the score on the other."""
+    concatenated: bool = False
+    """One more candidate layer per model, after the last: all layers side by side."""
+    memory: Annotated[str, Field(pattern=r"^\d+(\.\d+)? ?(MiB|GiB)$")] | None = None
+    """Most that summaries of layers may take, such as `6GiB`; absent: a quarter of what there is.
+    No score depends on it."""
+
+    @model_validator(mode="after")
+    def _best_of_names_a_metric(self) -> "AlignConfig":
+        labels = {entry.parameters.label(): entry for entry in self.metrics}
+        if len(labels) < len(self.metrics):
+            raise ValueError("metrics: the same metric with the same parameters stands there twice")
+        for entry in self.metrics:
+            if isinstance(entry.layers, str) and entry.layers.startswith("best of "):
+                wanted = entry.layers.removeprefix("best of ")
+                same = [e for label, e in labels.items() if wanted in (label, label.split("{")[0])]
+                if len(same) != 1 or (isinstance(same[0].layers, str) and same[0].layers != "all"):
+                    raise ValueError(
+                        f"metrics: `layers: {entry.layers}` must name one other metric of the "
+                        f"list, asked at all layers. There are: {', '.join(labels)}."
+                    )
+        return self

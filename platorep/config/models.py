@@ -1,0 +1,114 @@
+"""Families of models, and how they are loaded and tapped."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
+
+from platorep.config.place import Place
+from platorep.parameters.section import Section
+from platorep.parameters.toyworld import ToyTraining, WorldParameters
+
+Modality = Literal["language", "vision", "truth", "other"]
+Backend = Literal["transformers", "timm", "features", "toyworld"]
+Pool = Literal["mean", "last", "cls"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+class TransformConfig(Section):
+    """Replaces parts of the image transform that timm knows for a network."""
+
+    input_size: PositiveInt | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    interpolation: Literal["bilinear", "bicubic", "nearest"] | None = None
+    crop_pct: Annotated[float, Field(gt=0, le=1)] | None = None
+    crop_mode: Literal["center", "squash", "border"] | None = None
+
+
+class ModelSettings(Section):
+    """How a model is loaded and tapped; a family's settings hold for its models."""
+
+    backend: Backend | None = None
+    """transformers for language, timm for vision, features for a user's own arrays, toyworld for
+    tiny networks that are trained in the world of the dataset on first use (modality: truth: the
+    model called `truth`, the true attributes of the scenes)."""
+    revision: str | None = None
+    pool: Pool | None = None
+    """Over real tokens: mean, last, cls (the first). Absent: language mean; vision cls, or the
+    mean where the network has no class token."""
+    layers: Literal["all"] | tuple[int, ...] = "all"
+    """Tap points to keep, counted from 0 (negative: from the end)."""
+    dtype: Dtype | None = None
+    """Overrides `extract.dtype`."""
+    attention: Literal["eager", "sdpa", "flash_attention_2"] | None = None
+    """Attention implementation (transformers); absent: the library's choice."""
+    device_map: str | None = None
+    """`auto` spreads a model over several GPUs (transformers; needs accelerate)."""
+    random_init: bool = False
+    """The same architecture with seeded random weights: a control."""
+    seed: NonNegativeInt = 0
+    """Seed of `random_init`."""
+    trust_remote_code: bool = False
+    prompt: str | None = None
+    """A template with `{text}` in it, filled with each caption."""
+    max_tokens: PositiveInt | None = None
+    """Truncate texts to this many tokens; absent: a text that is too long is an error."""
+    checkpoint: Place | None = None
+    """A weight file for a timm architecture."""
+    arguments: Mapping[str, bool | int | float | str] = Field(default_factory=dict)
+    """Further arguments of `timm.create_model`."""
+    transform: TransformConfig = TransformConfig()
+    training: ToyTraining = ToyTraining()
+    """How a network of the toy world is trained; each kept step is a model of its own. What a
+    model says here is added to what its family says."""
+
+
+class ModelConfig(ModelSettings):
+    """One model, where its family's settings are not enough."""
+
+    name: Place
+    """A hub or timm identifier, a local folder, or (backend: features) a file of arrays."""
+    label: str | None = None
+    """What tables and figures call it; absent: the last part of the name."""
+
+
+def _named(entry: object) -> object:
+    """A bare name is short for `{name: ...}`."""
+    return {"name": entry} if isinstance(entry, str) else entry
+
+
+class FamilyConfig(ModelSettings):
+    """Models that belong together: a line, or a panel, of a figure."""
+
+    name: str
+    modality: Modality
+    models: tuple[Annotated[ModelConfig, BeforeValidator(_named)], ...]
+
+
+class ModelSpec(ModelConfig):
+    """A model with all its settings, as the stages see it."""
+
+    label: str
+    family: str
+    modality: Modality
+    backend: Backend
+    world: WorldParameters = WorldParameters()
+    """Where a toy network is trained."""
+    step: int | None = None
+    """Which checkpoint of a toy network."""
+    random_of: str = ""
+    """Label of the model that a random-weight control belongs to."""
+
+
+class ExtractConfig(Section):
+    dtype: Dtype = "auto"
+    """Compute precision; auto: bfloat16 on a GPU (language), else float32."""
+    store: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision on disk."""
+    batch: PositiveInt | Literal["auto"] = "auto"
+    """Tokens per batch (language) or images per batch (vision)."""
+    workers: NonNegativeInt | Literal["auto"] = "auto"
+    """Processes that decode images."""
+    rows_per_shard: PositiveInt = 256
+    """A killed run loses at most this many rows of one model."""

@@ -1,0 +1,24 @@
+"""Names that may be paths beside the experiment's file."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
+
+
+def _resolve_place(name: str, info: Any) -> str:  # info: ValidationInfo, which beartype refuses
+    """The full path of what lies beside the experiment's file; other names stay as they are."""
+    folder = (info.context or {}).get("folder")
+    prefix = "local-dir:" if name.startswith("local-dir:") else ""
+    path = Path(name.removeprefix(prefix)).expanduser()
+    if folder is None or path.is_absolute():
+        return f"{prefix}{path}" if path.is_absolute() else name
+    is_pattern = any(character in name for character in "*{") and (folder / path.parent).is_dir()
+    if prefix or name.startswith(("./", "../")) or (folder / path).exists() or is_pattern:
+        return f"{prefix}{Path(os.path.normpath(folder / path))}"
+    return name
+
+
+Place = Annotated[str, AfterValidator(_resolve_place)]
+"""A hub identifier, or a path relative to the experiment's file (an existing path wins)."""
