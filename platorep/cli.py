@@ -3,6 +3,7 @@
 Heavy modules are imported inside the commands, so that `--help` answers at once.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -112,6 +113,8 @@ def _session(
     verbose: bool = False,
     **options: Any,
 ) -> "Session":
+    if options.get("offline"):
+        os.environ["HF_HUB_OFFLINE"] = "1"  # before the hub's library is imported: it looks once
     from platorep.extract import ExtractOptions
     from platorep.session import open_session, share_of_work
 
