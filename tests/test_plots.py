@@ -219,6 +219,20 @@ def test_connect_family_joins_no_two_families() -> None:
             assert families[list(line.get_xdata())].nunique() == 1
 
 
+@pytest.mark.parametrize("num_vision", [1, 3])
+def test_points_without_names(num_vision: int) -> None:
+    """For many checkpoints: the points stay, their names and guides do not."""
+    tables = made_up(4, num_vision, controls=True)
+
+    figure, points = draw_figure(tables, ScalingFigure(names=False))
+
+    assert len(points_on(figure.axes)) == len(points.frame)
+    shown = {text.get_text().split()[0] for text in texts(figure) if text.get_text().strip()}
+    assert not shown & set(points.frame["point"])
+    assert not any(line.get_gid() == "guide" for ax in figure.axes for line in ax.lines)
+    assert_readable(figure)
+
+
 def two_by_two() -> Tables:
     """Two language models (0.9 and 0.7 bits per byte), one vision model, a random copy of each."""
     models = pd.DataFrame(
