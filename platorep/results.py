@@ -72,13 +72,14 @@ class Results:
         """A JSON file that the stage called `before` writes."""
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(content, dict):
+                raise ValueError(f"a {type(content).__name__}, expected an object")
         except FileNotFoundError as error:
             raise _absent(path, before) from error
         except ValueError as error:
             raise IntegrityError(
-                f"{path} is not JSON: {error}. Delete it. {_run(before)}"
+                f"{path} is not JSON as expected: {error}. Delete it. {_run(before)}"
             ) from error
-        assert isinstance(content, dict)
         return content
 
     def read_table(self, path: Path, before: str) -> pd.DataFrame:
