@@ -489,6 +489,21 @@ def test_memory_that_runs_out_halves_the_batch(
         loaded.features(range(8), Texts())
 
 
+def test_batches_hold_texts_of_like_length(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes: list[tuple[int, ...]] = []
+    forward = transformers.LlamaModel.forward
+
+    def watched(self: Any, input_ids: Tensor, **others: Any) -> Any:
+        shapes.append(tuple(input_ids.shape))
+        return forward(self, input_ids=input_ids, **others)
+
+    loaded = open_model(make_spec(llama), offline=True).load("cpu", torch.float32)
+    monkeypatch.setattr(transformers.LlamaModel, "forward", watched)
+    loaded.features(range(8), Texts(), batch=24)
+    # Tokens with <s>: 19, 18, 10, 7, 4, 4, 2, 2; a batch holds 24, padding included.
+    assert shapes == [(1, 19), (1, 18), (2, 10), (4, 4)]
+
+
 def test_absences(tmp_path: Path, llama: Path) -> None:
     with pytest.raises(AbsentError, match=r"'org/model'.*is not, or not whole.*--download-only"):
         extract("org/model")

@@ -197,14 +197,16 @@ def test_other_architectures_equal_forward_intermediates(
     assert same(found, [m.double().mean((2, 3)).float() for m in maps], 1e-4)
 
 
-def test_blocks_are_pooled_one_at_a_time() -> None:
-    for name in ("test_vit", "test_convnext"):
-        loaded = open_model(make_spec(name, random_init=True), offline=True).load(
-            "cpu", torch.float32
-        )
-        assert loaded._blocks.hooked, name
-        for pooled in loaded._blocks(torch.zeros(2, 3, 160, 160)):  # and nothing else is kept
-            assert pooled.untyped_storage().nbytes() == 4 * pooled.numel()
+@pytest.mark.parametrize("pool", [None, "mean"])
+@pytest.mark.parametrize("name", ["test_convnext", *TOKENS])
+def test_blocks_are_pooled_one_at_a_time(name: str, pool: str | None) -> None:
+    arguments = TOKENS.get(name, [{}])[0]
+    spec = make_spec(name, random_init=True, arguments=arguments, pool=pool)
+    loaded = open_model(spec, offline=True).load("cpu", torch.float32)
+    assert loaded._blocks.hooked
+    size = arguments.get("img_size", 64)
+    for pooled in loaded._blocks(torch.zeros(2, 3, size, size)):  # and nothing else is kept
+        assert pooled.untyped_storage().nbytes() == 4 * pooled.numel()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
