@@ -77,7 +77,10 @@ def extract(
     started = time.monotonic()
     failures = Failures("extract", results, report, options.keep_going)
     device = resolve_device(options.device)
+    if options.num_processes > 1:
+        report.say(f"process {options.process} of {options.num_processes}: only its share is done")
     dataset = load_dataset(config.dataset, offline=options.offline)
+    results.record("config", config.model_dump(mode="json"))
     _record_dataset(dataset, results, report)
 
     works: list[Work] = []

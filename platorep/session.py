@@ -84,8 +84,16 @@ def share_of_work(
             raise ConfigError(f"--shard {shard}: expected i/n with 0 <= i < n, such as 0/4.")
         return int(process), int(total)
     if "RANK" in environment:
-        return number("RANK", 0), number("WORLD_SIZE", 1)
-    first, step = number("SLURM_ARRAY_TASK_MIN", 0), number("SLURM_ARRAY_TASK_STEP", 1)
-    task = (number("SLURM_ARRAY_TASK_ID", first) - first) // step
-    within, per_task = number("SLURM_PROCID", 0), number("SLURM_NTASKS", 1)
-    return task * per_task + within, number("SLURM_ARRAY_TASK_COUNT", 1) * per_task
+        share = number("RANK", 0), number("WORLD_SIZE", 1)
+    else:
+        first, step = number("SLURM_ARRAY_TASK_MIN", 0), number("SLURM_ARRAY_TASK_STEP", 1)
+        task = (number("SLURM_ARRAY_TASK_ID", first) - first) // step
+        within, per_task = number("SLURM_PROCID", 0), number("SLURM_NTASKS", 1)
+        tasks = number("SLURM_ARRAY_TASK_COUNT", 1)
+        share = task * per_task + within, tasks * per_task
+    if share[0] >= share[1]:  # such as --array=3,5: task 5 is number 2 of 2 by its variables
+        raise ConfigError(
+            f"the launcher's variables make this process number {share[0]} of {share[1]}, counted "
+            "from 0: an array with gaps cannot be divided by its numbers. Use --shard i/n."
+        )
+    return share

@@ -1,0 +1,419 @@
+"""The extract stage: what lands in the cache, what is left alone, and who makes what."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from platorep.config import ExperimentConfig, ModelSpec
+from platorep.errors import AbsentError, ConfigError, DataError, IntegrityError
+from platorep.extract import ExtractOptions, Work, _divide, extract
+from platorep.features import Cell, CellKey, Rows, cell_of
+from platorep.models import Description, Loaded, Model
+from platorep.parameters.toyworld import WorldParameters
+from platorep.reporting import Reporter
+from platorep.results import Failures, Results
+from platorep.session import share_of_work
+from platorep.toyworld.folder import write_folder
+
+N, PER_SHARD = 10, 4
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(
+        tmp_path_factory.mktemp("data") / "pairs", WorldParameters(image_size=16), N
+    )
+
+
+class Bench:
+    """An experiment with three models that are files of arrays: nothing to load."""
+
+    def __init__(self, folder: Path, pairs: Path) -> None:
+        self.folder, self.pairs = folder, pairs
+        self.root = folder / "cache"
+        self.results = Results(folder / "results")
+        self.report = Reporter(-1)
+        ids = [f"scene-{i:06d}.png" for i in range(N)]
+        self.arrays: dict[str, list[np.ndarray]] = {}
+        for number, name in enumerate(("a", "b", "c")):
+            rng = np.random.default_rng(number)
+            layers = [rng.normal(size=(N, 2 + number + i)).astype("f4") for i in range(2)]
+            self.arrays[name] = layers
+            backwards = {f"layer{i}": layer[::-1] for i, layer in enumerate(layers)}
+            np.savez(folder / f"{name}.npz", ids=ids[::-1], **backwards)  # found by their ids
+
+    def config(self, *, models: Sequence[str] = ("a", "b", "c"), **said: Any) -> ExperimentConfig:
+        entries = [{"name": str(self.folder / f"{name}.npz"), "label": name} for name in models]
+        raw: dict[str, Any] = {
+            "name": "test",
+            "dataset": {"source": str(self.pairs), "text": "caption"},
+            "families": [{"name": "arrays", "modality": "other", "models": entries}],
+            "align": {"pairs": [["other", "other"]]},
+            "extract": {"rows_per_shard": PER_SHARD},
+        }
+        return ExperimentConfig.model_validate(raw | said)
+
+    def extract(
+        self, config: ExperimentConfig | None = None, only: str = "abc", **options: Any
+    ) -> Failures:
+        config = config or self.config()
+        specs = [spec for spec in config.models() if spec.label in only]
+        return extract(
+            config, specs, self.results, self.root, ExtractOptions(**options), self.report
+        )
+
+    def entries(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.results.cells.read_text())["cells"]
+        return found
+
+    def cell(self, label: str) -> Cell:
+        return Cell(self.root / self.entries()[label]["folder"])
+
+    def times(self) -> dict[str, int]:
+        paths = sorted(self.root.rglob("shard-*"))
+        return {f"{p.parent.parent.name}/{p.name}": p.stat().st_mtime_ns for p in paths}
+
+
+@pytest.fixture
+def bench(tmp_path: Path, pairs: Path) -> Bench:
+    return Bench(tmp_path, pairs)
+
+
+def test_every_row_of_every_layer_is_in_the_cache(bench: Bench) -> None:
+    failures = bench.extract()
+
+    assert failures.errors == {}
+    for label, layers in bench.arrays.items():
+        cell = bench.cell(label)
+        assert cell.is_complete()
+        assert cell.num_shards == 3
+        assert cell.layers == ["layer0", "layer1"]
+        for found, expected in zip(cell.read(), layers, strict=True):
+            assert np.array_equal(found.numpy(), expected)
+        assert cell.rows().ids == tuple(f"scene-{i:06d}.png" for i in range(N))
+
+
+def test_what_the_later_stages_read(bench: Bench) -> None:
+    bench.extract()
+
+    rows = bench.results.read_table(bench.results.rows, "extract")
+    assert rows["id"].tolist() == [f"scene-{i:06d}.png" for i in range(N)]
+    assert rows["image_sha256"].str.len().eq(64).all()
+    models = bench.results.read_table(bench.results.models, "extract")
+    assert models["label"].tolist() == ["a", "b", "c"]
+    assert models["num_layers"].tolist() == [2, 2, 2]
+    assert models["num_parameters"].isna().all()
+    run = json.loads(bench.results.run.read_text())
+    assert run["dataset"]["num_rows"] == N
+    assert run["dataset"]["name"] == "pairs"
+    assert run["extract"]["failed"] == []
+    assert run["extract"]["environment"]["versions"]["torch"] == version("torch")
+    assert run["config"] == bench.config().model_dump(mode="json")
+    entry = bench.entries()["a"]
+    assert not Path(entry["folder"]).is_absolute()
+    assert entry["compute_dtype"] == "float32"
+    assert bench.cell("a").meta["facts"]["label"] == "a"
+
+
+def test_a_second_run_computes_nothing(bench: Bench) -> None:
+    bench.extract()
+    before = bench.times()
+    assert len(before) == 9
+
+    bench.extract()
+
+    assert bench.times() == before
+
+
+def test_only_the_missing_shard_is_made(bench: Bench) -> None:
+    bench.extract()
+    before = bench.times()
+    bench.cell("b").shard_path(1).unlink()
+
+    bench.extract()
+
+    changed = {name for name, time in bench.times().items() if before[name] != time}
+    assert changed == {"b.npz/shard-00001.safetensors"}
+    assert np.array_equal(bench.cell("b").read()[0].numpy(), bench.arrays["b"][0])
+
+
+def test_a_cell_goes_on_with_the_shards_it_was_begun_with(bench: Bench) -> None:
+    bench.extract()
+    bench.cell("b").shard_path(2).unlink()
+
+    bench.extract(bench.config(extract={"rows_per_shard": 7}))
+
+    assert bench.cell("b").num_shards == 3
+    assert np.array_equal(bench.cell("b").read()[1].numpy(), bench.arrays["b"][1])
+
+
+def test_anew_if_asked(bench: Bench) -> None:
+    bench.extract()
+    before = bench.times()
+
+    bench.extract(overwrite="always", only="b")
+
+    changed = {name.split("/")[0] for name, time in bench.times().items() if before[name] != time}
+    assert changed == {"b.npz"}
+
+
+def test_never_if_asked(bench: Bench) -> None:
+    bench.extract(only="a")
+
+    failures = bench.extract(overwrite="never")
+
+    assert list(failures.errors) == ["b", "c"]
+    assert all(isinstance(error, AbsentError) for error in failures.errors.values())
+    assert bench.extract(overwrite="never", only="a").errors == {}
+
+
+def test_models_that_were_not_asked_for_keep_their_place(bench: Bench) -> None:
+    bench.extract(only="bc")
+    bench.extract(only="a")
+
+    models = bench.results.read_table(bench.results.models, "extract")
+    assert models["label"].tolist() == ["a", "b", "c"], "in the order of the file"
+    assert set(bench.entries()) == {"a", "b", "c"}
+
+
+def test_models_that_left_the_experiment_are_forgotten(bench: Bench) -> None:
+    bench.extract()
+
+    bench.extract(bench.config(models=["c", "a"]))
+
+    models = bench.results.read_table(bench.results.models, "extract")
+    assert models["label"].tolist() == ["c", "a"]
+
+
+def test_other_rows_are_another_cell(bench: Bench) -> None:
+    bench.extract()
+    whole = bench.entries()["a"]["folder"]
+    few = {"source": str(bench.pairs), "text": "caption", "limit": 6}
+
+    bench.extract(bench.config(dataset=few))
+
+    assert bench.entries()["a"]["folder"] != whole
+    assert bench.cell("a").num_rows == 6
+    assert (bench.root / whole).exists()
+
+
+def test_other_content_is_another_cell_whatever_its_name(bench: Bench) -> None:
+    bench.extract()
+    first = bench.entries()["a"]["folder"]
+    (bench.folder / "a.npz").write_bytes((bench.folder / "b.npz").read_bytes())
+
+    bench.extract()
+
+    assert bench.entries()["a"]["folder"] != first
+    assert np.array_equal(bench.cell("a").read()[0].numpy(), bench.arrays["b"][0])
+
+
+def test_one_failure_does_not_stop_the_rest(bench: Bench) -> None:
+    (bench.folder / "b.npz").unlink()
+    broken = [layer.copy() for layer in bench.arrays["c"]]
+    broken[1][5] = np.nan
+    np.savez(bench.folder / "c.npz", layer0=broken[0], layer1=broken[1])
+
+    failures = bench.extract()
+
+    assert {cell: type(error) for cell, error in failures.errors.items()} == {
+        "b": AbsentError,
+        "c": DataError,
+    }
+    assert "scene-000005.png" in str(failures.errors["c"])
+    assert bench.cell("a").is_complete()
+    assert sorted(path.name for path in bench.root.rglob("c.npz/*/shard-*")) == [
+        "shard-00000.safetensors"  # of rows 0 to 3
+    ]
+    assert json.loads(bench.results.run.read_text())["extract"]["failed"] == ["b", "c"]
+    with pytest.raises(AbsentError):
+        bench.extract(keep_going=False)
+    with pytest.raises(AbsentError, match=r"b\.npz"):
+        bench.extract(only="b")
+
+
+def test_a_damaged_description_is_named(bench: Bench) -> None:
+    bench.extract()
+    path = bench.cell("b").folder / "meta.json"
+    path.write_text("{}")
+
+    failures = bench.extract()
+
+    assert isinstance(failures.errors["b"], IntegrityError)
+    assert str(path) in str(failures.errors["b"])
+
+
+def test_the_place_in_the_cache_does_not_name_the_machine(
+    bench: Bench, tmp_path: Path, pairs: Path
+) -> None:
+    bench.extract()
+    (tmp_path / "elsewhere").mkdir()
+    other = Bench(tmp_path / "elsewhere", pairs)
+
+    other.extract()
+
+    assert {label: entry["folder"] for label, entry in other.entries().items()} == {
+        label: entry["folder"] for label, entry in bench.entries().items()
+    }
+
+
+# --- who makes what ---
+
+
+class Sized(Model):
+    """A model of which only the size is known."""
+
+    def __init__(self, parameters: int | None) -> None:
+        self._parameters = parameters
+
+    def describe(self) -> Description:
+        return Description(parameters=self._parameters)
+
+    def identity(self) -> dict[str, Any]:
+        return {"parameters": self._parameters}
+
+    def download(self) -> None:
+        raise AssertionError
+
+    def load(self, device: torch.device | str, dtype: torch.dtype) -> Loaded:
+        raise AssertionError
+
+
+def work(parameters: int | None, num_rows: int, per_shard: int, root: Path) -> Work:
+    spec = ModelSpec(name="m", label="m", family="f", modality="other", backend="features")
+    rows = Rows(ids=tuple(map(str, range(num_rows))), hashes=("",) * num_rows)
+    key = CellKey(model={}, rows=rows.fingerprint, compute_dtype="float32", store_dtype="float32")
+    shards = range(-(-num_rows // per_shard))
+    model = Sized(parameters)
+    return Work(spec, key, cell_of(root, "d", "m", key), model, rows, per_shard, shards)
+
+
+def shares(sizes: Sequence[int | None], num_processes: int, root: Path) -> list[list[list[int]]]:
+    """Process -> model -> its shards."""
+    found = []
+    for process in range(num_processes):
+        works = [work(size, 40, 4, root) for size in sizes]
+        _divide(works, ExtractOptions(process=process, num_processes=num_processes))
+        found.append([list(one.shards) for one in works])
+    return found
+
+
+@pytest.mark.parametrize("num_processes", [1, 2, 3, 7, 64])
+@pytest.mark.parametrize(
+    "sizes", [(1,), (1, 1, 1), (5, 900, 30, 30), (None, 7), (10**9, 7 * 10**10, 10**8)]
+)
+def test_every_shard_is_somebodys_once(
+    sizes: tuple[int | None, ...], num_processes: int, tmp_path: Path
+) -> None:
+    found = shares(sizes, num_processes, tmp_path)
+
+    for model in range(len(sizes)):
+        counts = Counter(shard for share in found for shard in share[model])
+        assert counts == dict.fromkeys(range(10), 1)
+
+
+def test_the_work_is_balanced_by_parameters(tmp_path: Path) -> None:
+    sizes = (100, 100, 200, 400)  # 10 shards each: 8000 in all
+    found = shares(sizes, 4, tmp_path)
+
+    loads = [
+        sum(size * len(shards) for size, shards in zip(sizes, share, strict=True))
+        for share in found
+    ]
+    assert max(loads) <= 2000 + 400, "within one shard of its fair part"
+    assert [bool(share[0]) for share in found] == [True, False, False, False], "neighbours together"
+
+
+@pytest.mark.parametrize(
+    ("shard", "variables", "expected"),
+    [
+        (None, {}, (0, 1)),
+        ("0/1", {}, (0, 1)),
+        ("2/7", {}, (2, 7)),
+        ("2/7", {"RANK": "1", "WORLD_SIZE": "2"}, (2, 7)),
+        (None, {"RANK": "1", "WORLD_SIZE": "2"}, (1, 2)),
+        (None, {"RANK": "0"}, (0, 1)),
+        (None, {"SLURM_PROCID": "3", "SLURM_NTASKS": "4"}, (3, 4)),
+        (None, {"RANK": "1", "WORLD_SIZE": "2", "SLURM_PROCID": "3", "SLURM_NTASKS": "4"}, (1, 2)),
+        (None, {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "8"}, (3, 8)),
+        (
+            None,  # --array=1-8
+            {
+                "SLURM_ARRAY_TASK_ID": "8",
+                "SLURM_ARRAY_TASK_COUNT": "8",
+                "SLURM_ARRAY_TASK_MIN": "1",
+                "SLURM_ARRAY_TASK_STEP": "1",
+            },
+            (7, 8),
+        ),
+        (
+            None,  # --array=10-20:5
+            {
+                "SLURM_ARRAY_TASK_ID": "15",
+                "SLURM_ARRAY_TASK_COUNT": "3",
+                "SLURM_ARRAY_TASK_MIN": "10",
+                "SLURM_ARRAY_TASK_STEP": "5",
+            },
+            (1, 3),
+        ),
+        (
+            None,  # an array of two tasks with three processes each
+            {
+                "SLURM_ARRAY_TASK_ID": "1",
+                "SLURM_ARRAY_TASK_COUNT": "2",
+                "SLURM_PROCID": "2",
+                "SLURM_NTASKS": "3",
+            },
+            (5, 6),
+        ),
+    ],
+)
+def test_the_share_is_the_flags_or_the_launchers(
+    shard: str | None, variables: dict[str, str], expected: tuple[int, int]
+) -> None:
+    assert share_of_work(shard, variables) == expected
+
+
+@pytest.mark.parametrize(
+    ("shard", "variables"),
+    [
+        ("3/3", {}),
+        ("1", {}),
+        ("-1/3", {}),
+        ("1/x", {}),
+        ("0/0", {}),
+        ("", {}),
+        (None, {"RANK": "x", "WORLD_SIZE": "2"}),
+        (None, {"RANK": "2", "WORLD_SIZE": "2"}),
+        # --array=3,5: the numbers do not say which of the two a task is
+        (
+            None,
+            {
+                "SLURM_ARRAY_TASK_ID": "5",
+                "SLURM_ARRAY_TASK_COUNT": "2",
+                "SLURM_ARRAY_TASK_MIN": "3",
+                "SLURM_ARRAY_TASK_STEP": "1",
+            },
+        ),
+    ],
+)
+def test_a_share_that_is_none_is_refused(shard: str | None, variables: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="i/n"):
+        share_of_work(shard, variables)
+
+
+def test_a_share_is_said(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.report = Reporter(0)
+
+    bench.extract(process=1, num_processes=3)
+
+    assert "process 1 of 3" in capsys.readouterr().err
+    found = Counter(name.split("/")[0] for name in bench.times())
+    assert found == {"b.npz": 3}
