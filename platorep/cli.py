@@ -76,7 +76,8 @@ Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say details too.
 
 
 def main() -> None:
-    """The console command."""
+    """The console command. A metric of one's own may stand beside the experiment."""
+    sys.path.append(str(Path.cwd()))
     app()
 
 
@@ -145,7 +146,14 @@ def _print(frame: Any, as_json: bool) -> None:
     if as_json:
         print(frame.to_json(orient="records", indent=1, force_ascii=False))
     else:
-        print(frame.to_string(index=False, na_rep="-") if len(frame) else "nothing")
+        texts = frame.astype(object).where(frame.notna(), "-").map(_cell)
+        texts = texts.apply(lambda column: column.str.ljust(max(map(len, [column.name, *column]))))
+        titles = [name.ljust(len(texts[name].iloc[0])) for name in texts] if len(texts) else []
+        print(texts.to_string(index=False, header=titles) if len(texts) else "nothing")
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 @app.command()
@@ -429,7 +437,10 @@ def cache_verify(as_json: Json = False) -> None:
         from platorep.features import cache_root, damaged_files
 
         table = damaged_files(cache_root())
-        _print(table, as_json)
+        if len(table) or as_json:
+            _print(table, as_json)
+        else:
+            print("no file of the cache is damaged")
         if len(table):
             raise IntegrityError(
                 f"{len(table)} files of the cache are damaged. `platorep cache clean --broken` "

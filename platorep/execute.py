@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from platorep.align import align, score_file
+from platorep.align import align, asked_metrics, score_file
 from platorep.config import BitsPerByteConfig
 from platorep.data import load_dataset
 from platorep.extract import adopt, extract
@@ -27,6 +27,7 @@ Outcome = tuple[Sequence[Exception], pd.DataFrame]
 
 def run_stages(session: Session) -> Outcome:
     """Every stage in a row. A later stage takes what the earlier ones could make."""
+    asked_metrics(session.config)  # a metric that cannot be imported is found before the long work
     extracted, _ = extract_stage(session)
     measured = measure_stage(session)[0] if session.config.performance else []
     aligned, best = align_stage(session)
