@@ -116,12 +116,16 @@ def _session(
 ) -> "Session":
     if options.get("offline"):
         os.environ["HF_HUB_OFFLINE"] = "1"  # before the hub's library is imported: it looks once
-    from platorep.extract import ExtractOptions
-    from platorep.session import open_session, share_of_work
+    from platorep.config import config_path, load_config
 
     texts = list(overrides or [])
     texts += [f"dataset.limit={limit}"] if limit is not None else []
     texts += [f"extract.batch={batch_size}"] if batch_size is not None else []
+    load_config(config_path(name), texts)  # a wrong file is told before torch is imported
+
+    from platorep.extract import ExtractOptions
+    from platorep.session import open_session, share_of_work
+
     if "shard" in options:
         options["process"], options["num_processes"] = share_of_work(options.pop("shard"))
     return open_session(

@@ -1,0 +1,314 @@
+"""The command line: help everywhere, data on stdout and talk on stderr, light until it works."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from platorep.cli import app
+from platorep.config import load_config, shipped_configs
+from platorep.parameters.toyworld import WorldParameters
+from platorep.toyworld.folder import write_folder
+
+REPOSITORY = Path(__file__).parents[1]
+HEAVY = {
+    *("torch", "numpy", "pandas", "scipy", "matplotlib", "pyarrow"),
+    *("transformers", "timm", "datasets", "safetensors", "huggingface_hub"),
+}
+
+
+def commands(command: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Every command of the live tree, with what is typed for it."""
+    command = command or get_command(app)
+    yield " ".join(path), command
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from commands(inner, (*path, name))
+
+
+COMMANDS = dict(commands())
+
+
+# --- help ---
+
+
+def test_the_tree_is_walked() -> None:
+    assert {"", "run", "plan", "extract", "measure", "align", "plot", "list", "score"} <= set(
+        COMMANDS
+    )
+    assert {"cache list", "cache verify", "cache clean", "cache import"} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_has_help(name: str) -> None:
+    command = COMMANDS[name]
+
+    assert command.help
+    assert command.help.splitlines()[0].endswith((".", "?"))
+    for parameter in command.params:
+        assert getattr(parameter, "help", None), f"{name} {parameter.name}"
+        for option in parameter.opts:
+            if option.startswith("--"):
+                assert option == option.lower()
+                assert "_" not in option
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_is_shown(name: str, flag: str) -> None:
+    result = CliRunner().invoke(app, [*name.split(), flag])
+
+    assert result.exit_code == 0
+    assert "Usage" in result.stdout
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name and " " not in name])
+def test_every_command_is_in_the_readme(name: str) -> None:
+    text = (REPOSITORY / "README.md").read_text()
+
+    assert re.search(rf"platorep {name}|\b{name}\b", text)
+
+
+@pytest.mark.parametrize("name", ["run", "plan", "extract", "measure", "align", "plot"])
+def test_the_stages_share_their_options(name: str) -> None:
+    options = {option for p in COMMANDS[name].params for option in p.opts}
+
+    assert {"config", "--set", "--output", "--json"} <= options
+    if name != "plan":
+        assert {"--quiet", "--verbose", "--keep-going"} <= options
+    if name != "plot":
+        assert {"--models", "--device"} <= options
+
+
+def test_nothing_is_nothing_to_do() -> None:
+    result = CliRunner().invoke(app, [])
+
+    assert result.exit_code == 2
+    assert "Usage" in result.stdout + result.stderr
+
+
+# --- light ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--help"], 0),
+        (["run", "--help"], 0),
+        (["cache", "list", "--help"], 0),
+        (["run", "smok"], 2),
+        (["run", "smoke", "--set", "dataset.limt=3"], 2),
+    ],
+    ids=str,
+)
+def test_help_and_wrong_files_need_nothing_heavy(arguments: list[str], code: int) -> None:
+    script = (
+        "import sys\n"
+        "from platorep.cli import main\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        f"    print('imported:', *({HEAVY!r} & set(sys.modules)), file=sys.stderr)\n"
+    )
+    command = [sys.executable, "-c", script, *arguments]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert found.returncode == code, found.stderr
+    assert found.stderr.splitlines()[-1] == "imported:"
+
+
+def test_the_module_is_the_command() -> None:
+    command = [sys.executable, "-m", "platorep", "--help"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert found.returncode == 0
+    assert "Usage" in found.stdout
+
+
+def test_the_module_ends_with_the_same_codes() -> None:
+    command = [sys.executable, "-m", "platorep", "run", "smok"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert (found.returncode, found.stdout) == (2, "")
+    assert "Did you mean 'smoke'?" in found.stderr
+
+
+# --- data and talk ---
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(
+        tmp_path_factory.mktemp("data") / "pairs", WorldParameters(image_size=16), 12
+    )
+
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def run(tmp_path: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command in a folder with a small experiment of arrays, `small.yaml`."""
+    monkeypatch.setattr("signal.signal", lambda *_: None)  # the handler is the command's own
+    monkeypatch.chdir(tmp_path)
+    ids = [f"scene-{i:06d}.png" for i in range(12)]
+    for number, name in enumerate(("a", "b")):
+        layers = np.random.default_rng(number).normal(size=(12, 2, 3)).astype("f4")
+        np.savez(tmp_path / f"{name}.npz", layers=layers, ids=ids)
+    (tmp_path / "table.csv").write_text("model,value,source\na,0.5,a paper\nb,0.7,a paper\n")
+    experiment = {
+        "name": "small",
+        "dataset": {"source": str(pairs), "text": "caption"},
+        "families": [
+            {
+                "name": "arrays",
+                "modality": "other",
+                "models": [{"name": f"{name}.npz", "label": name} for name in ("a", "b")],
+            }
+        ],
+        "performance": [{"name": "skill", "table": "table.csv"}],
+        "align": {
+            "pairs": [["other", "other"]],
+            "metrics": [{"name": "mutual_knn", "k": 3}],
+            "null": {"permutations": 9},
+        },
+        "figures": [{"kind": "heatmap"}],
+    }
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(experiment))
+    return lambda *arguments: CliRunner().invoke(app, list(map(str, arguments)))
+
+
+def objects(result: Any) -> list[dict[str, Any]]:
+    """What `--json` printed; nothing else may stand on stdout."""
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert all(isinstance(entry, dict) for entry in found)
+    return list(found)
+
+
+def test_stdout_is_data_only(run: Run) -> None:
+    plan = objects(run("plan", "small.yaml", "--json"))
+    assert [row["cell"] for row in plan if row["stage"] == "extract"] == ["a", "b"]
+    assert {row["state"] for row in plan if row["stage"] == "extract"} == {"missing"}
+    extracted = objects(run("extract", "small.yaml", "--json", "-v"))
+    assert [row["label"] for row in extracted] == ["a", "b"]
+    measured = objects(run("measure", "small.yaml", "--json"))
+    assert [row["value"] for row in measured] == [0.5, 0.7]
+    (best,) = objects(run("align", "small.yaml", "--json"))
+    assert (best["x"], best["y"], best["metric"]) == ("a", "b", "mutual_knn{k: 3}")
+    files = objects(run("plot", "small.yaml", "--json"))
+    assert {Path(row["file"]).suffix for row in files} == {".pdf", ".png", ".csv"}
+    assert all(Path(row["file"]).is_file() for row in files)
+    again = objects(run("plan", "small.yaml", "--json"))
+    assert {row["state"] for row in again if row["stage"] == "extract"} == {"cached"}
+    assert "missing" not in {row["state"] for row in again}
+    assert objects(run("run", "small.yaml", "--json")) == [best]
+    cells = objects(run("cache", "list", "--json"))
+    assert [cell["state"] for cell in cells] == ["1/1 shards", "1/1 shards"]
+    assert objects(run("cache", "verify", "--json")) == []
+    assert objects(run("cache", "clean", "--partial", "--json")) == []
+    removed = objects(run("cache", "clean", "--model", "a*", "--json"))
+    assert len(removed) == 1
+
+
+@pytest.mark.parametrize("what", ["metrics", "figures", "configs"])
+def test_listings(run: Run, what: str) -> None:
+    rows = objects(run("list", what, "--json"))
+
+    assert len(rows) > 2
+    first = rows[0]["name"]
+    assert [row["name"] for row in objects(run("list", what, first, "--json"))] == [first]
+    assert objects(run("list", what, "no such thing", "--json")) == []
+    assert first in run("list", what).stdout
+
+
+def test_listing_timms_models(run: Run) -> None:
+    rows = objects(run("list", "models", "vit_tiny*", "--json"))
+
+    assert "vit_tiny_patch16_224.augreg_in21k" in [row["name"] for row in rows]
+
+
+def test_tables_for_people_say_the_same(run: Run) -> None:
+    run("extract", "small.yaml")
+    result = run("align", "small.yaml")
+
+    header, row = result.stdout.splitlines()
+    assert header.split()[:3] == ["x", "y", "metric"] or "metric" in header
+    assert row.split()[:2] == ["a", "b"]
+
+
+def test_talk_goes_to_stderr_and_can_be_turned_off(run: Run) -> None:
+    said = run("extract", "small.yaml")
+    assert "dataset pairs: 12 pairs" in said.stderr
+    assert "wrote" not in said.stderr
+    assert "wrote shard-00000" in run("extract", "small.yaml", "-v", "--overwrite", "always").stderr
+    quiet = run("extract", "small.yaml", "-q", "--overwrite", "always")
+    assert [line for line in quiet.stderr.splitlines() if not line.startswith("warning:")] == []
+
+
+def test_options_are_the_files_settings(run: Run, tmp_path: Path) -> None:
+    flags = ("--limit", "8", "--batch-size", "2", "--models", "a", "--output", "elsewhere")
+    (row,) = objects(run("extract", "small.yaml", *flags, "--json"))
+
+    assert row["label"] == "a"
+    config = json.loads((tmp_path / "elsewhere" / "run.json").read_text())["config"]
+    assert config["dataset"]["limit"] == 8
+    assert config["extract"]["batch"] == 2
+    overridden = ("--set", "dataset.limit=9", "--set", "align.metrics.0.k=4")
+    run("extract", "small.yaml", *overridden)
+    config = json.loads((tmp_path / "results" / "small" / "run.json").read_text())["config"]
+    assert config["dataset"]["limit"] == 9
+    assert config["align"]["metrics"][0]["parameters"]["k"] == 4
+
+
+def test_a_metric_that_is_larger_than_the_data_is_refused(run: Run) -> None:
+    run("extract", "small.yaml")
+
+    result = run("align", "small.yaml", "--set", "align.metrics.0.k=12")
+
+    assert result.exit_code == 2
+    assert "k" in result.stderr
+
+
+def test_imported_features_are_a_models_cell(run: Run, tmp_path: Path) -> None:
+    layers = np.random.default_rng(5).normal(size=(12, 1, 4)).astype("f4")
+    np.save(tmp_path / "mine.npy", layers)
+
+    result = run("cache", "import", "small.yaml", "b", "mine.npy")
+
+    assert result.exit_code == 0, result.stderr
+    assert Path(result.stdout.strip()).is_dir()
+    assert run("extract", "small.yaml", "--models", "a").exit_code == 0
+    assert run("align", "small.yaml").exit_code == 0
+
+
+# --- shipped experiments ---
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_every_shipped_experiment_is_planned(run: Run, name: str, tmp_path: Path) -> None:
+    """Offline, with an empty cache: what is not known is said, and nothing is computed."""
+    rows = objects(run("plan", name, "--limit", "16", "--offline", "--json"))
+
+    config = load_config(shipped_configs()[name])
+    by_stage: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_stage.setdefault(row["stage"], []).append(row)
+    assert [row["cell"] for row in by_stage["extract"]] == [s.label for s in config.models()]
+    assert {row["state"] for row in by_stage["extract"]} <= {"missing", "unknown"}
+    assert all(row["note"] for row in by_stage["extract"] if row["state"] == "unknown")
+    assert len(by_stage.get("measure", [])) == len(config.performance)
+    assert len(by_stage["align"]) == len(config.align.metrics)
+    assert len(by_stage.get("plot", [])) == len(config.figures)
+    assert not (tmp_path / "results").exists()
+    cached = json.loads(run("cache", "list", "--json").stdout)
+    assert cached == []
