@@ -441,6 +441,19 @@ def test_a_stale_failure_is_forgotten(bench: Bench) -> None:
     assert bench.results.failures.read_text() == ""
 
 
+@pytest.mark.parametrize("layers", ["all", "best of mutual_knn"])
+def test_a_model_that_a_metric_cannot_take_is_named(bench: Bench, layers: str) -> None:
+    bench.put("words-a", [torch.randn(N, N, generator=torch.Generator().manual_seed(5))])
+
+    errors, _, best = bench.align(
+        metrics=[{"name": "mutual_knn", "k": K}, {"name": "cca_mean", "layers": layers}]
+    )
+
+    assert list(errors) == ["words-a"]
+    assert "cca_mean needs fewer features than samples" in str(errors["words-a"])
+    assert set(best["x"]) == {"words-b"}
+
+
 # --- what is done already ---
 
 

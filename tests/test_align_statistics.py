@@ -211,6 +211,9 @@ def test_permutations_inside_groups(run: Run, tmp_path: Path) -> None:
     inside = run(null={"permutations": 99, "within": str(tmp_path / "groups.csv")})
 
     assert inside["null_mean"].tolist() != run()["null_mean"].tolist()
+    groups.assign(group="one").to_csv(tmp_path / "groups.csv", index=False)  # the same place
+    anew = run(null={"permutations": 99, "within": str(tmp_path / "groups.csv")})
+    assert anew["null_mean"].tolist() == run(null={"permutations": 99})["null_mean"].tolist()
     with pytest.raises(DataError, match="row-0"):
         run(null={"permutations": 99, "within": str(tmp_path / "short.csv")})
     with pytest.raises(AbsentError, match=r"none\.csv"):

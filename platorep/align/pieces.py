@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,18 @@ PIECE_VERSION = 2  # raise when the meaning of a score or statistic changes
 class Pieces:
     """Names each pair's files by all that decides its scores; the table is written last."""
 
-    def __init__(self, results: Results, config: ExperimentConfig) -> None:
+    def __init__(
+        self, results: Results, config: ExperimentConfig, groups: Sequence[str] | None
+    ) -> None:
         settings = config.align.model_dump(mode="json", exclude={"pairs", "memory"})
         for what_the_tables_do in ("alpha", "correction"):
             del settings["null"][what_the_tables_do]
         seed = config.controls.seed if config.controls.shuffled_pairs else None
         code = [_code_of(entry.name) for entry in config.align.metrics if ":" in entry.name]
         self._settings: dict[str, Any] = {"align": settings, "shuffled": seed, "code": code}
+        if groups is not None:  # the groups themselves: the file may change in its place
+            del settings["null"]["within"]
+            self._settings["groups"] = groups
         self._results = results
 
     def has(self, x: Aligned, y: Aligned) -> bool:

@@ -71,7 +71,8 @@ def align(
     if not pairs:
         failures.raise_if_all(1)
     facts = results.read_json(results.run, "extract")["dataset"]
-    pieces = Pieces(results, config)
+    groups = _groups(config.align, results)
+    pieces = Pieces(results, config, groups)
     todo = [pair for pair in pairs if overwrite or not pieces.has(*pair)]
     if todo:
         _warn_of_nulls(config.align, asked, len(pairs), report)
@@ -79,7 +80,7 @@ def align(
         settings = Settings(
             config.align,
             draw_order(n, config.controls.seed, 0) if config.controls.shuffled_pairs else None,
-            _groups(config.align, results),
+            groups,
         )
         with report.task("align", len(todo), "pairs") as advance:
             _Scoring(asked, settings, row_sets(config.align, n), device, failures).run(
@@ -190,17 +191,19 @@ class _Scoring:
             for label, (i, j) in layers.items():
                 at.setdefault(x.label, {}).setdefault(label, set()).add(i)
                 at.setdefault(y.label, {}).setdefault(label, set()).add(j)
-        summaries = {
-            label: summarize(
-                self._then,
-                self._layers(models[label]),
-                self._sets,
-                self._device,
-                {a.label: sorted(at[label][a.label] - {-1}) for a in self._then},
-            )
-            for label in at
-        }
+        summaries: dict[str, Summaries] = {}
+        for label in at:
+            with self._failures.catch(label):
+                summaries[label] = summarize(
+                    self._then,
+                    self._layers(models[label]),
+                    self._sets,
+                    self._device,
+                    {a.label: sorted(at[label][a.label] - {-1}) for a in self._then},
+                )
         for ((x, y), scores), layers in zip(found, chosen, strict=True):
+            if x.label not in summaries or y.label not in summaries:
+                continue
             defined = [a for a in self._then if layers[a.label] != (-1, -1)]
             with self._failures.catch(f"{x.label} x {y.label}"):
                 if defined:
