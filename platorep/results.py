@@ -122,7 +122,7 @@ class Failures:
         self.errors: dict[str, Exception] = {}
         if self._path.exists():  # what failed in an earlier run is tried again now
             lines = self._path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if json.loads(line)["stage"] != stage]
+            kept = [line for line in lines if _stage_of(line) not in (stage, None)]
             write_text(self._path, "".join(f"{line}\n" for line in kept))
 
     @contextmanager
@@ -158,6 +158,14 @@ class Failures:
         """If nothing at all was done, the first error is the run's error."""
         if self.errors and len(self.errors) >= total:
             raise next(iter(self.errors.values()))
+
+
+def _stage_of(line: str) -> str | None:
+    """The stage that wrote a line of `failures.jsonl`; None: it was cut off in the middle."""
+    try:
+        return str(json.loads(line)["stage"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def failed_cells(errors: Sequence[Exception], path: Path) -> PlatorepError:

@@ -192,6 +192,21 @@ def test_a_stage_forgets_its_own_failures_only(
     assert lines(results) == []
 
 
+def test_a_line_that_was_cut_off_is_forgotten(
+    results: Results, failing: Callable[..., Failures]
+) -> None:
+    failing("extract", {"a": AbsentError("no")})
+    with results.failures.open("a") as file:  # what a killed run leaves
+        file.write('{"stage": "al')
+
+    failing("align", {"b": AbsentError("no")})
+
+    assert [(line["stage"], line["cell"]) for line in lines(results)] == [
+        ("extract", "a"),
+        ("align", "b"),
+    ]
+
+
 def test_if_all_failed_the_first_error_is_the_runs(failing: Callable[..., Failures]) -> None:
     failures = failing("extract", {"a": AbsentError("no"), "b": ConfigError("wrong")})
 
