@@ -31,7 +31,8 @@ def preprocess(
     Rows of zeros stay zeros.
 
     Raises:
-        DataError: a value is NaN or infinite; says in which layer and row.
+        DataError: a value is NaN or infinite (says in which layer and row), or most values are zero
+            and clipping would leave nothing else.
     """
     for index, layer in enumerate(layers):
         if not bool(layer.isfinite().all()):
@@ -45,6 +46,13 @@ def preprocess(
         groups = [layers] if clip_scope == "model" else [[layer] for layer in layers]
         found = [clip_threshold(group, clip_quantile, clip_estimate) for group in groups]
         thresholds = found * len(layers) if clip_scope == "model" else found
+        for index, (layer, threshold) in enumerate(zip(layers, thresholds, strict=True)):
+            if threshold == 0 and bool(layer.any()):
+                raise DataError(
+                    f"layer {index}: clipping would turn every value into zero, since at least "
+                    f"{clip_quantile:.0%} of them are zero already. Set "
+                    "align.preprocess.clip_quantile: 1 for features as sparse as these."
+                )
     clipped = (
         layer.clamp(-threshold, threshold)
         for layer, threshold in zip(layers, thresholds, strict=True)

@@ -52,3 +52,13 @@ def test_a_value_that_is_not_finite_is_named() -> None:
 
     with pytest.raises(DataError, match="layer 1, row 1"):
         preprocess([torch.ones(3, 2), bad], normalize="l2", **settings)
+
+
+def test_clipping_that_would_erase_everything_is_refused() -> None:
+    settings = {"clip_scope": "model", "clip_estimate": "sample_mean", "normalize": "l2"}
+    one_hot = torch.eye(40)
+
+    with pytest.raises(DataError, match="clip_quantile: 1"):
+        preprocess([one_hot], clip_quantile=0.95, **settings)
+    assert torch.equal(preprocess([one_hot], clip_quantile=1.0, **settings)[0], one_hot)
+    preprocess([torch.zeros(3, 2)], clip_quantile=0.95, **settings)  # nothing to erase
