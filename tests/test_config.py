@@ -212,6 +212,8 @@ def test_all_problems_at_once(problems: Callable[..., str]) -> None:
         ("name: a\n\tb: c\n", "not valid YAML"),
         ("? [a, b]\n: c\n", "not valid YAML"),
         ("name: !!python/object/apply:os.getcwd []\n", "not valid YAML"),
+        ("name: 2024-13-45\n", "not valid YAML: month must be in 1..12"),
+        ("name: &a [*a]\n", "not valid YAML"),
     ],
 )
 def test_what_is_no_mapping_is_refused(

@@ -440,6 +440,15 @@ class TestIdentity:
             (copy / name).write_bytes(original)
 
 
+def test_weights_that_are_cut_off_are_damage(llama: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(llama, tmp_path / "copy")
+    weights = copy / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+    with pytest.raises(IntegrityError, match="is damaged"):
+        extract(copy)
+
+
 def test_attention_implementations_agree(llama: Path) -> None:
     assert same(extract(llama, attention="eager"), extract(llama, attention="sdpa"))
     with pytest.raises(AbsentError, match=r"needs a package.*FlashAttention"):

@@ -104,6 +104,9 @@ def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                         yield line, _json_object(content, f"{file}, line {line}")
                 return
             reader = csv.DictReader(stream, strict=True)
+            names = list(reader.fieldnames or ())
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise DataError(f"{file} names the column {twice[0]!r} twice. Rename one of them.")
             for cells in reader:
                 if None in cells or None in cells.values():
                     raise DataError(

@@ -4,6 +4,7 @@ import contextlib
 import pickle
 from collections.abc import Iterator
 
+import safetensors
 import transformers
 
 from platorep.config import ModelSpec
@@ -47,6 +48,11 @@ def as_own_errors(spec: ModelSpec) -> Iterator[None]:
         raise IntegrityError(
             f"the .bin weights of {spec.name!r} hold more than tensors, and are not unpickled: "
             f"{error}"
+        ) from error
+    except safetensors.SafetensorError as error:
+        raise IntegrityError(
+            f"a .safetensors file of {spec.name!r} is damaged: {error}. Delete it and fetch it "
+            "again."
         ) from error
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(
