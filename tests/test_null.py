@@ -412,3 +412,8 @@ def test_choosing_on_other_samples_takes_away_the_optimism(rng: torch.Generator)
     chance = metric.chance(n // 2)
     assert np.mean(honest) == pytest.approx(chance, abs=4 * np.std(honest) / math.sqrt(tries))
     assert min(optimistic) > chance
+
+
+def test_westfall_young_with_a_single_permutation() -> None:
+    found = westfall_young(np.array([1.0, 0.0]), np.array([[0.0], [0.5]]))
+    assert found == pytest.approx([1 / 2, 1.0])

@@ -33,8 +33,10 @@ def westfall_young(
     Single step: uses how the tests hang together (the permutations are the same for all of them),
     and so is less strict than Holm. Larger is closer; turn other scores round first.
     """
-    mean, spread = null.mean(axis=1), null.std(axis=1, ddof=1)
-    spread = np.where(spread > 0, spread, 1.0)
+    mean, spread = null.mean(axis=1), np.ones(len(null))
+    if null.shape[1] > 1:
+        found = null.std(axis=1, ddof=1)
+        spread = np.where(found > 0, found, 1.0)
     largest = np.nanmax((null - mean[:, None]) / spread[:, None], axis=0)
     score = (observed - mean) / spread
     found = (1 + (largest >= score[:, None] - EQUAL).sum(axis=1)) / (null.shape[1] + 1)
