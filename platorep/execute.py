@@ -8,6 +8,7 @@ import pandas as pd
 from platorep.align import align, asked_metrics, score_file
 from platorep.config import BitsPerByteConfig
 from platorep.data import load_dataset
+from platorep.errors import ConfigError
 from platorep.extract import adopt, extract
 from platorep.models import open_model, resolve_device
 from platorep.parameters.theory import PmiConfig
@@ -153,6 +154,9 @@ def download(session: Session) -> Outcome:
 def import_features(session: Session, file: Path) -> Path:
     """Put a file of features into the cache, as those of the session's one model."""
 
+    if len(session.specs) != 1:
+        labels = ", ".join(spec.label for spec in session.specs)
+        raise ConfigError(f"a file holds the features of one model; here are several: {labels}.")
     (spec,) = session.specs
     dataset = load_dataset(session.config.dataset, offline=session.options.offline)
     return adopt(session.config, spec, dataset, file, session.results, session.root)

@@ -140,6 +140,7 @@ def test_shapes_that_are_no_features(tmp_path: Path) -> None:
     for wrong in (
         {"a": x, "b": torch.ones(3, 2)},
         {"a": torch.ones(4)},
+        {"a": torch.ones(4, 0)},
         {"a": x, "b": torch.ones(4, 2, 2)},
         {"a": torch.ones(4, 2, 2, 2)},
         {"a": torch.ones(4, 2, dtype=torch.complex64)},

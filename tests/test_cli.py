@@ -283,6 +283,9 @@ def test_imported_features_are_a_models_cell(run: Run, tmp_path: Path) -> None:
     layers = np.random.default_rng(5).normal(size=(12, 1, 4)).astype("f4")
     np.save(tmp_path / "mine.npy", layers)
 
+    several = run("cache", "import", "small.yaml", "*", "mine.npy")
+    assert several.exit_code == 2
+    assert "here are several: a, b" in several.stderr
     result = run("cache", "import", "small.yaml", "b", "mine.npy")
 
     assert result.exit_code == 0, result.stderr

@@ -136,7 +136,11 @@ class ArrayModel(Model):
         else:
             found = [(name, arrays[name]) for name in names]
         shapes = {name: tuple(array.shape) for name, array in found}
-        wrong = [name for name, array in found if array.ndim != 2 or array.is_complex()]
+        wrong = [
+            name
+            for name, array in found
+            if array.ndim != 2 or 0 in array.shape or array.is_complex()
+        ]
         if wrong or len({shape[0] for shape in shapes.values()}) != 1:
             raise DataError(
                 f"{self._path} does not hold features: found {shapes}, expected real arrays "
