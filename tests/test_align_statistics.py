@@ -203,6 +203,16 @@ def test_intervals_and_held_out_layers(run: Run) -> None:
     assert best.loc[("words-a", "eyes-a"), "held_out"] > best.loc[("words-b", "eyes-b"), "held_out"]
 
 
+def test_settings_changed_since_extraction_are_said(run: Run, tmp_path: Path) -> None:
+    results, report = Results(tmp_path / "results"), Reporter(-1)
+    extracted = {"dataset": {"source": "another"}}
+    results.record("config", extracted)
+
+    run(report)
+
+    assert any("dataset, families" in warning for warning in report.warnings)
+
+
 def test_permutations_inside_groups(run: Run, tmp_path: Path) -> None:
     groups = pd.DataFrame({"id": IDS, "group": [str(i % 2) for i in range(N)]})
     groups.iloc[::-1].to_csv(tmp_path / "groups.csv", index=False)

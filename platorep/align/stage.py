@@ -70,7 +70,9 @@ def align(
 
     if not pairs:
         failures.raise_if_all(1)
-    facts = results.read_json(results.run, "extract")["dataset"]
+    run = results.read_json(results.run, "extract")
+    facts = run["dataset"]
+    _warn_of_changes(config, run.get("config"), report)
     groups = _groups(config.align, results)
     pieces = Pieces(results, config, groups)
     todo = [pair for pair in pairs if overwrite or not pieces.has(*pair)]
@@ -267,6 +269,20 @@ def _groups(align: AlignConfig, results: Results) -> list[str] | None:
     if unknown:
         raise DataError(f"{path} has no group for row {unknown[0]!r} ({len(unknown)} such rows).")
     return [groups[row_id] for row_id in ids]
+
+
+def _warn_of_changes(
+    config: ExperimentConfig, extracted: Mapping[str, Any] | None, report: Reporter
+) -> None:
+    """Cells are found by what `extract` wrote, whatever the file says now: do not let that pass."""
+    now = config.model_dump(mode="json")
+    sections = ("dataset", "families", "extract", "controls")
+    changed = [name for name in sections if extracted and extracted.get(name) != now[name]]
+    if changed:
+        report.warn(
+            f"{', '.join(changed)} changed since these features were extracted, and the scores are "
+            "of the features as they are; `platorep extract` brings them up to date"
+        )
 
 
 def _warn_of_nulls(
