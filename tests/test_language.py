@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sentencepiece
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
@@ -325,6 +326,33 @@ def count_notes(tokenizer: Any, texts: list[str]) -> list[str]:
     reader = TextReader(tokenizer, make_spec("x"), None)
     reader.read(texts, Texts(texts).ids)
     return [note.partition(" for ")[2].partition(":")[0] for note in reader.notes]
+
+
+def test_a_tokenizer_that_is_only_a_sentencepiece_file(tmp_path: Path) -> None:
+    folder = save(tmp_path / "model")
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS * 5),
+        model_prefix=str(folder / "tokenizer"),
+        vocab_size=SIZE["vocab_size"],
+        model_type="bpe",
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    settings = {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True, "bos_token": "<s>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    model = open_model(make_spec(folder), offline=True)
+    assert "tokenizer.model" in model.identity()["files"]
+    loaded = model.load("cpu", torch.float32)
+    short = TEXTS[1:5]
+    found = loaded.features(range(4), Texts(short))
+    assert loaded.notes == ()
+    # Its first state is the mean embedding of <s> and sentencepiece's own pieces.
+    processor = sentencepiece.SentencePieceProcessor(str(folder / "tokenizer.model"))
+    table = load_file(folder / "model.safetensors")["model.embed_tokens.weight"]
+    for row, text in zip(found[0], short, strict=True):
+        assert torch.allclose(row, table[[1, *processor.encode(text)]].mean(0), atol=1e-6)
 
 
 def rewrite(folder: Path, change: Callable[[dict[str, Tensor]], Any]) -> None:

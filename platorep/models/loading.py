@@ -55,6 +55,8 @@ def as_own_errors(spec: ModelSpec) -> Iterator[None]:
             "again."
         ) from error
     except (OSError, ValueError, KeyError) as error:
+        if "pip install" in str(error):
+            raise AbsentError(f"model {spec.name!r} needs a package: {error}") from error
         raise ConfigError(
             f"transformers {transformers.__version__} cannot open {spec.name!r}: {error}"
         ) from error
