@@ -32,7 +32,7 @@ def experiment(material: Path, **changes: Any) -> dict[str, Any]:
         ],
         "extract": {"rows_per_shard": ROWS_PER_SHARD, "workers": 0},
         "performance": [{"name": "bits_per_byte", "source": "captions"}],
-        "align": {"metrics": [{"name": "mutual_knn", "k": 3}]},
+        "align": {"metrics": [{"name": "mutual_knn", "k": 3}], "null": {"permutations": 9}},
         "controls": {"shuffled_pairs": True},
         "figures": [{"kind": "heatmap"}],
     }
