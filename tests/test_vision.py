@@ -5,6 +5,7 @@ Axes: n images, d features or channels.
 
 import functools
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -245,6 +246,18 @@ def test_a_broken_image_stays_one_clear_error(workers: int) -> None:
     after = loaded.features([6, 5], images, workers=workers)  # the workers are still of use
     loaded.close()
     assert same(after, [layer[[6, 5]] for layer in extract("test_vit", random_init=True)])
+
+
+class Deadly(Images):
+    def image(self, i: int, /) -> Image.Image:
+        if i == 2:
+            os._exit(9)
+        return super().image(i)
+
+
+def test_a_worker_that_dies_is_explained() -> None:
+    with pytest.raises(ConfigError, match=r"has died.*`extract\.workers: 0`"):
+        extract("test_vit", Deadly(), random_init=True, workers=1)
 
 
 def test_every_image_gets_timms_own_transform() -> None:

@@ -9,7 +9,7 @@ import torch.multiprocessing
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from platorep.errors import PlatorepError
+from platorep.errors import ConfigError, PlatorepError
 from platorep.models.base import Auto, Rows
 
 MOST_WORKERS = 8
@@ -56,9 +56,22 @@ class ImageStream:
 
         Raises:
             DataError: an image cannot be decoded.
+            ConfigError: a worker process has died.
         """
         self._rows[:] = rows
-        for image in self._loader:
+        loaded = iter(self._loader)
+        for _ in rows:
+            try:
+                image = next(loaded)
+            except (RuntimeError, ConnectionError, EOFError) as error:
+                if isinstance(error, RuntimeError) and "exited unexpectedly" not in str(error):
+                    raise
+                raise ConfigError(
+                    f"a process that decodes images has died: {error}. Either memory ran out, or "
+                    "a script of yours that calls platorep does not keep its calls under "
+                    "`if __name__ == '__main__':`, which worker processes need. Do so, or set "
+                    "`extract.workers: 0`."
+                ) from error
             if isinstance(image, PlatorepError):
                 raise image
             yield image
