@@ -15,7 +15,7 @@ from platorep.errors import PlatorepError
 from platorep.extract import Work, open_work
 from platorep.metrics import METRICS, BoundMetric, bind
 from platorep.metrics.claims import check_claims
-from platorep.models import Description, open_model, resolve_device
+from platorep.models import Description, compute_dtype, open_model, resolve_device
 from platorep.session import Session
 
 COLUMNS = (
@@ -143,38 +143,52 @@ def _of_model(
     device: torch.device,
     widths: dict[str, Sequence[int]],
 ) -> dict[str, Any]:
-    row: dict[str, Any] = {"stage": "extract", "cell": spec.label}
-    if dataset is None:
-        return row | {"state": "unknown", "note": "the dataset cannot be read"}
+    """What can be known, though the data or the weights may not be here yet."""
+    row: dict[str, Any] = {"stage": "extract", "cell": spec.label, "state": "unknown"}
     try:
         model = open_model(spec, offline=session.options.offline)
-        work = open_work(session.config, model, dataset, session.root, device)
         about = model.describe()
         if about.widths:
             widths[spec.label] = about.widths
-        return row | _of_work(work, about, len(dataset))
+        num_rows = session.config.dataset.limit if dataset is None else len(dataset)
+        row |= _sizes(session, spec, about, num_rows, device)
+        if dataset is None:
+            return row | {"note": "; ".join(("the dataset cannot be read", *about.unknown))}
+        return row | _state(open_work(session.config, model, dataset, session.root, device))
     except PlatorepError as error:
-        return row | {"state": "unknown", "note": str(error)}
+        return row | {"note": str(error)}
 
 
-def _of_work(work: Work, about: Description, num_rows: int) -> dict[str, Any]:
-    missing = work.missing()
-    done = len(work.shards) - len(missing)
-    state = "missing" if not done else f"{done}/{len(work.shards)} shards"
-    itemsize = getattr(torch, work.key.compute_dtype).itemsize
-    stored = getattr(torch, work.key.store_dtype).itemsize
-    disk = stored * num_rows * sum(about.widths) if about.widths else None
+def _sizes(
+    session: Session,
+    spec: ModelSpec,
+    about: Description,
+    num_rows: int | None,
+    device: torch.device,
+) -> dict[str, Any]:
+    extract = session.config.extract
+    itemsize = getattr(torch, compute_dtype(spec, extract.dtype, device)).itemsize
+    stored = getattr(torch, extract.store).itemsize
+    disk = stored * num_rows * sum(about.widths) if num_rows and about.widths else None
     return {
-        "state": state if missing else "cached",
         "rows": num_rows,
         "layers": len(about.layers) if about.layers else None,
         "width": _span(about.widths),
         "parameters": about.parameters,
         "weights_mb": _mb(about.parameters and about.parameters * itemsize),
-        "disk_mb": _mb(disk if missing else work.cell.size_bytes()),
+        "disk_mb": _mb(disk),
         "download_mb": _mb(about.download_bytes),
         "note": "; ".join(about.unknown),
     }
+
+
+def _state(work: Work) -> dict[str, Any]:
+    """How much of a cell is there, and then what it really takes."""
+    missing = work.missing()
+    if not missing:
+        return {"state": "cached", "disk_mb": _mb(work.cell.size_bytes())}
+    done = len(work.shards) - len(missing)
+    return {"state": f"{done}/{len(work.shards)} shards" if done else "missing"}
 
 
 def _span(widths: tuple[int, ...] | None) -> str | None:

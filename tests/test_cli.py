@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -300,18 +301,28 @@ def test_imported_features_are_a_models_cell(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", shipped_configs())
 def test_every_shipped_experiment_is_planned(run: Run, name: str, tmp_path: Path) -> None:
     """Offline, with an empty cache: what is not known is said, and nothing is computed."""
-    rows = objects(run("plan", name, "--limit", "16", "--offline", "--json"))
+    chosen = "[!v]*" if name == "prh-test" else "*"  # its vision models are those of prh-val
+    flags = ("--limit", "16", "--models", chosen, "--offline", "--json")
+    rows = objects(run("plan", name, *flags))
 
     config = load_config(shipped_configs()[name])
+    labels = [spec.label for spec in config.models() if fnmatch(spec.label, chosen)]
     by_stage: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         by_stage.setdefault(row["stage"], []).append(row)
-    assert [row["cell"] for row in by_stage["extract"]] == [s.label for s in config.models()]
+    assert [row["cell"] for row in by_stage["extract"]] == labels
     assert {row["state"] for row in by_stage["extract"]} <= {"missing", "unknown"}
     assert all(row["note"] for row in by_stage["extract"] if row["state"] == "unknown")
     assert len(by_stage.get("measure", [])) == len(config.performance)
     assert len(by_stage["align"]) == len(config.align.metrics)
     assert len(by_stage.get("plot", [])) == len(config.figures)
+    if name == "prh-val":  # timm knows the sizes of its networks without their weights
+        (giant,) = [
+            r for r in by_stage["extract"] if r["cell"].startswith("vit_giant_patch14_dinov2")
+        ]
+        assert (giant["layers"], giant["width"], giant["rows"]) == (40, "1536", 16)
+        assert giant["parameters"] == pytest.approx(1.14e9, rel=0.01)
+        assert giant["disk_mb"] == pytest.approx(16 * 40 * 1536 * 4 / 1e6, abs=0.1)
     assert not (tmp_path / "results").exists()
     cached = json.loads(run("cache", "list", "--json").stdout)
     assert cached == []

@@ -12,6 +12,7 @@ import torch
 
 from platorep.config import BitsPerByteConfig, ExperimentConfig, ModelSpec, TableConfig
 from platorep.data import load_dataset
+from platorep.errors import IntegrityError
 from platorep.files import ByteLocks, write_json
 from platorep.models import compute_dtype, environment, open_model
 from platorep.performance.bits import bits_per_byte, measurement_key
@@ -136,7 +137,12 @@ def _bits(
             locks.acquire(0, wait=True)
             if overwrite or not path.exists():
                 write_json(path, _measure(wanted, corpus, model, dtype, device, report))
-    found = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise IntegrityError(
+            f"{path} is damaged: {error}. Delete it; the same command measures again."
+        ) from error
     if found["num_not_given_back"]:
         report.warn(
             f"{spec.label}: the tokenizer does not give {found['num_not_given_back']} documents "

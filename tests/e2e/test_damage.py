@@ -194,3 +194,18 @@ def test_a_damaged_part_of_a_table(forks: Forks, finished: Place, undisturbed: P
     assert end.code == 5
     assert str(part.relative_to(finished.folder)) in end.stderr
     assert "Traceback" not in end.stderr
+
+
+def test_a_damaged_measurement(forks: Forks, finished: Place, undisturbed: Place) -> None:
+    (path, *_) = sorted((finished.cache / "measurements").glob("*.json"))
+    path.write_text("{")
+
+    end = command(forks, finished, "measure", str(finished.file))
+
+    assert end.code == 5
+    assert str(path) in end.stderr
+    assert "Delete it" in end.stderr
+    path.unlink()
+    assert command(forks, finished, "measure", str(finished.file)).code == 0
+    name = "performance.csv"
+    assert (finished.results / name).read_text() == (undisturbed.results / name).read_text()
