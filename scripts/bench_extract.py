@@ -29,7 +29,7 @@ from typing import Any
 
 WAYS = ("plain", "platorep")
 PARTS = ("language", "vision")
-NUM_IMAGES, VISION = 64, "vit_small_patch16_224"
+NUM_IMAGES, VISION = 48, "vit_small_patch16_224"
 
 
 def main() -> None:
@@ -38,10 +38,10 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--workers", type=int, help="processes that decode images")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--num-texts", type=int, default=256)
-    parser.add_argument("--hidden-size", type=int, default=384)
-    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--num-texts", type=int, default=1024)
+    parser.add_argument("--hidden-size", type=int, default=256)
+    parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--texts", type=Path, help="a file of captions, one per line")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--json", action="store_true")
