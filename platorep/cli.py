@@ -84,22 +84,36 @@ def main() -> None:
 @contextmanager
 def exit_on_error() -> Iterator[None]:
     """Expected errors become one message on stderr and an exit code; bugs keep their traceback."""
-
-    def on_terminate(*_: object) -> None:
-        raise SystemExit(143)
-
-    signal.signal(signal.SIGTERM, on_terminate)
+    _listen_to_signals()
     try:
         yield
     except PlatorepError as error:
         print(f"platorep: {error}", file=sys.stderr)
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt as error:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         print("platorep: interrupted; everything finished so far is kept.", file=sys.stderr)
         raise typer.Exit(130) from error
     except SystemExit:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         print("platorep: ended by a signal; everything finished so far is kept.", file=sys.stderr)
         raise
+
+
+def _listen_to_signals() -> None:
+    """SIGTERM and Ctrl-C end the command. What is raised in a signal handler may be swallowed by
+    whoever is at work, such as C code, so it is raised again every second until it is heard."""
+    received: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        if number != signal.SIGALRM:
+            received.append(number)
+        signal.setitimer(signal.ITIMER_REAL, 1.0)
+        raise SystemExit(143) if received[-1] == signal.SIGTERM else KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
+        if signal.getsignal(number) != signal.SIG_IGN:  # such as by nohup
+            signal.signal(number, end)
 
 
 def _session(

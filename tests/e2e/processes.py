@@ -47,7 +47,7 @@ class Forks:
         """Start `platorep ARGUMENTS` in `folder` with its own cache.
 
         Args:
-            conditions: `slow_disk`, `file_size_limit`, `no_privileges`: see fork_server.py.
+            conditions: Functions of fork_server.py, such as `slow_disk`, with their argument.
         """
         folder.mkdir(parents=True, exist_ok=True)
         number = len(list(folder.glob("*.log")))
@@ -102,6 +102,7 @@ class Command:
     output: Path
 
     def send(self, number: signal.Signals) -> None:
+        assert self.pid > 1  # 0 and -1 would mean everybody
         os.kill(self.pid, number)
 
     def end(self) -> Ended:

@@ -161,3 +161,21 @@ def test_a_signal_keeps_what_is_finished(
         assert found.items() >= kept.items()
         kept = found
     assert len(kept) >= 4
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_is_heard_though_it_was_swallowed(
+    forks: Forks, place: Place, number: signal.Signals, code: int
+) -> None:
+    arguments = ("run", str(place.file), "-v")
+    conditions = {"slow_disk": 0.4, "deaf": 1}
+    command = forks.start(*arguments, folder=place.folder, cache=place.cache, conditions=conditions)
+    assert command.wait_until(lambda: len(place.shards()) == 1)
+    command.send(number)
+
+    ended = command.end()
+
+    assert ended.code == code, ended.stderr
+    assert "kept" in ended.stderr
+    assert len(place.shards()) < NUM_SHARDS
+    assert place.partials() == []
