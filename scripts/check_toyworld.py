@@ -10,11 +10,11 @@ Exit code 1 if something wanted does not hold.
 import sys
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
 
+from platorep.plots.labels import training_step
 from platorep.results import Results
+from platorep.statistics import mean_spearman_within, partial_spearman, spearman
 
 
 def read_pairs(folder: Path) -> pd.DataFrame:
@@ -29,18 +29,12 @@ def read_pairs(folder: Path) -> pd.DataFrame:
     models = results.read_table(results.models, "extract").set_index("label")
     performance = results.read_table(results.performance, "measure")
     measured = performance[performance["measure"] == "bits_per_byte"].set_index("model")["value"]
-    best = best.assign(bits_per_byte=best["x"].map(measured), step=best["x"].map(_step))
+    best = best.assign(bits_per_byte=best["x"].map(measured), step=best["x"].map(training_step))
     for side in "xy":
         twin = models["random_of"].where(models["random"].astype(bool), models.index.to_series())
         best[f"{side}_twin"] = best[side].map(twin)
         best[f"{side}_size"] = best[side].map(models["num_parameters"]).astype(float)
     return best
-
-
-def _step(label: str) -> float:
-    """Training steps in a checkpoint's label, `llama16@88`; NaN for a network without others."""
-    _, at, step = label.removesuffix(" (random)").rpartition("@")
-    return float(step) if at else float("nan")
 
 
 def language_vision(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -57,19 +51,20 @@ def final(pairs: pd.DataFrame) -> pd.DataFrame:
     return pairs[pairs["step"].isna() | (pairs["step"] == pairs["step"].max())]
 
 
-def partial_spearman(x: pd.Series, y: pd.Series, given: pd.Series) -> float:
-    """Spearman's correlation of x and y with the ranks of `given` held fixed, -1 to 1."""
-    xy, xz, yz = (float(spearmanr(a, b)[0]) for a, b in ((x, y), (x, given), (y, given)))
-    return float((xy - xz * yz) / np.sqrt((1 - xz**2) * (1 - yz**2)))
+def _partial(rows: pd.DataFrame) -> float:
+    """The same with the training step held fixed."""
+    x, y = (-rows["bits_per_byte"]).to_numpy(float), rows["score"].to_numpy(float)
+    return partial_spearman(x, y, rows["step"].to_numpy(float)).value
 
 
 def within_steps(rows: pd.DataFrame) -> float:
     """Mean over steps of Spearman's correlation over the models of one step."""
-    return float(np.mean([_spearman(group) for _, group in rows.groupby("step") if len(group) > 2]))
+    x, y = (-rows["bits_per_byte"]).to_numpy(float), rows["score"].to_numpy(float)
+    return mean_spearman_within(x, y, list(rows["step"]))
 
 
 def _spearman(rows: pd.DataFrame) -> float:
-    return float(spearmanr(-rows["bits_per_byte"], rows["score"])[0])
+    return spearman((-rows["bits_per_byte"]).to_numpy(float), rows["score"].to_numpy(float)).value
 
 
 class Table:
@@ -99,8 +94,7 @@ def hypothesis(pairs: pd.DataFrame, table: Table) -> None:
             pooled = _spearman(rows)
             table.add(f"{name}: Spearman(-bits per byte, alignment), all checkpoints", pooled,
                       ">= 0.7", pooled >= 0.7)  # fmt: skip
-            partial = partial_spearman(-rows["bits_per_byte"], rows["score"], rows["step"])
-            table.add(f"{name}: the same at fixed training step (partial)", partial)
+            table.add(f"{name}: the same at fixed training step (partial)", _partial(rows))
             table.add(f"{name}: the same within each step, mean", within_steps(rows))
         last = final(rows)
         table.add(f"{name}: the same over the {len(last)} final checkpoints", _spearman(last))

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from platorep.parameters.section import Section
 
@@ -30,14 +30,17 @@ class ScalingFigure(_Figure):
     """The models along the x axis."""
     lines: Modality = "vision"
     """The models that a line belongs to; their families are the panels."""
-    connect: Literal["all", "family"] | None = None
-    """A line joins all its points, or only those of one family; absent: all, but within families
-    where x is num_parameters."""
+    connect: Literal["all", "family", "trend"] | None = None
+    """A line joins all its points, or only those of one family, or gives way to a straight line of
+    least squares within each family of points (over log10 of num_parameters); absent: all, but
+    trend where x is num_parameters."""
     controls: bool = True
     """Draw random-weight and shuffled controls where the tables have them."""
     names: bool = True
     """Name every point above the panels. For checkpoints of few models rather not: their families
     are in the legend."""
+    correlation: bool = True
+    """Print Spearman's correlation in each panel; the CSV has it, and others, in any case."""
 
 
 class HeatmapFigure(_Figure):
@@ -105,6 +108,64 @@ class LayersFigure(_Figure):
     """Where in depth the best layers lie, and alignment along depth."""
 
     kind: Literal["layers"] = "layers"
+    x: Modality = "language"
+    y: Modality = "vision"
+    """The modalities of the two sides; pairs of others are not mixed with them."""
+
+
+class ReferenceModels(Section):
+    """The models that others are aligned to: all that match everything said here."""
+
+    modality: Modality | None = None
+    family: str | None = None
+    model: str | None = None
+    """A label."""
+
+
+class DownstreamFigure(_Figure):
+    """A benchmark against alignment to reference models, a line against a sigmoid."""
+
+    kind: Literal["downstream"] = "downstream"
+    y: str = "bits_per_byte"
+    """A performance measure; bits_per_byte is shown as 1 - bits per byte."""
+    points: Modality = "language"
+    """The models that are measured: one point each."""
+    reference: ReferenceModels = ReferenceModels(modality="vision")
+    """x is the mean alignment to these, such as `{family: DINOv2}`; random copies are left out."""
+    floor: float = 0.0
+    """Where the sigmoid starts: what guessing scores (0.25 for HellaSwag, 0 for GSM8K)."""
+    held_out: tuple[str, ...] = ()
+    """Families of points that the curves are not fitted to, only tested on (arXiv:2604.18572)."""
+    names: bool = True
+    """Name every point above the panel."""
+
+
+class ConvergenceFigure(_Figure):
+    """Alignment among models that solve as many tasks, and a map of all models."""
+
+    kind: Literal["convergence"] = "convergence"
+    measure: str = "tasks_solved"
+    """The performance measure that models are binned and coloured by."""
+    models: Modality = "vision"
+    """All pairs of these must have been scored: `align: {pairs: [[vision, vision]]}`."""
+    bins: Annotated[int, Field(ge=1, le=50)] = 5
+    """Bins of equal width; a value on the edge of two belongs to the upper one."""
+    range: tuple[float, float] | None = (0.0, 1.0)
+    """Ends of the first and the last bin; null: the smallest and the largest value."""
+    controls: bool = False
+    """Let the random-weight copies of `controls: {random_weights: true}` take part. A model that
+    the experiment lists with `random_init: true` always does."""
+    layout: Literal["auto", "umap", "mds"] = "auto"
+    """The map: umap-learn, or metric multidimensional scaling; auto: umap-learn if it is installed
+    and there are at least 15 models."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the map."""
+
+    @model_validator(mode="after")
+    def _range_rises(self) -> "ConvergenceFigure":
+        if self.range is not None and not self.range[0] < self.range[1]:
+            raise ValueError(f"range: the first end must be the lower one; got {self.range}")
+        return self
 
 
 FigureConfig = Annotated[
@@ -115,6 +176,8 @@ FigureConfig = Annotated[
     | CalibrationFigure
     | KSweepFigure
     | MetricCorrelationFigure
-    | LayersFigure,
+    | LayersFigure
+    | DownstreamFigure
+    | ConvergenceFigure,
     Field(discriminator="kind"),
 ]

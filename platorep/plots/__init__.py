@@ -14,6 +14,8 @@ from matplotlib import figure as mpl
 
 from platorep.parameters.figures import (
     CalibrationFigure,
+    ConvergenceFigure,
+    DownstreamFigure,
     FigureConfig,
     HeatmapFigure,
     KSweepFigure,
@@ -24,8 +26,10 @@ from platorep.parameters.figures import (
     ScalingFigure,
 )
 from platorep.parameters.section import Section
+from platorep.plots.convergence import convergence_points, draw_convergence
 from platorep.plots.correlation import draw_metric_correlation, metric_correlation_points
 from platorep.plots.depth import draw_layers, layers_points
+from platorep.plots.downstream import downstream_points, draw_downstream
 from platorep.plots.grids import calibration_points, draw_facets, metric_grid_points
 from platorep.plots.heatmap import draw_heatmap, heatmap_points
 from platorep.plots.k_sweep import draw_k_sweep, k_sweep_points
@@ -88,6 +92,18 @@ FIGURES = index_by_name(
             draw=draw_metric_correlation,
         ),
         Figure(name="layers", parameters=LayersFigure, points=layers_points, draw=draw_layers),
+        Figure(
+            name="downstream",
+            parameters=DownstreamFigure,
+            points=downstream_points,
+            draw=draw_downstream,
+        ),
+        Figure(
+            name="convergence",
+            parameters=ConvergenceFigure,
+            points=convergence_points,
+            draw=draw_convergence,
+        ),
     )
 )
 

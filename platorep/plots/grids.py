@@ -23,7 +23,7 @@ from platorep.plots.panels import (
 from platorep.plots.scaling import (
     line_names,
     point_labels,
-    scaling_points,
+    scaled_pairs,
     set_limits,
     x_label,
 )
@@ -50,7 +50,7 @@ def metric_grid_points(tables: Tables, parameters: MetricGridFigure) -> Points:
             controls=parameters.controls,
         )
         try:
-            part = scaling_points(tables, one)
+            part = scaled_pairs(tables, one)
         except AbsentError as error:
             notes.append(f"{metric}: {error}")
             continue
@@ -76,7 +76,7 @@ def calibration_points(tables: Tables, parameters: CalibrationFigure) -> Points:
         lines=parameters.lines,
         controls=False,
     )
-    part = scaling_points(tables, one)
+    part = scaled_pairs(tables, one)
     raw = part.frame
     if "calibrated" not in raw or raw["calibrated"].isna().all():
         raise AbsentError(

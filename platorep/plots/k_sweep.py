@@ -9,10 +9,12 @@ from platorep.errors import AbsentError
 from platorep.parameters.figures import KSweepFigure, ScalingFigure
 from platorep.plots.labels import text_width, wrap
 from platorep.plots.lines import TRAINED
+from platorep.plots.measures import measure_text
 from platorep.plots.panels import LEADER, Grid, label_right, set_log_axis
-from platorep.plots.scaling import scaling_points
+from platorep.plots.scaling import scaled_pairs
 from platorep.plots.style import DOUBLE, GREY, HUES, MARKERS, NORMAL, SINGLE, readable
 from platorep.plots.tables import Points, Tables
+from platorep.statistics import mean_spearman_within
 
 SCORE, TREND = "score", "trend"
 
@@ -46,7 +48,7 @@ def k_sweep_points(tables: Tables, parameters: KSweepFigure) -> Points:
         one = ScalingFigure(
             metric=str(label), x=parameters.x, points=parameters.points, lines=parameters.lines
         )
-        part = scaling_points(tables, one)
+        part = scaled_pairs(tables, one)
         notes = part.notes
         rows += _of_one_k(part.frame[part.frame["role"] == TRAINED], str(base))
     points = pd.DataFrame(rows).drop_duplicates(["panel", "family", "k"])
@@ -70,12 +72,9 @@ def _of_one_k(trained: pd.DataFrame, metric: str) -> list[dict[str, object]]:
 
     for family, pairs in trained.groupby("line_family", sort=False):
         add(SCORE, str(family), float(pairs["score"].mean()), len(pairs))
-        trends = [
-            float(line["x"].corr(line["score"], method="spearman"))
-            for _, line in pairs.groupby("line")
-            if line["x"].nunique() > 2 and line["score"].nunique() > 1
-        ]
-        add(TREND, str(family), float(np.mean(trends)) if trends else np.nan, len(pairs))
+        x, score = pairs["x"].to_numpy(dtype=float), pairs["score"].to_numpy(dtype=float)
+        trend = mean_spearman_within(x, score, list(pairs["line"]))
+        add(TREND, str(family), trend, len(pairs))
     add(SCORE, "chance", float(trained["chance"].mean()), len(trained))
     return rows
 
@@ -104,10 +103,8 @@ def draw_k_sweep(points: pd.DataFrame, parameters: KSweepFigure) -> Figure:
         rows = points[points["panel"] == name]
         metric = str(rows["metric"].iloc[0])
         ax.set_xlabel("neighbors k")
-        measure = (
-            "1 \N{MINUS SIGN} bits per byte" if parameters.x == "bits_per_byte" else parameters.x
-        )
-        label = f"mean alignment ({metric})" if name == SCORE else f"Spearman with {measure}"
+        trend = f"Spearman with {measure_text(parameters.x)}"
+        label = f"mean alignment ({metric})" if name == SCORE else trend
         ax.set_ylabel(wrap(label, grid.panel[1] + 0.1, NORMAL))
         _draw(ax, rows, families, names)
     return figure

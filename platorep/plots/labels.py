@@ -11,6 +11,7 @@ from scipy.optimize import isotonic_regression
 
 from platorep.plots.style import SMALL
 
+_STEP = re.compile(r"@(?:.*step[-_]?)?(\d+)(?:-tokens\w*)?(?:-seed\d+)?$")
 _SIZE = re.compile(r"(?<![a-z0-9])(\d+x)?\d+([._]\d+)?[kmbt]\d*(?![a-z0-9])", re.IGNORECASE)
 
 
@@ -96,6 +97,27 @@ def name_and_size(label: str, num_parameters: float) -> str:
     if not math.isfinite(num_parameters) or _SIZE.search(label):
         return label
     return f"{label} {format_count(num_parameters)}"
+
+
+def training_step(label: str) -> float:
+    """Training steps in a checkpoint's label, `llama16@88` or `pythia-70m@step1000`, else NaN."""
+    found = _STEP.search(label.removesuffix(" (random)"))
+    return float(found[1]) if found else math.nan
+
+
+def decimals(value: float, digits: int = 2) -> str:
+    """-0.25 as `-.25` with a real minus sign; what rounds to nothing as `.00`."""
+    text = f"{value:.{digits}f}"
+    sign = "\N{MINUS SIGN}" if text.startswith("-") and text.strip("-0.") else ""
+    number = text.lstrip("-")
+    return sign + (number[1:] if number.startswith("0.") else number)
+
+
+def interval_text(value: float, low: float, high: float) -> str:
+    """`.93 [.76, .98]`; without the interval if it is not known."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return decimals(value)
+    return f"{decimals(value)} [{decimals(low)}, {decimals(high)}]"
 
 
 def metric_text(metric: str) -> str:

@@ -1,5 +1,7 @@
 """One panel of a scaling figure: lines of models, their controls, chance and the null."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
@@ -9,6 +11,7 @@ from matplotlib.patches import Patch
 
 from platorep.plots.panels import label_right
 from platorep.plots.style import FAINT, GREY, MARKERS, readable, shades
+from platorep.plots.trends import TREND
 
 TRAINED = "trained"
 RANDOM_LINE = "random line"  # the line's model has random weights
@@ -33,7 +36,8 @@ def draw_panel(
         hue: Colour of the family; its models are shades of it, dark for large.
         markers: Family of point models -> marker.
         names: Label of a line -> what its end says; also `random` and `chance`.
-        connect: Join all points of a line, or only those of one family.
+        connect: Join all points of a line (all), those of one family (family), or none (trend:
+            the rows of that role are drawn in their place).
     """
     trained = points[points["role"] == TRAINED]
     lines = trained.drop_duplicates("line").sort_values(["line_num_parameters", "line_order"])
@@ -52,10 +56,7 @@ def draw_panel(
         ax.plot(
             rows["x"],
             rows["score"],
-            ":",
-            marker=_dot(rows),
-            ms=1.8,
-            lw=0.7,
+            **_control(rows, SHUFFLED),
             color=colour.get(str(label), GREY),
             zorder=1.5,
             gid=f"shuffled|{label}",
@@ -65,12 +66,8 @@ def draw_panel(
         ax.plot(
             rows["x"],
             rows["score"],
-            "--",
-            marker=_dot(rows),
-            ms=1.8,
-            lw=0.7,
+            **_control(rows, RANDOM_LINE),
             color=GREY,
-            dashes=(3, 1.5),
             zorder=2,
             gid=f"random line|{label}",
         )
@@ -81,8 +78,11 @@ def draw_panel(
         label = str(line)
         own = colour[label]
         families = [family for _, family in rows.groupby("point_family", sort=False)]
-        for joined in families if connect == "family" else [rows]:
+        for joined in _joined(rows, families, connect):
             ax.plot(joined["x"], joined["score"], "-", color=own, zorder=3, gid=f"join|{label}")
+        trend = points[(points["role"] == TREND) & (points["line"] == line)]
+        for _, fitted in trend.groupby("point_family", sort=False):
+            ax.plot(fitted["x"], fitted["score"], "-", lw=0.6, color=own, gid=f"trend|{label}")
         significant = rows.get("significant", pd.Series(True, index=rows.index)).astype(bool)
         for key, marked in rows.groupby(["point_family", significant], sort=False):
             ax.plot(
@@ -139,10 +139,15 @@ def legend_entries(
         handles.append(Line2D([], [], ls="", marker="o", mfc="white", mec="#444444", mew=0.5))
         texts.append(f"{modality} model, random weights")
     if RANDOM_LINE in roles:
-        handles.append(Line2D([], [], ls="--", dashes=(3, 1.5), color=GREY, lw=0.7))
+        random = points[points["role"] == RANDOM_LINE]
+        handles.append(Line2D([], [], color=GREY, **_control(random, RANDOM_LINE)))
         texts.append(f"{lines} model, random weights")
+    if TREND in roles:
+        handles.append(Line2D([], [], ls="-", color="#444444", lw=0.6))
+        texts.append("least squares within a family")
     if SHUFFLED in roles:
-        handles.append(Line2D([], [], ls=":", color="#444444", lw=0.6))
+        shuffled = points[points["role"] == SHUFFLED]
+        handles.append(Line2D([], [], color="#444444", **_control(shuffled, SHUFFLED)))
         texts.append("shuffled pairs")
     if "threshold" in trained and trained["threshold"].notna().any():
         handles.append(Patch(color=FAINT, lw=0))
@@ -150,9 +155,26 @@ def legend_entries(
     return handles, texts
 
 
-def _dot(rows: pd.DataFrame) -> str:
-    """A marker for a line that would not be seen: one of a single point."""
-    return "." if len(rows) == 1 else ""
+def _joined(rows: pd.DataFrame, families: list[pd.DataFrame], connect: str) -> list[pd.DataFrame]:
+    if connect == TREND:
+        return []
+    return families if connect == "family" else [rows]
+
+
+def _control(rows: pd.DataFrame, role: str) -> dict[str, Any]:
+    """How a control is drawn: a thin line; marks where points lie above each other, as checkpoints
+    over their size do, or where there is one point only."""
+    style, mark, size = _CONTROLS[role]
+    apart = bool(rows.duplicated(["line", "x"]).any())
+    marked = apart or rows["x"].nunique() == 1
+    return {"ls": "none" if apart else style, "marker": mark if marked else "", "ms": size,
+            "lw": 0.7}  # fmt: skip
+
+
+_CONTROLS: dict[str, tuple[Any, str, float]] = {
+    RANDOM_LINE: ((0, (3, 1.5)), ".", 1.8),
+    SHUFFLED: (":", "_", 3.5),
+}
 
 
 def _draw_null(ax: Axes, trained: pd.DataFrame) -> None:

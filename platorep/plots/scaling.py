@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from platorep.errors import AbsentError
 from platorep.parameters.figures import ScalingFigure
@@ -22,6 +23,7 @@ from platorep.plots.lines import (
     draw_panel,
     legend_entries,
 )
+from platorep.plots.measures import SIZE, measure_text, values_of
 from platorep.plots.panels import (
     LEADER,
     Grid,
@@ -39,12 +41,43 @@ from platorep.plots.style import (
     MARKERS,
     NORMAL,
     SINGLE,
+    SMALL,
 )
 from platorep.plots.tables import Points, Tables, missing_scores, of_metric
+from platorep.plots.trends import (
+    CORRELATION,
+    TREND,
+    correlation_notes,
+    correlations,
+    panel_lines,
+    trends,
+)
 
 
 def scaling_points(tables: Tables, parameters: ScalingFigure) -> Points:
-    """One row per point of the figure.
+    """The rows of `scaled_pairs` and, after them, those of `trends` and `correlations`.
+
+    Raises:
+        AbsentError: no pair has both a score and an x.
+    """
+    pairs = scaled_pairs(tables, parameters)
+    trained = pairs.frame[pairs.frame["role"] == TRAINED]
+    log = parameters.x == SIZE
+    found = correlations(trained, log=log)
+    rows = [pairs.frame, found]
+    if _connect(parameters) == TREND:
+        rows.insert(1, trends(trained, log=log))
+    notes = correlation_notes(found, parameters.x)
+    frame = pd.concat([part for part in rows if len(part)], ignore_index=True)
+    return Points(frame, (*pairs.notes, *notes))
+
+
+def _connect(parameters: ScalingFigure) -> str:
+    return parameters.connect or (TREND if parameters.x == SIZE else "all")
+
+
+def scaled_pairs(tables: Tables, parameters: ScalingFigure) -> Points:
+    """One row per model pair that has a score and an x.
 
     `role`: trained, random line (control of a line's model), random point (control of a point's
     model, at the x of its trained twin) or shuffled. Where both are random or a random model is
@@ -57,7 +90,7 @@ def scaling_points(tables: Tables, parameters: ScalingFigure) -> Points:
     pairs = _oriented(best, parameters)
     models = tables.models.set_index("label")
     pairs = pairs.join(traits(models, "line"), on="line").join(traits(models, "point"), on="point")
-    x = x_of(parameters.x, tables)
+    x = values_of(parameters.x, tables)
     pairs["x"] = pairs["point_twin"].map(x).astype(float)
     random_line, random_point = pairs["line_random"], pairs["point_random"]
     shuffled = pairs["control"] == "shuffled"
@@ -86,6 +119,7 @@ def scaling_points(tables: Tables, parameters: ScalingFigure) -> Points:
     return Points(shown[[c for c in _COLUMNS if c in shown]].reset_index(drop=True), notes)
 
 
+RHO = "\N{GREEK SMALL LETTER RHO}: Spearman, 95 % interval"  # of the mean over the lines
 _ROLES = [TRAINED, RANDOM_LINE, RANDOM_POINT, SHUFFLED]
 _KEPT = [
     *("metric", "dataset", "n", "k", "score", "chance", "null_mean", "null_sd", "threshold"),
@@ -135,25 +169,17 @@ def traits(models: pd.DataFrame, side: str) -> pd.DataFrame:
     )
 
 
-def x_of(measure: str, tables: Tables) -> pd.Series:
-    """Label -> place on the x axis."""
-    if measure == "num_parameters":
-        return tables.models.set_index("label")["num_parameters"].astype(float)
-    rows = tables.performance[tables.performance["measure"] == measure]
-    value = rows.drop_duplicates("model").set_index("model")["value"].astype(float)
-    return 1 - value if measure == "bits_per_byte" else value
-
-
 def x_label(measure: str, modality: str) -> str:
     """What the x axis says."""
-    if measure == "num_parameters":
+    if measure == SIZE:
         return f"{modality} model parameters"
-    shown = {"bits_per_byte": "1 \N{MINUS SIGN} bits per byte"}.get(measure)
-    return f"{modality} performance ({shown or measure.replace('_', ' ')})"
+    return f"{modality} performance ({measure_text(measure)})"
 
 
 def draw_scaling(points: pd.DataFrame, parameters: ScalingFigure) -> Figure:
     """Draw what `scaling_points` selected."""
+    said = points["role"] == CORRELATION
+    found, points = points[said], points[~said]
     families = list(dict.fromkeys(points.sort_values("line_order")["line_family"]))
     trained = points[points["role"] == TRAINED]
     people, texts = point_labels(trained)
@@ -162,16 +188,25 @@ def draw_scaling(points: pd.DataFrame, parameters: ScalingFigure) -> Figure:
     names = {family: line_names(points, family) for family in families}
     gutter = LEADER + 0.06 + max(text_width(t) for named in names.values() for t in named.values())
     handles, entries = legend_entries(points, parameters.points, parameters.lines)
+    printed = {
+        family: panel_lines(found[found["line_family"] == family]) if parameters.correlation else []
+        for family in families
+    }
+    if any(printed.values()):
+        handles.append(Line2D([], [], ls=""))
+        entries.append(RHO)
     grid = _layout(parameters, len(families), texts, gutter, names, entries)
 
     figure = Figure(figsize=(grid.width, grid.height))
     panels = grid.add_axes(figure, len(families))
     titles = {family: wrap(family, grid.panel[0] - 0.1, NORMAL * 1.1) for family in families}
     title_lines = max(1 + title.count("\n") for title in titles.values())
-    set_limits(panels[0], points, parameters.x, 0.06 + title_lines * 0.13 / grid.panel[1])
+    printed_lines = max(len(lines) for lines in printed.values())
+    head = title_lines * 0.13 + printed_lines * LINE
+    set_limits(panels[0], points, parameters.x, 0.06 + head / grid.panel[1])
     point_families = list(dict.fromkeys(trained.sort_values("point_order")["point_family"]))
     markers = {f: MARKERS[i % len(MARKERS)] for i, f in enumerate(point_families)}
-    connect = parameters.connect or ("family" if parameters.x == "num_parameters" else "all")
+    connect = _connect(parameters)
     for index, (ax, family) in enumerate(zip(panels, families, strict=True)):
         rows = points[points["line_family"] == family]
         guide(ax, list(people["x"]))
@@ -186,6 +221,17 @@ def draw_scaling(points: pd.DataFrame, parameters: ScalingFigure) -> Figure:
             fontweight="bold",
             gid="title",
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
+        )
+        ax.text(
+            0.03,
+            0.985 - title_lines * 0.13 / grid.panel[1],
+            "\n".join(printed[family]),
+            transform=ax.transAxes,
+            va="top",
+            fontsize=SMALL,
+            linespacing=1.1,
+            gid="correlation",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.8},
         )
     for ax in panels[: grid.columns]:
         label_above(ax, list(people["x"]), texts, grid.panel[0] + grid.gutter - 0.03)
@@ -264,7 +310,7 @@ def _legend_box(grid: Grid, num_panels: int) -> tuple[float, float, float, float
 def set_limits(ax: Axes, points: pd.DataFrame, measure: str, headroom: float) -> None:
     """Limits shared by all panels, with `headroom` (share) for the name."""
     x = points["x"].to_numpy(dtype=float)
-    if measure == "num_parameters":
+    if measure == SIZE:
         low, high = np.log10(x.min()), np.log10(x.max())
         pad = 0.06 * (high - low) or 0.3
         ax.set_xlim(10 ** (low - pad), 10 ** (high + pad))

@@ -15,7 +15,25 @@ from platorep.statistics.corrections import (
     warn_too_few,
     westfall_young,
 )
+from platorep.statistics.correlation import (
+    Correlation,
+    mean_spearman_within,
+    partial_spearman,
+    pearson,
+    spearman,
+)
+from platorep.statistics.fits import (
+    Curve,
+    Line,
+    Sigmoid,
+    aicc,
+    fit_line,
+    fit_sigmoid,
+    r_squared,
+)
+from platorep.statistics.maps import ENOUGH, Layout, has_umap, lay_out, stress
 from platorep.statistics.null import Null, Scoring, permutation_null
+from platorep.statistics.pairs import PairMean, mean_over_pairs
 from platorep.statistics.permutations import draw_order
 from platorep.statistics.resampling import (
     HeldOut,
@@ -28,23 +46,42 @@ from platorep.statistics.resampling import (
 )
 
 __all__ = [
+    "ENOUGH",
     "BestPair",
     "Calibration",
+    "Correlation",
+    "Curve",
     "HeldOut",
     "Interval",
+    "Layout",
+    "Line",
     "Null",
+    "PairMean",
     "Scoring",
+    "Sigmoid",
+    "aicc",
     "benjamini_hochberg",
     "best_pair",
     "calibrate",
     "disjoint_rows",
     "draw_order",
+    "fit_line",
+    "fit_sigmoid",
+    "has_umap",
     "held_out",
     "holm",
     "interval_of_parts",
     "interval_of_subsamples",
+    "lay_out",
+    "mean_over_pairs",
+    "mean_spearman_within",
     "needed_permutations",
+    "partial_spearman",
+    "pearson",
     "permutation_null",
+    "r_squared",
+    "spearman",
+    "stress",
     "subsamples",
     "warn_too_few",
     "westfall_young",

@@ -1,0 +1,152 @@
+"""How one number goes with another: correlations, their intervals, and what they hide.
+
+Correlations over all checkpoints of several models mistake training time for size, and those over
+several families mistake who trained the models for how good they are. So there are two ways to
+hold such a third thing fixed: `partial_spearman` and `mean_spearman_within`.
+
+Every interval is for n independent points of one population. Models of one family, checkpoints of
+one training and scores on the same samples are not that: read them as the least one can doubt.
+
+Axes: n points.
+"""
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+FEWEST = 4  # points of an interval: both variances divide by n - 3
+
+
+@dataclass(frozen=True)
+class Correlation:
+    value: float
+    """-1 to 1; NaN where one side does not vary or there are fewer than 3 points."""
+    low: float
+    high: float
+    """Ends of the interval; NaN with fewer than 4 points."""
+    num_points: int
+    """Points that have both numbers (and what is held fixed)."""
+
+
+def pearson(
+    x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], *, level: float = 0.95
+) -> Correlation:
+    """Pearson's correlation; interval by Fisher's z (exact in the limit for normal data).
+
+    Source: Fisher 1921, Metron 1: z = atanh(r) has variance 1 / (n - 3). Points with a NaN take
+    no part.
+    """
+    x, y = _complete(x, y)
+    value = _correlate(x, y)
+    return Correlation(value, *_interval(value, value, 1.0, len(x), level), len(x))
+
+
+def spearman(
+    x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], *, level: float = 0.95
+) -> Correlation:
+    """Spearman's rank correlation; interval of Bonett and Wright.
+
+    Source: Bonett and Wright 2000, Psychometrika 65: atanh(r) has variance (1 + r^2 / 2) / (n - 3).
+    That says nothing of points in perfect order (r = 1 has no doubt in it, however few they are),
+    so such an r counts as half an exchange of neighbors below 1 in the interval: our own rule.
+    """
+    x, y = _complete(x, y)
+    value = _correlate(stats.rankdata(x), stats.rankdata(y))
+    return Correlation(value, *_rank_interval(value, len(x), 0, level), len(x))
+
+
+def partial_spearman(
+    x: Float[np.ndarray, " n"],
+    y: Float[np.ndarray, " n"],
+    given: Float[np.ndarray, " n"] | Sequence[str],
+    *,
+    level: float = 0.95,
+) -> Correlation:
+    """Spearman's correlation of x and y with `given` held fixed.
+
+    The ranks of x and of y, each less what `given` explains of them linearly, are correlated. A
+    number explains by its rank (which is the textbook's partial rank correlation), a name (a
+    family) by the mean of its points: points alone in their family say nothing. The interval is
+    that of `spearman` with one point less for each degree of freedom that `given` takes.
+    """
+    names = not (isinstance(given, np.ndarray) and given.dtype.kind == "f")
+    fixed = np.unique(np.asarray(given, dtype=str), return_inverse=True)[1] if names else given
+    x, y, fixed = _complete(x, y, np.asarray(fixed, dtype=float))
+    if len(x) < 3:
+        return Correlation(np.nan, np.nan, np.nan, len(x))
+    if names:
+        groups = np.unique(fixed)
+        design = (fixed[:, None] == groups[None, :]).astype(float)
+    else:
+        design = np.column_stack([np.ones(len(x)), stats.rankdata(fixed)])
+    rest = [_residuals(stats.rankdata(side), design) for side in (x, y)]
+    taken = int(np.linalg.matrix_rank(design)) - 1
+    value = _correlate(*rest) if len(x) - taken > 2 else np.nan
+    return Correlation(value, *_rank_interval(value, len(x), taken, level), len(x))
+
+
+def mean_spearman_within(
+    x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], groups: Sequence[Hashable]
+) -> float:
+    """The mean over groups of Spearman's correlation within the group.
+
+    Groups of fewer than three points, or in which one side does not vary, take no part; NaN if
+    none is left.
+    """
+    members: dict[Hashable, list[int]] = {}
+    for index, group in enumerate(groups):
+        members.setdefault(group, []).append(index)
+    found = [spearman(x[rows], y[rows]).value for rows in members.values()]
+    found = [value for value in found if np.isfinite(value)]
+    return float(np.mean(found)) if found else np.nan
+
+
+def _complete(*columns: Float[np.ndarray, " n"]) -> list[Float[np.ndarray, " m"]]:
+    """The points of which everything is known."""
+    known = np.isfinite(np.column_stack(columns)).all(axis=1)
+    return [np.asarray(column, dtype=float)[known] for column in columns]
+
+
+def _correlate(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> float:
+    if len(x) < 3:
+        return np.nan
+    if not (_varies(x) and _varies(y)):
+        return np.nan
+    x, y = x - x.mean(), y - y.mean()
+    return float(np.clip(x @ y / (np.linalg.norm(x) * np.linalg.norm(y)), -1.0, 1.0))
+
+
+def _varies(values: Float[np.ndarray, " n"]) -> bool:
+    return bool(np.ptp(values) > 1e-12 * np.abs(values).max())  # rounding is no variation
+
+
+def _residuals(
+    values: Float[np.ndarray, " n"], design: Float[np.ndarray, "n p"]
+) -> Float[np.ndarray, " n"]:
+    """What is left of ranks; rounding, if they are explained altogether, is nothing."""
+    rest = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+    return np.where(np.abs(rest) < 1e-9 * len(rest), 0.0, rest)
+
+
+def _rank_interval(value: float, num: int, taken: int, level: float) -> tuple[float, float]:
+    nearest = 1 - 6 / (num * (num**2 - 1)) if num > 1 else 1.0  # exchanged neighbors: twice as far
+    centre = float(np.clip(value, -nearest, nearest))
+    low, high = _interval(centre, value, 1 + centre**2 / 2, num - taken, level)
+    return low, high
+
+
+def _interval(
+    centre: float, value: float, variance: float, num: int, level: float
+) -> tuple[float, float]:
+    """tanh(atanh(centre) +- z sqrt(variance / (num - 3))), made to hold `value`."""
+    if num < FEWEST or not math.isfinite(centre):
+        return np.nan, np.nan
+    if abs(centre) == 1:
+        return centre, centre
+    reach = float(stats.norm.ppf((1 + level) / 2)) * math.sqrt(variance / (num - 3))
+    low, high = math.tanh(math.atanh(centre) - reach), math.tanh(math.atanh(centre) + reach)
+    return min(low, value), max(high, value)

@@ -1,0 +1,95 @@
+"""A map of things of which only distances are known.
+
+Axes: n things.
+"""
+
+import importlib.util
+import math
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from platorep.errors import AbsentError
+
+Layout = Literal["umap", "mds"]
+ENOUGH = 15  # things that UMAP is worth asking of: its own default of neighbors
+
+
+def has_umap() -> bool:
+    """Whether umap-learn is installed."""
+    return importlib.util.find_spec("umap") is not None
+
+
+def lay_out(
+    distances: Float[np.ndarray, "n n"], layout: Layout, *, seed: int = 0
+) -> Float[np.ndarray, "n 2"]:
+    """Places in the plane, turned so that the same distances give the same picture.
+
+    mds: metric multidimensional scaling, the best of 32 seeded starts (scikit-learn's SMACOF);
+    distances on the map are as near to those asked for as a plane allows. umap: neighborhoods are
+    kept, distances are not. The middle is at 0, the longest axis across, and on either axis the
+    outermost thing is on the positive side.
+
+    Args:
+        distances: Symmetric, 0 on the diagonal, of at least 3 things.
+
+    Raises:
+        AbsentError: umap-learn is not installed.
+    """
+    if not distances.any():
+        return np.zeros((len(distances), 2))
+    if layout == "umap":
+        return _upright(_umap(distances, seed))
+    from sklearn.manifold import smacof  # slow to import
+
+    # a start per seed of our own: scikit-learn's several starts differ between its versions
+    rng = np.random.default_rng(seed)
+    spread = float(distances.max())
+    least, best = math.inf, np.zeros((len(distances), 2))
+    for _ in range(32):
+        start = rng.uniform(-spread, spread, (len(distances), 2))
+        found, raw = smacof(distances, n_components=2, init=start, n_init=1, max_iter=1000,
+                            eps=1e-9, normalized_stress=False)  # fmt: skip
+        if raw < least:
+            least, best = raw, found
+    return _upright(np.asarray(best, dtype=float))
+
+
+def stress(distances: Float[np.ndarray, "n n"], places: Float[np.ndarray, "n 2"]) -> float:
+    """Kruskal's stress-1 of a map: 0 if every distance is right; above .2 is called poor.
+
+    Source: Kruskal 1964, Psychometrika 29, there for the distances' order; here for themselves.
+    """
+    above = np.triu_indices(len(places), k=1)
+    drawn = np.linalg.norm(places[:, None] - places[None, :], axis=-1)[above]
+    error = np.sum((drawn - distances[above]) ** 2)
+    return float(np.sqrt(error / np.sum(drawn**2))) if error else 0.0
+
+
+def _umap(distances: Float[np.ndarray, "n n"], seed: int) -> Float[np.ndarray, "n 2"]:
+    if not has_umap():
+        raise AbsentError(
+            "`layout: umap` needs umap-learn, which is not installed: "
+            "`pip install platorep[umap]`, or say `layout: mds`."
+        )
+    import umap
+
+    reducer = umap.UMAP(
+        n_components=2,
+        metric="precomputed",
+        n_neighbors=min(ENOUGH, len(distances) - 1),
+        init="random",  # the spectral start needs more things than a small map has
+        random_state=seed,
+        n_jobs=1,
+    )
+    return np.asarray(reducer.fit_transform(distances), dtype=float)
+
+
+def _upright(places: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
+    centred = places - places.mean(axis=0)
+    _, _, axes = np.linalg.svd(centred, full_matrices=False)
+    turned = centred @ axes.T
+    outermost = np.abs(turned).argmax(axis=0)
+    signs = np.sign(turned[outermost, np.arange(turned.shape[1])])
+    return np.asarray(turned * np.where(signs == 0, 1.0, signs))
