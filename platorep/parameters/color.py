@@ -71,7 +71,7 @@ class LanguageParameters(Section):
 class GeometryParameters(Section):
     """How distances become points in three dimensions, and how chance is told from likeness."""
 
-    starts: PositiveInt = 20
+    starts: PositiveInt = 100
     """Random starts of metric MDS, of which the one with the least stress is kept."""
     iterations: PositiveInt = 1000
     """Most steps of SMACOF from one start."""

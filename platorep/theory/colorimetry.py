@@ -20,8 +20,8 @@ Distances = Float[np.ndarray, "c c"]
 def word_colors(words: Sequence[str | WordConfig]) -> Colors:
     """sRGB of each word, 0 to 1: its own, or that of the XKCD colour survey.
 
-    Source: Munroe's survey of 2010 (222,500 people named random screen colours; the colour of a
-    name is the one it was given to most reliably), public domain (CC0), which matplotlib carries.
+    Source: Munroe's survey of 2010 (222,500 sessions in which people named random
+    screen colours), public domain (CC0), which matplotlib carries.
 
     Raises:
         UnknownNameError: the survey has no such name.
