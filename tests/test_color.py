@@ -167,6 +167,17 @@ def test_a_single_pixel_has_no_pair(tmp_path: Path) -> None:
         count_pairs(images, CooccurrenceParameters(pairs=5))
 
 
+def test_images_without_captions_are_no_copies_of_each_other(tmp_path: Path) -> None:
+    pixels = random_state().integers(0, 256, size=(3, 4, 4, 3))
+    write_images(tmp_path / "images", [*pixels, pixels[0]])
+
+    found = load_images(DatasetConfig(source=str(tmp_path / "images"), deduplicate=True))
+
+    assert found.texts == ("",) * 3
+    assert found.duplicates["images"].count == 1
+    assert found.duplicates["texts"].count == 0
+
+
 # --- mutual information ---
 
 
