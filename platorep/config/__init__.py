@@ -9,6 +9,7 @@ from platorep.config.align import (
     PreprocessConfig,
     SelectorConfig,
 )
+from platorep.config.color import ColorConfig, ImageSetConfig
 from platorep.config.data import (
     BitsPerByteConfig,
     DatasetConfig,
@@ -26,16 +27,24 @@ from platorep.config.models import (
     ModelSpec,
     TransformConfig,
 )
-from platorep.config.reading import config_path, load_config, load_theory, shipped_configs
+from platorep.config.reading import (
+    config_path,
+    load_color,
+    load_config,
+    load_theory,
+    shipped_configs,
+)
 
 __all__ = [
     "AlignConfig",
     "BitsPerByteConfig",
+    "ColorConfig",
     "ControlsConfig",
     "DatasetConfig",
     "ExperimentConfig",
     "ExtractConfig",
     "FamilyConfig",
+    "ImageSetConfig",
     "IntervalConfig",
     "MetricConfig",
     "ModelConfig",
@@ -48,6 +57,7 @@ __all__ = [
     "TableConfig",
     "TransformConfig",
     "config_path",
+    "load_color",
     "load_config",
     "load_theory",
     "shipped_configs",

@@ -86,7 +86,7 @@ def _grouped(file: Path, config: DatasetConfig) -> Iterator[Row]:
         there = bool(name) and path.is_file()
         yield Row(
             id=identity,
-            captions=captions[name],
+            captions=captions.get(name, ()),
             image=FileImage(path) if there else None,
             place=f"line {line} of {file} (image {name!r})",
             file=name,

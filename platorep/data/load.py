@@ -56,6 +56,14 @@ def load_dataset(config: DatasetConfig, *, offline: bool = False) -> PairedDatas
     )
 
 
+def load_images(config: DatasetConfig, *, offline: bool = False) -> PairedDataset:
+    """The images of `config`, whether they have captions or not: every text is empty.
+
+    Raises: as `load_dataset`.
+    """
+    return load_dataset(config.model_copy(update={"text": ()}), offline=offline)
+
+
 def _open_folder(config: DatasetConfig, offline: bool) -> Source:
     return FolderSource(config)
 

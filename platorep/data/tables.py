@@ -101,7 +101,7 @@ class TableSource:
             if not self._load_next():
                 raise IndexError(index)
         first, part, images, texts = next(p for p in reversed(self._parts) if p[0] <= index)
-        cells = texts[index - first]
+        cells = texts[index - first] if texts.column_names else {}
         place = f"row {index - first} of {part.file}"
         captions: tuple[str | None, ...] = ()
         for column in self._text:
