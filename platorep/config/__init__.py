@@ -9,11 +9,7 @@ from platorep.config.align import (
     PreprocessConfig,
     SelectorConfig,
 )
-from platorep.config.data import (
-    BitsPerByteConfig,
-    DatasetConfig,
-    TableConfig,
-)
+from platorep.config.data import DatasetConfig
 from platorep.config.experiment import (
     ControlsConfig,
     ExperimentConfig,
@@ -26,6 +22,16 @@ from platorep.config.models import (
     ModelSpec,
     TransformConfig,
 )
+from platorep.config.performance import (
+    BitsPerByteConfig,
+    HarnessConfig,
+    LabelledConfig,
+    PerformanceConfig,
+    ProbeConfig,
+    TableConfig,
+    TasksSolvedConfig,
+    TaskTableConfig,
+)
 from platorep.config.reading import config_path, load_config, load_theory, shipped_configs
 
 __all__ = [
@@ -36,16 +42,22 @@ __all__ = [
     "ExperimentConfig",
     "ExtractConfig",
     "FamilyConfig",
+    "HarnessConfig",
     "IntervalConfig",
+    "LabelledConfig",
     "MetricConfig",
     "ModelConfig",
     "ModelSettings",
     "ModelSpec",
     "NullConfig",
     "PairConfig",
+    "PerformanceConfig",
     "PreprocessConfig",
+    "ProbeConfig",
     "SelectorConfig",
     "TableConfig",
+    "TaskTableConfig",
+    "TasksSolvedConfig",
     "TransformConfig",
     "config_path",
     "load_config",

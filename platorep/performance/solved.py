@@ -1,0 +1,62 @@
+"""Share of tasks solved, as on the x axis of figure 2 of arXiv:2405.07987."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from platorep.config import TasksSolvedConfig
+from platorep.errors import DataError
+from platorep.reporting import Reporter
+
+ROUNDING = 1e-12
+"""Relative: 0.6 is at least 0.8 * 0.75, which floating point makes 0.6000000000000001."""
+
+
+@dataclass(frozen=True)
+class Solved:
+    share: float
+    solved: tuple[str, ...]
+    num_tasks: int
+
+
+def tasks_solved(
+    wanted: TasksSolvedConfig,
+    accuracies: Mapping[str, Mapping[str, float]],
+    trained: Sequence[str],
+    report: Reporter,
+) -> dict[str, Solved]:
+    """Label -> the share of tasks at which a model reaches `solved_at` of the best one.
+
+    A model that lacks a task has no share: another set of tasks is another scale.
+
+    Args:
+        accuracies: Task -> label -> accuracy.
+        trained: Labels of the models of which one is the best; the others are controls.
+
+    Raises:
+        DataError: no trained model has an accuracy above 0 on some task.
+    """
+    best: dict[str, float] = {}
+    for task, found in accuracies.items():
+        label = max((m for m in trained if m in found), key=lambda m: found[m], default=None)
+        if label is None or found[label] <= 0:
+            raise DataError(
+                f"{wanted.name}: no trained model has an accuracy above 0 on the task {task}, so "
+                "none is the best. Leave that task out, or see why it has no numbers."
+            )
+        best[task] = found[label]
+        report.say(
+            f"{wanted.name}: {task}: the best is {label} with {found[label]:.4g}, solved from "
+            f"{wanted.solved_at * found[label]:.4g}"
+        )
+    shares = {}
+    for model in dict.fromkeys(label for found in accuracies.values() for label in found):
+        if missing := [task for task in accuracies if model not in accuracies[task]]:
+            report.say(f"{model} has no {wanted.name}: it lacks {', '.join(missing)}")
+            continue
+        solved = tuple(
+            task
+            for task, top in best.items()
+            if accuracies[task][model] >= wanted.solved_at * top * (1 - ROUNDING)
+        )
+        shares[model] = Solved(len(solved) / len(best), solved, len(best))
+    return shares
