@@ -77,10 +77,10 @@ def run_probe(
         ConfigError: more neighbors are asked for than there are images to train on.
         DataError: a feature is not finite.
     """
-    settings: Sequence[float] = sorted(set(config.c if config.probe == "linear" else config.k))
+    settings = sorted({float(one) for one in (config.c if config.probe == "linear" else config.k)})
     if config.probe == "knn" and settings[-1] > len(train.labels):
         raise ConfigError(
-            f"{config.name}: k: {settings[-1]} neighbors are asked for, but there are "
+            f"{config.name}: k: {settings[-1]:g} neighbors are asked for, but there are "
             f"{len(train.labels)} images to train on. Leave out the larger k."
         )
     tried: list[tuple[str, float, float]] = []
@@ -89,7 +89,7 @@ def run_probe(
         known, new = train.at(layer), validation.at(layer)
         for setting in settings:
             accuracy = _fit(config, setting, known, train.labels).score(new, validation.labels)
-            tried.append((name, float(setting), float(accuracy)))
+            tried.append((name, setting, float(accuracy)))
             progress(1)
     chosen = max(range(len(tried)), key=lambda i: tried[i][2])
     layer, setting = chosen // len(settings), settings[chosen % len(settings)]
@@ -101,7 +101,7 @@ def run_probe(
         value=value,
         stderr=standard_error(value, len(test.labels)),
         layer=layers[layer],
-        setting=float(setting),
+        setting=setting,
         validation=tried[chosen][2],
         tried=tuple(tried),
         converged=config.probe == "knn" or int(max(classifier[-1].n_iter_)) < config.max_iterations,
