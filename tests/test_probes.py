@@ -294,8 +294,8 @@ def test_a_killed_extraction_goes_on(material: Path, tmp_path: Path) -> None:
 
 def test_all_layers_and_some(material: Path, tmp_path: Path) -> None:
     measures = [
-        probe(material, name="all", layers="all"),
         probe(material, name="first", layers=[0]),
+        probe(material, name="all", layers="all"),
         probe(material, name="none", layers=[99]),
     ]
     failures, table = run(experiment(material, *measures), tmp_path)
@@ -309,6 +309,20 @@ def test_all_layers_and_some(material: Path, tmp_path: Path) -> None:
     assert widths[:2] == [1, 1]  # the first layer: trained and random
     assert widths[2:] == [max(widths)] * 2 > [1, 1]  # all of them
     assert set(table["measure"]) == {"all", "first"}
+
+
+def test_layers_that_another_probe_had_made_are_not_extracted_again(
+    material: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    every = probe(material, name="all", layers="all")
+    last = probe(material, c=[0.01])
+    _, alone = run(experiment(material, last, controls=False), tmp_path / "alone")
+    capsys.readouterr()
+
+    _, both = run(experiment(material, every, last, controls=False), tmp_path / "both")
+
+    assert capsys.readouterr().err.count("extract conv4") == 1
+    pd.testing.assert_frame_equal(both[both["measure"] == "colors"].reset_index(drop=True), alone)
 
 
 def test_tasks_solved_follow_from_probes_and_tables(material: Path, tmp_path: Path) -> None:
