@@ -197,7 +197,8 @@ def _solved(job: Job, wanted: TasksSolvedConfig, before: Sequence[Row]) -> Itera
     if len(job.specs) < len(job.config.models()):
         job.report.warn(f"{wanted.name}: only the models asked for are candidates for the best")
     labels = [spec.label for spec in job.trained]
-    for label, solved in tasks_solved(wanted, accuracies, labels, job.report).items():
+    chances = {row["measure"]: row["chance"] for row in before if "chance" in row}
+    for label, solved in tasks_solved(wanted, accuracies, labels, chances, job.report).items():
         yield {
             "model": label,
             "measure": wanted.name,
@@ -211,7 +212,7 @@ def _probe(job: Job, wanted: ProbeConfig, labelled: Labelled, spec: ModelSpec) -
     """One row, or none for what sees no images of a dataset."""
     if spec.modality != "vision" or spec.backend not in ("timm", "toyworld"):
         return
-    model, found = probed(
+    dtype, found = probed(
         job.config,
         wanted,
         labelled,
@@ -237,7 +238,8 @@ def _probe(job: Job, wanted: ProbeConfig, labelled: Labelled, spec: ModelSpec) -
         f"{labelled.test.dataset.name}, {found['num_test']} test images of "
         f"{found['num_classes']} classes, {found['num_train'] + found['num_validation']} to train "
         f"on, most frequent class {found['chance']:.3f}",
-        "dtype": model,
+        "dtype": dtype,
+        "chance": found["chance"],  # for the share of tasks solved
     }
 
 
