@@ -6,13 +6,13 @@ from pathlib import Path
 import pandas as pd
 
 from platorep.align import align, asked_metrics, score_file
-from platorep.config import BitsPerByteConfig, ColorConfig
+from platorep.config import BitsPerByteConfig, ColorConfig, ProbeConfig
 from platorep.data import load_dataset
 from platorep.errors import ConfigError
 from platorep.extract import ExtractOptions, adopt, extract
 from platorep.models import environment, open_model, resolve_device
 from platorep.parameters.theory import PmiConfig
-from platorep.performance import measure, read_corpus
+from platorep.performance import measure, read_corpus, read_labelled
 from platorep.plots import Tables, figure_names, save_figure
 from platorep.plots.color import color_points, draw_color
 from platorep.plots.pmi import draw_pmi, pmi_points
@@ -141,6 +141,10 @@ def download(session: Session) -> Outcome:
             with failures.catch(wanted.name):
                 corpus = read_corpus(wanted, offline=options.offline)
                 report.say(f"{wanted.name}: {corpus.num_bytes} bytes of {corpus.source}")
+        elif isinstance(wanted, ProbeConfig):
+            with failures.catch(wanted.name):
+                read_labelled(wanted.dataset, offline=options.offline)
+                report.say(f"{wanted.name}: the images of {wanted.dataset.source} are here")
     done = []
     for spec in session.specs:
         with failures.catch(spec.label):

@@ -18,6 +18,7 @@ from platorep.metrics import METRICS, BoundMetric, bind
 from platorep.metrics.claims import check_claims
 from platorep.models import Description, Model, compute_dtype, open_model, resolve_device
 from platorep.models.cost import BYTES_PER_TOKEN, products_per_second
+from platorep.performance import plan_measure
 from platorep.session import Session
 
 COLUMNS = (
@@ -54,9 +55,11 @@ def plan_table(session: Session) -> pd.DataFrame:
     widths: dict[str, Sequence[int]] = {}
     rows += [_of_model(session, spec, dataset, device, widths) for spec in session.specs]
     results = session.results
+    stored = getattr(torch, session.config.extract.store).itemsize
     for measure in session.config.performance:
         state = "made before" if results.performance.exists() else "missing"
-        rows.append({"stage": "measure", "cell": measure.name, "state": state})
+        about_it = plan_measure(measure, session.specs, widths, stored)
+        rows.append({"stage": "measure", "cell": measure.name, "state": state} | about_it)
     rows += _of_align(session, _num_rows(session, dataset), widths)
     for figure in session.config.figures:
         state = "made before" if results.figures.exists() else "missing"

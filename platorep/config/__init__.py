@@ -10,11 +10,7 @@ from platorep.config.align import (
     SelectorConfig,
 )
 from platorep.config.color import ColorConfig, ImageSetConfig
-from platorep.config.data import (
-    BitsPerByteConfig,
-    DatasetConfig,
-    TableConfig,
-)
+from platorep.config.data import DatasetConfig
 from platorep.config.experiment import (
     ControlsConfig,
     ExperimentConfig,
@@ -26,6 +22,16 @@ from platorep.config.models import (
     ModelSettings,
     ModelSpec,
     TransformConfig,
+)
+from platorep.config.performance import (
+    BitsPerByteConfig,
+    HarnessConfig,
+    LabelledConfig,
+    PerformanceConfig,
+    ProbeConfig,
+    TableConfig,
+    TasksSolvedConfig,
+    TaskTableConfig,
 )
 from platorep.config.reading import (
     config_path,
@@ -44,17 +50,23 @@ __all__ = [
     "ExperimentConfig",
     "ExtractConfig",
     "FamilyConfig",
+    "HarnessConfig",
     "ImageSetConfig",
     "IntervalConfig",
+    "LabelledConfig",
     "MetricConfig",
     "ModelConfig",
     "ModelSettings",
     "ModelSpec",
     "NullConfig",
     "PairConfig",
+    "PerformanceConfig",
     "PreprocessConfig",
+    "ProbeConfig",
     "SelectorConfig",
     "TableConfig",
+    "TaskTableConfig",
+    "TasksSolvedConfig",
     "TransformConfig",
     "config_path",
     "load_color",

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, NonNegativeInt, model_validator
 
 from platorep.config.align import AlignConfig
-from platorep.config.data import DatasetConfig, PerformanceConfig
+from platorep.config.data import DatasetConfig
 from platorep.config.models import (
     Backend,
     ExtractConfig,
@@ -18,6 +18,7 @@ from platorep.config.models import (
     ModelConfig,
     ModelSpec,
 )
+from platorep.config.performance import PerformanceConfig, check_tasks
 from platorep.errors import nearest
 from platorep.parameters.figures import FigureConfig
 from platorep.parameters.section import Section
@@ -56,6 +57,7 @@ class ExperimentConfig(Section):
             raise ValueError("no models in families: list at least one")
         refuse_bad_families(self.families)
         refuse_repeats("measure", [measure.name for measure in self.performance])
+        check_tasks(self.performance)
         specs = self.models()
         refuse_repeats("model label (set `label`)", [spec.label for spec in specs])
         known: dict[str, set[str]] = {
