@@ -513,9 +513,43 @@ def theory_pmi(
         from platorep.execute import pmi_stage
         from platorep.results import Results
 
-        asked = load_theory(config_path(config, theory=True), overrides or [])
+        asked = load_theory(config_path(config, "theory pmi"), overrides or [])
         results = Results(output or Path("results") / asked.name)
         _print(pmi_stage(asked, results, Reporter(-1 if quiet else 0)), as_json)
+
+
+@theory_app.command("color")
+def theory_color(
+    config: Annotated[
+        str, typer.Argument(help="A file, or the name of a shipped one.")
+    ] = "toyworld-color",
+    overrides: Set = None,
+    output: Output = None,
+    device: Device = "auto",
+    offline: Offline = False,
+    keep_going: KeepGoing = True,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Colours in images, in language models and in CIELAB: do they lie alike?"""
+    with exit_on_error():
+        if offline:
+            os.environ["HF_HUB_OFFLINE"] = "1"  # before the hub's library is imported
+        from platorep.config import config_path, load_color
+
+        asked = load_color(config_path(config, "theory color"), overrides or [])
+        from platorep.execute import color_stage
+        from platorep.extract import ExtractOptions
+        from platorep.results import Results, failed_cells
+
+        results = Results(output or Path("results") / asked.name)
+        options = ExtractOptions(device=device, offline=offline, keep_going=keep_going)
+        report = Reporter(-1 if quiet else int(verbose))
+        failed, table = color_stage(asked, results, options, report)
+        _print(table, as_json)
+        if failed:
+            raise failed_cells(failed, results.failures)
 
 
 if __name__ == "__main__":

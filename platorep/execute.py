@@ -6,20 +6,22 @@ from pathlib import Path
 import pandas as pd
 
 from platorep.align import align, asked_metrics, score_file
-from platorep.config import BitsPerByteConfig
+from platorep.config import BitsPerByteConfig, ColorConfig, ProbeConfig
 from platorep.data import load_dataset
 from platorep.errors import ConfigError
-from platorep.extract import adopt, extract
-from platorep.models import open_model, resolve_device
+from platorep.extract import ExtractOptions, adopt, extract
+from platorep.models import environment, open_model, resolve_device
 from platorep.parameters.theory import PmiConfig
-from platorep.performance import measure, read_corpus
+from platorep.performance import measure, read_corpus, read_labelled
 from platorep.plots import Tables, figure_names, save_figure
+from platorep.plots.color import color_points, draw_color
 from platorep.plots.pmi import draw_pmi, pmi_points
 from platorep.plots.saving import write_figure
 from platorep.plots.style import figure_style
 from platorep.reporting import Reporter
 from platorep.results import Failures, Results, write_csv
 from platorep.session import Session
+from platorep.theory import color
 from platorep.theory.pmi import kernels_table, num_trainings, worlds_table
 
 Outcome = tuple[Sequence[Exception], pd.DataFrame]
@@ -139,6 +141,10 @@ def download(session: Session) -> Outcome:
             with failures.catch(wanted.name):
                 corpus = read_corpus(wanted, offline=options.offline)
                 report.say(f"{wanted.name}: {corpus.num_bytes} bytes of {corpus.source}")
+        elif isinstance(wanted, ProbeConfig):
+            with failures.catch(wanted.name):
+                read_labelled(wanted.dataset, offline=options.offline)
+                report.say(f"{wanted.name}: the images of {wanted.dataset.source} are here")
     done = []
     for spec in session.specs:
         with failures.catch(spec.label):
@@ -175,3 +181,52 @@ def pmi_stage(config: PmiConfig, results: Results, report: Reporter) -> pd.DataF
     results.record("theory", {"config": config.model_dump(mode="json")})
     last: pd.DataFrame = kernels[kernels["step"] == kernels["step"].max()].round(4)
     return last
+
+
+def color_stage(
+    config: ColorConfig, results: Results, options: ExtractOptions, report: Reporter
+) -> Outcome:
+    """Write the tables and the figure of `theory color`; what failed, and how alike the rest is."""
+    failures = Failures("theory", results, report, options.keep_going)
+    device = resolve_device(options.device)
+    words, cells = color.word_list(config), color.grid(config)
+    spaces = color.perception_spaces(config, words)
+    counts: list[pd.DataFrame] = []
+    for images in config.images:
+        with failures.catch(images.name):
+            found, table = color.vision_spaces(
+                config, images, words, cells, report, offline=options.offline
+            )
+            spaces += found
+            counts.append(table)
+    specs = config.models()
+    for spec in specs:
+        with failures.catch(spec.label):
+            spaces += color.language_spaces(
+                config, spec, words, device, report, offline=options.offline
+            )
+    failures.raise_if_all(len(config.images) + len(specs))
+    spaces = color.with_cells_of_perception(spaces, cells)
+
+    geometry = color.geometry_table(spaces, words, cells)
+    agreement = color.agreement_table(config, spaces)
+    write_csv(results.folder / "words.csv", color.words_table(words))
+    if counts:
+        write_csv(results.folder / "counts.csv", pd.concat(counts, ignore_index=True))
+    write_csv(results.folder / "distances.csv", color.distances_table(spaces, words, cells))
+    write_csv(results.folder / "geometry.csv", geometry)
+    write_csv(results.folder / "agreement.csv", agreement)
+    with figure_style():
+        points = color_points(geometry, agreement)
+        write_figure(results.figures / "color", draw_color(points), points)
+    results.record(
+        "theory",
+        {
+            "config": config.model_dump(mode="json"),
+            "environment": environment(device),
+            "failed": sorted(failures.errors),
+            "warnings": report.warnings,
+        },
+    )
+    columns = ["items", "x", "y", "layer", "num_colors", "residual", "residual_null", "residual_p"]
+    return failures.all, agreement[[*columns, "correlation", "correlation_p"]].round(4)

@@ -141,6 +141,18 @@ def open_work(
     return Work(spec, key, cell, model, rows, per_shard, shards)
 
 
+def complete_cell(
+    work: Work,
+    dataset: PairedDataset,
+    config: ExperimentConfig,
+    device: torch.device,
+    report: Reporter,
+) -> Cell:
+    """Make what is missing of a cell, and wait for what other processes are making of it."""
+    _complete(work, dataset, config, ExtractOptions(), device, report, wait=True)
+    return work.cell
+
+
 def adopt(
     config: ExperimentConfig,
     spec: ModelSpec,

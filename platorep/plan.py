@@ -1,6 +1,7 @@
 """What is there already, what is missing, and what it will take. Nothing is made here."""
 
 import fnmatch
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -15,7 +16,9 @@ from platorep.errors import PlatorepError
 from platorep.extract import Work, open_work
 from platorep.metrics import METRICS, BoundMetric, bind
 from platorep.metrics.claims import check_claims
-from platorep.models import Description, compute_dtype, open_model, resolve_device
+from platorep.models import Description, Model, compute_dtype, open_model, resolve_device
+from platorep.models.cost import BYTES_PER_TOKEN, products_per_second
+from platorep.performance import plan_measure
 from platorep.session import Session
 
 COLUMNS = (
@@ -29,16 +32,19 @@ COLUMNS = (
     "weights_mb",
     "disk_mb",
     "download_mb",
+    "seconds",
     "note",
 )
 
 
 def plan_table(session: Session) -> pd.DataFrame:
-    """One row per cell of every stage.
+    """One row per cell of every stage, and a last one of totals.
 
     `disk_mb` is what the features take (or will take) in the cache, `weights_mb` the weights in
-    memory in the compute precision, `download_mb` what is still to be fetched; empty is unknown,
-    and `note` says why.
+    memory in the compute precision (in total: of the largest model), `download_mb` what is still to
+    be fetched; empty is unknown, and `note` says why. `seconds` is what is left to do, estimated on
+    this machine: forward passes at the speed of its large matrix products, with four bytes to a
+    token, so that small models take a few times as long; metrics by a small sample.
     """
     device = resolve_device(session.options.device)
     dataset, trouble = _dataset(session)
@@ -49,13 +55,16 @@ def plan_table(session: Session) -> pd.DataFrame:
     widths: dict[str, Sequence[int]] = {}
     rows += [_of_model(session, spec, dataset, device, widths) for spec in session.specs]
     results = session.results
+    stored = getattr(torch, session.config.extract.store).itemsize
     for measure in session.config.performance:
         state = "made before" if results.performance.exists() else "missing"
-        rows.append({"stage": "measure", "cell": measure.name, "state": state})
-    rows += _of_align(session, len(dataset) if dataset else 0, widths)
+        about_it = plan_measure(measure, session.specs, widths, stored)
+        rows.append({"stage": "measure", "cell": measure.name, "state": state} | about_it)
+    rows += _of_align(session, _num_rows(session, dataset), widths)
     for figure in session.config.figures:
         state = "made before" if results.figures.exists() else "missing"
         rows.append({"stage": "plot", "cell": figure.name or figure.kind, "state": state})
+    rows.append(_total(rows))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.astype(dict.fromkeys(("rows", "layers", "parameters"), "Int64"))
 
@@ -108,12 +117,16 @@ def _dataset(session: Session) -> tuple[PairedDataset | None, str]:
         return None, str(error)
 
 
+def _num_rows(session: Session, dataset: PairedDataset | None) -> int | None:
+    return session.config.dataset.limit if dataset is None else len(dataset)
+
+
 def _of_dataset(dataset: PairedDataset) -> dict[str, Any]:
     return {"state": "here", "rows": len(dataset), "note": dataset.name}
 
 
 def _of_align(
-    session: Session, num_rows: int, widths: Mapping[str, Sequence[int]]
+    session: Session, num_rows: int | None, widths: Mapping[str, Sequence[int]]
 ) -> list[dict[str, Any]]:
     """One row per metric: how many pairs, and how long they will take here."""
     pairs = model_pairs(session.config, session.specs)
@@ -122,15 +135,18 @@ def _of_align(
     null = session.config.align.null.permutations
     rows = []
     for asked in asked_metrics(session.config):
-        seconds = expected_seconds(asked, num_rows, null, list(widths.values()), known)
-        about = "" if seconds is None else f", about {max(1, round(seconds))} s here"
+        made = session.results.best.exists()
+        seconds = None
+        if not made:
+            seconds = expected_seconds(asked, num_rows, null, list(widths.values()), known)
         permutations = f", {null} permutations" if null and asked.has_null else ""
         rows.append(
             {
                 "stage": "align",
                 "cell": asked.label,
-                "state": "made before" if session.results.best.exists() else "missing",
-                "note": f"{len(pairs)} model pairs{permutations}{about}",
+                "state": "made before" if made else "missing",
+                "note": f"{len(pairs)} model pairs{permutations}",
+                "seconds": _seconds(seconds),
             }
         )
     return rows
@@ -150,10 +166,10 @@ def _of_model(
         about = model.describe()
         if about.widths:
             widths[spec.label] = about.widths
-        num_rows = session.config.dataset.limit if dataset is None else len(dataset)
-        row |= _sizes(session, spec, about, num_rows, device)
+        row |= _sizes(session, spec, about, _num_rows(session, dataset), device)
         if dataset is None:
             return row | {"note": "; ".join(("the dataset cannot be read", *about.unknown))}
+        row["seconds"] = _forward_seconds(session, model, dataset, device)
         return row | _state(open_work(session.config, model, dataset, session.root, device))
     except PlatorepError as error:
         return row | {"note": str(error)}
@@ -182,11 +198,49 @@ def _sizes(
     }
 
 
+def _forward_seconds(
+    session: Session, model: Model, dataset: PairedDataset, device: torch.device
+) -> float | None:
+    """Of all rows through the model, at the speed of large matrix products."""
+    flops = model.flops()
+    if flops is None:
+        return None
+    times = len(dataset)
+    if model.spec.modality == "language":
+        times = sum(len(text.encode()) for text in dataset.texts) // BYTES_PER_TOKEN
+    dtype = getattr(torch, compute_dtype(model.spec, session.config.extract.dtype, device))
+    return _seconds(flops * times / _speed(device, dtype))
+
+
+_speed = functools.cache(products_per_second)
+
+
+def _total(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all cells take together; of weights the largest, since one model is loaded at a time."""
+
+    def known(name: str) -> list[float]:
+        return [row[name] for row in rows if row.get(name) is not None]
+
+    missing = sum(row.get("state") not in ("cached", "here", "made before") for row in rows)
+    return {
+        "stage": "total",
+        "cell": f"{len(rows)} cells, {missing} to do",
+        "weights_mb": max(known("weights_mb"), default=None),
+        "disk_mb": sum(known("disk_mb")),
+        "download_mb": sum(known("download_mb")) if known("download_mb") else None,
+        "seconds": sum(known("seconds")),
+    }
+
+
+def _seconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
+
+
 def _state(work: Work) -> dict[str, Any]:
     """How much of a cell is there, and then what it really takes."""
     missing = work.missing()
     if not missing:
-        return {"state": "cached", "disk_mb": _mb(work.cell.size_bytes())}
+        return {"state": "cached", "disk_mb": _mb(work.cell.size_bytes()), "seconds": None}
     done = len(work.shards) - len(missing)
     return {"state": f"{done}/{len(work.shards)} shards" if done else "missing"}
 

@@ -212,6 +212,7 @@ def test_stdout_is_data_only(run: Run) -> None:
     again = objects(run("plan", "small.yaml", "--json"))
     assert {row["state"] for row in again if row["stage"] == "extract"} == {"cached"}
     assert "missing" not in {row["state"] for row in again}
+    assert again[-1]["cell"].endswith(" 0 to do")
     assert objects(run("run", "small.yaml", "--json")) == [best]
     cells = objects(run("cache", "list", "--json"))
     assert [cell["state"] for cell in cells] == ["1/1 shards", "1/1 shards"]
@@ -219,6 +220,23 @@ def test_stdout_is_data_only(run: Run) -> None:
     assert objects(run("cache", "clean", "--partial", "--json")) == []
     removed = objects(run("cache", "clean", "--model", "a*", "--json"))
     assert len(removed) == 1
+
+
+def test_the_plan_adds_up(run: Run) -> None:
+    *rows, total = objects(run("plan", "small.yaml", "--json"))
+
+    assert (total["stage"], total["cell"]) == ("total", f"{len(rows)} cells, {len(rows) - 1} to do")
+    assert total["disk_mb"] == sum(row["disk_mb"] or 0 for row in rows)
+    (align,) = (row for row in rows if row["stage"] == "align")
+    assert align["seconds"] is not None
+    assert total["seconds"] == align["seconds"]  # arrays of one's own are only read
+
+
+def test_a_plan_without_its_dataset(run: Run) -> None:
+    rows = objects(run("plan", "small.yaml", "--set", "dataset.source=./nowhere", "--json"))
+
+    assert (rows[0]["state"], rows[-1]["stage"]) == ("missing", "total")
+    assert all(row["seconds"] is None for row in rows[:-1])
 
 
 @pytest.mark.parametrize("what", ["metrics", "figures", "configs"])

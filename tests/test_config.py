@@ -36,6 +36,9 @@ FULL: dict[str, Any] = {
     "performance": [
         {"name": "bits_per_byte", "source": "captions"},
         {"name": "score", "table": "table.csv"},
+        {"name": "endings", "harness": "results", "task": "hellaswag", "metric": "acc_norm"},
+        {"name": "digits", "probe": "knn", "dataset": {"source": "org/digits", "label": "digit"}},
+        {"name": "solved", "tasks": ["digits", {"table": "vtab.csv", "columns": ["dtd"]}]},
     ],
     "align": {
         "pairs": [{"x": {"modality": "language"}, "y": {"family": "viewers"}}],

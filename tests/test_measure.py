@@ -12,7 +12,7 @@ from transformers import BertConfig, BertModel
 from platorep.config import ExperimentConfig
 from platorep.errors import AbsentError
 from platorep.parameters.toyworld import parse_network
-from platorep.performance import measure
+from platorep.performance import measure, plan_measure
 from platorep.reporting import Reporter
 from platorep.results import Results
 from platorep.toyworld.checkpoints import write_untrained
@@ -124,3 +124,47 @@ def test_if_nothing_can_be_measured_the_error_is_the_runs(networks: Path, tmp_pa
 
     with pytest.raises(AbsentError, match=r"none\.csv"):
         run(experiment(networks, performance=wanted), tmp_path)
+
+
+def test_harness_results_have_their_standard_errors(
+    networks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of two evaluations the newer; a random copy has no number of its own."""
+    for name, accuracy, date in (("a", 0.25, 2.0), ("b", 0.75, 1.0)):
+        content = {
+            "results": {"hellaswag": {"acc,none": accuracy, "acc_stderr,none": 0.125}},
+            "config": {"model_args": {"pretrained": str(networks / "causal")}},
+            "date": date,
+        }
+        (tmp_path / f"results_{name}.json").write_text(json.dumps(content))
+    wanted = {"name": "hs", "harness": str(tmp_path), "task": "hellaswag", "metric": "acc"}
+    config = experiment(networks, performance=[wanted])
+    results = Results(tmp_path / "results")
+
+    _, table = measure(config, config.models(), results, tmp_path, torch.device("cpu"), Reporter(0))
+
+    assert table[["model", "value", "stderr"]].to_numpy().tolist() == [["causal", 0.25, 0.125]]
+    assert "newest is taken, results_a.json, not results_b.json" in capsys.readouterr().err
+    assert results.read_table(results.performance, "measure")["stderr"].tolist() == [0.125]
+
+
+def test_a_plan_says_what_is_known_of_a_measure(networks: Path, tmp_path: Path) -> None:
+    images = {"source": "org/images", "limit": 100, "test_split": "test"}
+    wanted = [
+        {"name": "score", "table": str(networks / "table.csv")},
+        {"name": "none", "harness": str(tmp_path), "task": "t", "metric": "acc"},
+        {"name": "last", "probe": "linear", "dataset": images},
+        {"name": "all", "probe": "knn", "dataset": images, "layers": "all"},
+        {"name": "solved", "tasks": ["last", "all"]},
+    ]
+    config = experiment(networks, performance=wanted)
+    widths = {"resnet18": (64, 512), "resnet18 (random)": (64, 512)}
+
+    found = [plan_measure(one, config.models(), widths, 4) for one in config.performance]
+
+    assert found[0] == {"note": "1 of 3 models have a number"}
+    assert "no result file of lm-evaluation-harness" in found[1]["note"]
+    assert found[2]["note"] == "2 models, at most 200 images of org/images"
+    assert found[2]["disk_mb"] == round(2 * 200 * 512 * 4 / 1e6, 1)
+    assert found[3]["disk_mb"] == round(2 * 200 * (64 + 512) * 4 / 1e6, 1)
+    assert found[4] == {"note": "from 2 other measures"}

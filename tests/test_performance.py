@@ -454,8 +454,14 @@ def test_table(tmp_path: Path) -> None:
         ("model,values\na,1\n", "no column 'value'. Did you mean 'values'"),
         ("name,value\na,1\n", "no column 'model'"),
         ("model,value\na,1\na,2\n", "line 3: model 'a' was named before"),
-        ("model,value\na,high\n", "line 2: expected a number, found 'high'"),
-        ("model,value\na,inf\n", "line 2: expected a number, found 'inf'"),
+        (
+            "model,value\na,high\n",
+            r"line 2: expected a number or a date \(2023-02-27\), found 'high'",
+        ),
+        (
+            "model,value\na,inf\n",
+            r"line 2: expected a number or a date \(2023-02-27\), found 'inf'",
+        ),
     ],
 )
 def test_broken_tables(tmp_path: Path, content: str, problem: str) -> None:

@@ -165,7 +165,7 @@ def _as_kernels(pairs) -> list[np.ndarray]:  # type: ignore[no-untyped-def]
 
 
 def test_shipped_file_has_worlds_of_each_kind() -> None:
-    worlds = worlds_table(load_theory(config_path("theory-pmi", theory=True))).set_index("world")
+    worlds = worlds_table(load_theory(config_path("theory-pmi", "theory pmi"))).set_index("world")
 
     assert worlds.loc["condition holds", "condition_holds"]
     assert worlds.loc["condition holds", "is_kernel"]

@@ -1,21 +1,24 @@
-"""How long a metric will take on this machine: a small sample, multiplied."""
+"""How long a metric will take on this machine: small samples, multiplied."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
+import numpy as np
 import torch
 
 from platorep.align.asked import Asked
 from platorep.errors import PlatorepError
 from platorep.metrics import summarize_layer
 
-SAMPLE_LAYERS = 3
+FEW, MORE = 2, 8
+"""Layers of the two samples; what they differ in tells cost per layer from cost per pair."""
 MOST_ROWS = 4096
 
 
 def expected_seconds(
     asked: Asked,
-    n: int,
+    n: int | None,
     num_permutations: int,
     widths: Sequence[Sequence[int]],
     pairs: Sequence[tuple[int, int]],
@@ -23,27 +26,41 @@ def expected_seconds(
     """Seconds for all model pairs, null included; None where a sample would itself take long.
 
     Args:
+        n: Rows, if known.
         widths: Of the layers of each model.
         pairs: Places in `widths` of the models that are scored against each other.
     """
-    if n > MOST_ROWS or not pairs:
+    if n is None or n > MOST_ROWS or not pairs:
         return None
     used = sorted({place for pair in pairs for place in pair})
     all_widths = sorted(width for place in used for width in widths[place])
     rng = torch.Generator().manual_seed(0)
-    sample = [torch.randn(n, all_widths[len(all_widths) // 2], generator=rng)] * SAMPLE_LAYERS
+    layer = torch.randn(n, all_widths[len(all_widths) // 2], generator=rng)
+    order = np.random.default_rng(0).permutation(n)
     try:
-        started = time.perf_counter()
-        layers = [summarize_layer([asked.metric], layer)[0] for layer in sample]
-        summarized = time.perf_counter()
-        asked.metric.compare(layers, layers)
-        compared = time.perf_counter()
+        per_layer = _seconds(lambda: summarize_layer([asked.metric], layer))
+        (summary,) = summarize_layer([asked.metric], layer)
+        few, more = (
+            _seconds(partial(scorer, order))
+            for scorer in (asked.metric.prepare([summary] * m, [summary] * m) for m in (FEW, MORE))
+        )
     except PlatorepError:  # the metric refuses such features: align will say so
         return None
-    per_layer = (summarized - started) / SAMPLE_LAYERS
-    per_pair = (compared - summarized) / SAMPLE_LAYERS**2
+    # m layers a side: m a + m^2 b = seconds of one comparison
+    per_pair = max(0.0, more / MORE - few / FEW) / (MORE - FEW)
+    per_order = max(0.0, few / FEW - FEW * per_pair)
     num_layers, num_pairs = len(all_widths), sum(len(widths[i]) * len(widths[j]) for i, j in pairs)
     if asked.best_of is not None or asked.config.layers == "last":
         num_layers, num_pairs = len(used), len(pairs)
     times = 1 + (num_permutations if asked.has_null else 0)
-    return per_layer * num_layers + per_pair * num_pairs * times
+    return per_layer * num_layers + (per_order * num_layers + per_pair * num_pairs) * times
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    """The faster of two calls: what else runs on the machine can only slow them down."""
+    found = []
+    for _ in range(2):
+        started = time.perf_counter()
+        call()
+        found.append(time.perf_counter() - started)
+    return min(found)

@@ -9,11 +9,8 @@ from platorep.config.align import (
     PreprocessConfig,
     SelectorConfig,
 )
-from platorep.config.data import (
-    BitsPerByteConfig,
-    DatasetConfig,
-    TableConfig,
-)
+from platorep.config.color import ColorConfig, ImageSetConfig
+from platorep.config.data import DatasetConfig
 from platorep.config.experiment import (
     ControlsConfig,
     ExperimentConfig,
@@ -26,28 +23,53 @@ from platorep.config.models import (
     ModelSpec,
     TransformConfig,
 )
-from platorep.config.reading import config_path, load_config, load_theory, shipped_configs
+from platorep.config.performance import (
+    BitsPerByteConfig,
+    HarnessConfig,
+    LabelledConfig,
+    PerformanceConfig,
+    ProbeConfig,
+    TableConfig,
+    TasksSolvedConfig,
+    TaskTableConfig,
+)
+from platorep.config.reading import (
+    config_path,
+    load_color,
+    load_config,
+    load_theory,
+    shipped_configs,
+)
 
 __all__ = [
     "AlignConfig",
     "BitsPerByteConfig",
+    "ColorConfig",
     "ControlsConfig",
     "DatasetConfig",
     "ExperimentConfig",
     "ExtractConfig",
     "FamilyConfig",
+    "HarnessConfig",
+    "ImageSetConfig",
     "IntervalConfig",
+    "LabelledConfig",
     "MetricConfig",
     "ModelConfig",
     "ModelSettings",
     "ModelSpec",
     "NullConfig",
     "PairConfig",
+    "PerformanceConfig",
     "PreprocessConfig",
+    "ProbeConfig",
     "SelectorConfig",
     "TableConfig",
+    "TaskTableConfig",
+    "TasksSolvedConfig",
     "TransformConfig",
     "config_path",
+    "load_color",
     "load_config",
     "load_theory",
     "shipped_configs",

@@ -1,13 +1,14 @@
-"""The dataset, and the numbers on the x axis."""
+"""The dataset."""
 
-from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Discriminator, NonNegativeInt, PositiveInt, Tag, model_validator
+from pydantic import NonNegativeInt, PositiveInt, model_validator
 
 from platorep.config.place import Place
 from platorep.parameters.section import Section
 from platorep.parameters.toyworld import WorldParameters
+
+DatasetFormat = Literal["hub", "folder", "class_folders", "parquet", "webdataset", "toyworld"]
 
 
 class DatasetConfig(Section):
@@ -16,8 +17,9 @@ class DatasetConfig(Section):
     source: Place
     """A hub identifier, a folder with a captions file, `*.parquet`, a pattern of tar shards, or
     `toyworld`, the built-in world (1024 pairs unless `limit` says otherwise)."""
-    format: Literal["hub", "folder", "parquet", "webdataset", "toyworld"] | None = None
-    """How to read `source`; worked out from it when absent."""
+    format: DatasetFormat | None = None
+    """How to read `source`; worked out from it when absent. `class_folders`: a subfolder of images
+    per class, whose name is the text."""
     world: WorldParameters = WorldParameters()
     """The world of `source: toyworld`."""
     subset: str | None = None
@@ -48,45 +50,3 @@ class DatasetConfig(Section):
         if "world" in self.model_fields_set and self.source != "toyworld":
             raise ValueError(f"`world` has no effect with `source: {self.source}`; delete it")
         return self
-
-
-class BitsPerByteConfig(Section):
-    """Bits per UTF-8 byte of causal language models; docs/performance.md has the definition."""
-
-    name: str = "bits_per_byte"
-    source: Place
-    """`captions` (those of the experiment), a text file, or a hub dataset."""
-    documents: Literal["lines", "file"] = "lines"
-    """What is one document of a text file; blank lines are none."""
-    subset: str | None = None
-    revision: str | None = None
-    split: str = "train"
-    text: str = "text"
-    """Column of a hub dataset."""
-    limit_documents: PositiveInt | None = None
-    limit_bytes: PositiveInt | None = None
-    """Stop after the document in which this many bytes are reached, cut at a character."""
-    context: PositiveInt | None = None
-    """Window in tokens; absent: the model's own context."""
-    score_end: bool = False
-    """Also score a closing end-of-text token after each document."""
-
-
-class TableConfig(Section):
-    """Performance from a CSV file with the columns `model`, `value` and, if known, `source`."""
-
-    name: str
-    table: Place
-    value: str = "value"
-    """Column of the numbers."""
-
-
-def _performance_kind(value: object) -> str:
-    keys = value.keys() if isinstance(value, Mapping) else vars(value).keys()
-    return "a table" if "table" in keys else "bits per byte"  # names of no key of theirs
-
-
-PerformanceConfig = Annotated[
-    Annotated[BitsPerByteConfig, Tag("bits per byte")] | Annotated[TableConfig, Tag("a table")],
-    Discriminator(_performance_kind),
-]

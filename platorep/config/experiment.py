@@ -3,13 +3,13 @@
 Relative paths in a file mean: relative to the file's own folder.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeInt, model_validator
 
 from platorep.config.align import AlignConfig
-from platorep.config.data import DatasetConfig, PerformanceConfig
+from platorep.config.data import DatasetConfig
 from platorep.config.models import (
     Backend,
     ExtractConfig,
@@ -18,6 +18,7 @@ from platorep.config.models import (
     ModelConfig,
     ModelSpec,
 )
+from platorep.config.performance import PerformanceConfig, check_tasks
 from platorep.errors import nearest
 from platorep.parameters.figures import FigureConfig
 from platorep.parameters.section import Section
@@ -46,36 +47,19 @@ class ExperimentConfig(Section):
 
     def models(self) -> tuple[ModelSpec, ...]:
         """Every model with its family's settings filled in, controls included, in file order."""
-        specs = [
-            spec
-            for family in self.families
-            for entry in family.models
-            for spec in _specs(family, entry, self.dataset)
-        ]
-        if self.controls.random_weights:
-            trained = [s for s in specs if _has_random_copy(s)]
-            specs += [
-                s.model_copy(
-                    update={
-                        "random_init": True,
-                        "seed": self.controls.seed,
-                        "label": f"{s.label} (random)",
-                        "random_of": s.label,
-                    }
-                )
-                for s in trained
-            ]
-        return tuple(specs)
+        specs = model_specs(self.families, self.dataset)
+        copies = self.controls.random_weights
+        return specs + (random_copies(specs, self.controls.seed) if copies else ())
 
     @model_validator(mode="after")
     def _names_are_unique_and_known(self) -> "ExperimentConfig":
-        empty = [family.name for family in self.families if not family.models]
-        if empty or not self.families:
-            raise ValueError(f"no models in {', '.join(empty) or 'families'}: list at least one")
-        _refuse_repeats("family name", [family.name for family in self.families])
-        _refuse_repeats("measure", [measure.name for measure in self.performance])
+        if not self.families:
+            raise ValueError("no models in families: list at least one")
+        refuse_bad_families(self.families)
+        refuse_repeats("measure", [measure.name for measure in self.performance])
+        check_tasks(self.performance)
         specs = self.models()
-        _refuse_repeats("model label (set `label`)", [spec.label for spec in specs])
+        refuse_repeats("model label (set `label`)", [spec.label for spec in specs])
         known: dict[str, set[str]] = {
             "modality": {str(spec.modality) for spec in specs},
             "family": {spec.family for spec in specs},
@@ -91,6 +75,39 @@ class ExperimentConfig(Section):
                             f"{', '.join(sorted(known[field]))}."
                         )
         return self
+
+
+def model_specs(families: Iterable[FamilyConfig], dataset: DatasetConfig) -> tuple[ModelSpec, ...]:
+    """Every model with its family's settings filled in; toy networks live in `dataset`."""
+    return tuple(
+        spec
+        for family in families
+        for entry in family.models
+        for spec in _specs(family, entry, dataset)
+    )
+
+
+def random_copies(specs: Iterable[ModelSpec], seed: int) -> tuple[ModelSpec, ...]:
+    """A random-weight copy of every model of which one means anything."""
+    return tuple(
+        spec.model_copy(
+            update={
+                "random_init": True,
+                "seed": seed,
+                "label": f"{spec.label} (random)",
+                "random_of": spec.label,
+            }
+        )
+        for spec in specs
+        if _has_random_copy(spec)
+    )
+
+
+def refuse_bad_families(families: Iterable[FamilyConfig]) -> None:
+    empty = [family.name for family in families if not family.models]
+    if empty:
+        raise ValueError(f"no models in {', '.join(empty)}: list at least one")
+    refuse_repeats("family name", [family.name for family in families])
 
 
 _BACKENDS: Mapping[Modality, Backend] = {
@@ -142,7 +159,7 @@ def _said(section: Section) -> dict[str, Any]:
     return {name: getattr(section, name) for name in section.model_fields_set}
 
 
-def _refuse_repeats(kind: str, names: list[str]) -> None:
+def refuse_repeats(kind: str, names: list[str]) -> None:
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ValueError(f"repeated {kind}: {', '.join(repeated)}")

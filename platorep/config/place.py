@@ -1,4 +1,4 @@
-"""Names that may be paths beside the experiment's file."""
+"""Names that are, or may be, paths beside the experiment's file."""
 
 import os
 from pathlib import Path
@@ -22,3 +22,13 @@ def _resolve_place(name: str, info: Any) -> str:  # info: ValidationInfo, which 
 
 Place = Annotated[str, AfterValidator(_resolve_place)]
 """A hub identifier, or a path relative to the experiment's file (an existing path wins)."""
+
+
+def _resolve_path(name: str, info: Any) -> str:
+    """The full path; `..` is worked out, patterns stay as they are."""
+    folder = (info.context or {}).get("folder") or Path()
+    return os.path.normpath(folder / Path(name).expanduser())
+
+
+LocalPlace = Annotated[str, AfterValidator(_resolve_path)]
+"""A path, or a pattern of paths, relative to the experiment's file."""

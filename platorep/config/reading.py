@@ -2,45 +2,62 @@
 
 import typing
 from collections.abc import Iterable, Sequence
+from fnmatch import fnmatch
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
+from platorep.config.color import ColorConfig
 from platorep.config.experiment import ExperimentConfig
 from platorep.errors import ConfigError, UnknownNameError, nearest
 from platorep.parameters.section import Section
 from platorep.parameters.theory import PmiConfig
 
 Shape = TypeVar("Shape", bound=Section)
-THEORY = "theory-"
-"""Shipped files that are so called are for `platorep theory`, all others are experiments."""
+Command = Literal["run", "theory pmi", "theory color"]
+"""What a file is for; `run` stands for all commands that take an experiment."""
+SHAPES: dict[Command, type[Section]] = {
+    "run": ExperimentConfig,
+    "theory pmi": PmiConfig,
+    "theory color": ColorConfig,
+}
+SHIPPED: dict[str, Command] = {"theory-*": "theory pmi", "*-color": "theory color"}
+"""Shipped files that are so called are for that command, all others are experiments."""
 
 
-def config_path(name: str, *, theory: bool = False) -> Path:
+def config_path(name: str, command: Command = "run") -> Path:
     """The file of an experiment (or one for `platorep theory`): a path, or a shipped one's name.
 
     Raises:
         UnknownNameError: there is neither.
+        ConfigError: it is for another command, or the path leads nowhere.
     """
     path = Path(name).expanduser()
     if path.is_file():
         return path
-    shipped = shipped_configs(theory=theory)
+    shipped = shipped_configs(command)
     if name in shipped:
         return shipped[name]
     if path.suffix in (".yaml", ".yml") or "/" in name:
         raise ConfigError(f"no experiment file {name}: there is no such file. Check the path.")
+    for other in SHAPES:
+        if name in shipped_configs(other):
+            raise _wrong_command(name, command, other)
     raise UnknownNameError("experiment (neither a file nor a shipped one)", name, shipped)
 
 
-def shipped_configs(*, theory: bool = False) -> dict[str, Path]:
+def shipped_configs(command: Command = "run") -> dict[str, Path]:
     """Name -> file of the experiments (or of what is for `platorep theory`) that are shipped."""
     folder = Path(str(resources.files("platorep"))) / "configs"
-    paths = sorted(folder.glob("*.yaml"))
-    return {path.stem: path for path in paths if path.stem.startswith(THEORY) == theory}
+    found: dict[str, Path] = {}
+    for path in sorted(folder.glob("*.yaml")):
+        of = [command for pattern, command in SHIPPED.items() if fnmatch(path.stem, pattern)]
+        if (of or ["run"])[0] == command:
+            found[path.stem] = path
+    return found
 
 
 def load_config(path: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
@@ -51,6 +68,11 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
 def load_theory(path: Path, overrides: Iterable[str] = ()) -> PmiConfig:
     """Read and check a file for `platorep theory pmi`; `read_config` says how."""
     return read_config(path, PmiConfig, overrides)
+
+
+def load_color(path: Path, overrides: Iterable[str] = ()) -> ColorConfig:
+    """Read and check a file for `platorep theory color`; `read_config` says how."""
+    return read_config(path, ColorConfig, overrides)
 
 
 def read_config(path: Path, shape: type[Shape], overrides: Iterable[str] = ()) -> Shape:
@@ -76,6 +98,7 @@ def read_config(path: Path, shape: type[Shape], overrides: Iterable[str] = ()) -
         raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}.")
     for override in overrides:
         _override(raw, override)
+    _refuse_other_shapes(path, raw, shape)
     try:
         return shape.model_validate(raw, context={"folder": path.absolute().parent})
     except ValidationError as error:
@@ -83,6 +106,26 @@ def read_config(path: Path, shape: type[Shape], overrides: Iterable[str] = ()) -
         raise ConfigError(
             "\n  ".join([f"{path} is not a valid experiment ({len(problems)}):", *problems])
         ) from error
+
+
+def _refuse_other_shapes(path: Path, raw: dict[str, Any], shape: type[Section]) -> None:
+    """Say so when more of the file's keys are those of another command."""
+    known = {command: len(raw.keys() & of.model_fields) for command, of in SHAPES.items()}
+    asked = next((command for command, of in SHAPES.items() if of is shape), None)
+    best = max(known, key=known.__getitem__)
+    if asked is not None and known[best] > known[asked]:
+        raise _wrong_command(str(path), asked, best)
+
+
+def _wrong_command(name: str, asked: Command, found: Command) -> ConfigError:
+    commands = {"run": "platorep run|plan|extract|measure|align|plot"}
+    kinds = {"run": "an experiment"}
+    kind = kinds.get(found, f"for `platorep {found}`, no experiment")
+    if asked != "run":
+        kind = kinds.get(found, f"for `platorep {found}`") + f", not for `platorep {asked}`"
+    return ConfigError(
+        f"{name} is {kind}. Run `{commands.get(found, f'platorep {found}')} {name}`."
+    )
 
 
 class _Loader(yaml.SafeLoader):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from platorep.config import DatasetConfig
-from platorep.data.source import FileImage, Row, as_captions, require_columns
+from platorep.data.source import FileImage, Row, as_captions, as_labels, require_columns
 from platorep.errors import AbsentError, ConfigError, DataError
 
 CAPTION_FILES = ("captions.csv", "captions.jsonl", "metadata.csv", "metadata.jsonl")
@@ -40,7 +40,7 @@ class FolderSource:
 
     commit = None
 
-    def __init__(self, config: DatasetConfig) -> None:
+    def __init__(self, config: DatasetConfig, *, labels: bool = False) -> None:
         folder = Path(config.source)
         if not folder.is_dir():
             raise AbsentError(f"dataset.source: there is no folder {folder}.")
@@ -50,7 +50,7 @@ class FolderSource:
                 f"{folder} has no captions file. Expected one of {', '.join(CAPTION_FILES)} with "
                 "the columns file_name and text."
             )
-        self._rows = list(_grouped(file, config))
+        self._rows = list(_grouped(file, config, labels))
 
     def row(self, index: int) -> Row:
         return self._rows[index]
@@ -59,7 +59,8 @@ class FolderSource:
         return len(self._rows)
 
 
-def _grouped(file: Path, config: DatasetConfig) -> Iterator[Row]:
+def _grouped(file: Path, config: DatasetConfig, labels: bool) -> Iterator[Row]:
+    as_texts = as_labels if labels else as_captions
     text = (config.text,) if isinstance(config.text, str) else config.text
     first: dict[str, tuple[str, int]] = {}
     captions: dict[str, tuple[str | None, ...]] = {}
@@ -74,7 +75,7 @@ def _grouped(file: Path, config: DatasetConfig) -> Iterator[Row]:
         identity = name if config.id is None else str(cells.get(config.id) or "")
         first.setdefault(name, (identity, line))
         for key in text:
-            found = as_captions(_listed(cells.get(key)))
+            found = as_texts(_listed(cells.get(key)))
             if found is None:
                 raise DataError(
                     f"{file}, line {line}: {key} must be a string or a list of strings, "
@@ -86,7 +87,7 @@ def _grouped(file: Path, config: DatasetConfig) -> Iterator[Row]:
         there = bool(name) and path.is_file()
         yield Row(
             id=identity,
-            captions=captions[name],
+            captions=captions.get(name, ()),
             image=FileImage(path) if there else None,
             place=f"line {line} of {file} (image {name!r})",
             file=name,

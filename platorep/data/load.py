@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from platorep.config import DatasetConfig
+from platorep.data.class_folders import ClassFolderSource, find_class_folders
 from platorep.data.folder import FolderSource, find_captions_file
 from platorep.data.hub import find_repository, is_offline
 from platorep.data.paired import PairedDataset
@@ -17,19 +18,24 @@ from platorep.errors import AbsentError, DataError
 from platorep.files import slug
 
 
-def load_dataset(config: DatasetConfig, *, offline: bool = False) -> PairedDataset:
+def load_dataset(
+    config: DatasetConfig, *, offline: bool = False, labels: bool = False
+) -> PairedDataset:
     """The pairs of `config`: shuffled, bad rows and duplicates dropped, then limited.
 
     Every image is read and decoded once to check it. With `limit` and without `shuffle` nothing
     is read beyond the last row needed.
+
+    Args:
+        labels: The texts are names of classes, and may be numbers or names of folders.
 
     Raises:
         AbsentError: the source is not there, or not in the cache while offline.
         ConfigError: a column, subset or split is not there.
         DataError: a row cannot be used and `on_bad_row` is `error`; or no row is left.
     """
-    kind = config.format or _format(config)
-    source = OPENERS[kind](config, offline or is_offline())
+    kind = config.format or _format(config, labels)
+    source = OPENERS[kind](config, offline or is_offline(), labels)
     selection = select_rows(config, source)
     pairs, dropped = selection.pairs, selection.dropped
     if not pairs:
@@ -56,20 +62,25 @@ def load_dataset(config: DatasetConfig, *, offline: bool = False) -> PairedDatas
     )
 
 
-def _open_folder(config: DatasetConfig, offline: bool) -> Source:
-    return FolderSource(config)
+def load_images(config: DatasetConfig, *, offline: bool = False) -> PairedDataset:
+    """The images of `config`, whether they have captions or not: every text is empty.
+
+    Raises: as `load_dataset`.
+    """
+    return load_dataset(config.model_copy(update={"text": ()}), offline=offline)
 
 
-def _open_parquet(config: DatasetConfig, offline: bool) -> Source:
+def _open_folder(config: DatasetConfig, offline: bool, labels: bool) -> Source:
+    return FolderSource(config, labels=labels)
+
+
+def _open_parquet(config: DatasetConfig, offline: bool, labels: bool) -> Source:
     paths = expand_pattern(config.source)
-    return TableSource(config, (Part(read_parquet(p, config.split), str(p)) for p in paths))
+    parts = (Part(read_parquet(p, config.split), str(p)) for p in paths)
+    return TableSource(config, parts, labels=labels)
 
 
-def _open_tars(config: DatasetConfig, offline: bool) -> Source:
-    return TarSource(config, expand_pattern(config.source))
-
-
-def _open_hub(config: DatasetConfig, offline: bool) -> Source:
+def _open_hub(config: DatasetConfig, offline: bool, labels: bool) -> Source:
     repository = find_repository(
         config.source,
         subset=config.subset,
@@ -81,25 +92,29 @@ def _open_hub(config: DatasetConfig, offline: bool) -> Source:
         shards = repository.paths(config.split, offline=offline)
         return TarSource(config, shards, repository.commit)
     parts = repository.parts(config.split, offline=offline)
-    return TableSource(config, parts, repository.commit)
+    return TableSource(config, parts, repository.commit, labels=labels)
 
 
-OPENERS: dict[str, Callable[[DatasetConfig, bool], Source]] = {
+OPENERS: dict[str, Callable[[DatasetConfig, bool, bool], Source]] = {
     "hub": _open_hub,
     "folder": _open_folder,
     "parquet": _open_parquet,
-    "webdataset": _open_tars,
-    "toyworld": lambda config, offline: open_toyworld(config),
+    "webdataset": lambda config, *_: TarSource(config, expand_pattern(config.source)),
+    "class_folders": lambda config, *_: ClassFolderSource(config),
+    "toyworld": lambda config, *_: open_toyworld(config),
 }
 """What opens each `dataset.format`. A new kind of source is one entry here."""
 
 
-def _format(config: DatasetConfig) -> str:
+def _format(config: DatasetConfig, labels: bool) -> str:
     source = config.source
     if source == "toyworld":
         return "toyworld"
     if Path(source).is_dir():
-        return "folder" if find_captions_file(Path(source), config.split) else "hub"
+        if find_captions_file(Path(source), config.split):
+            return "folder"
+        is_classes = labels and find_class_folders(Path(source), config.split)
+        return "class_folders" if is_classes else "hub"
     if source.endswith(".parquet"):
         return "parquet"
     if source.endswith(".tar"):

@@ -59,7 +59,8 @@ def select_rows(config: DatasetConfig, source: Source) -> Selection:
                 "dataset.on_bad_row: drop."
             )
         if isinstance(outcome, Pair) and problem is None:
-            hashes = {"images": outcome.image_hash, "texts": outcome.text_hash}
+            hashes = {"images": outcome.image_hash}
+            hashes |= {"texts": outcome.text_hash} if config.text else {}
             for what, value in hashes.items():
                 if value in first_with[what]:
                     earlier = first_with[what][value]
@@ -118,7 +119,9 @@ def _check(config: DatasetConfig, row: Row) -> Pair | str:
         return row.problem
     assert row.image is not None
     try:
-        text = choose_caption(row.captions, config.caption_index, config.separator)
+        text = ""
+        if config.text:
+            text = choose_caption(row.captions, config.caption_index, config.separator)
         encoded = row.image.read()
         decode_image(encoded)
         return Pair(row.id, text, sha256(text.encode()), row.image, sha256(encoded))

@@ -83,3 +83,10 @@ def as_captions(value: Any) -> tuple[str | None, ...] | None:
     if isinstance(value, list | tuple) and all(v is None or isinstance(v, str) for v in value):
         return tuple(value)
     return None
+
+
+def as_labels(value: Any) -> tuple[str | None, ...] | None:
+    """The class in one cell, a name or a whole number, as text; None for other types."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (str(value),)
+    return as_captions(value)

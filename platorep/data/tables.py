@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pyarrow as pa
 
 from platorep.config import DatasetConfig
-from platorep.data.source import Row, as_captions, require_columns
+from platorep.data.source import Row, as_captions, as_labels, require_columns
 from platorep.errors import ConfigError, DataError, StorageError
 from platorep.files import storage_errors
 
@@ -87,10 +88,16 @@ class TableSource:
     """The rows of the parts in order; a part is loaded when one of its rows is asked for."""
 
     def __init__(
-        self, config: DatasetConfig, parts: Iterator[Part], commit: str | None = None
+        self,
+        config: DatasetConfig,
+        parts: Iterator[Part],
+        commit: str | None = None,
+        *,
+        labels: bool = False,
     ) -> None:
         self.commit = commit
         self._config = config
+        self._as_texts = as_labels if labels else as_captions
         self._text = (config.text,) if isinstance(config.text, str) else config.text
         self._unread = parts
         self._parts: list[tuple[int, Part, datasets.Dataset, datasets.Dataset]] = []
@@ -101,11 +108,11 @@ class TableSource:
             if not self._load_next():
                 raise IndexError(index)
         first, part, images, texts = next(p for p in reversed(self._parts) if p[0] <= index)
-        cells = texts[index - first]
+        cells = texts[index - first] if texts.column_names else {}
         place = f"row {index - first} of {part.file}"
         captions: tuple[str | None, ...] = ()
         for column in self._text:
-            found = as_captions(cells[column])
+            found = self._as_texts(_named(texts.features[column], cells[column]))
             if found is None:
                 raise ConfigError(
                     f"{place}: dataset.text names the column {column!r}, which holds "
@@ -141,3 +148,10 @@ class TableSource:
         self._parts.append((self._num_rows, part, images, texts))
         self._num_rows += len(part.table)
         return True
+
+
+def _named(feature: Any, cell: Any) -> Any:
+    """The name of a class that is stored as its number; -1 is a label that was withheld."""
+    if not isinstance(feature, datasets.ClassLabel) or cell is None:
+        return cell
+    return None if cell < 0 else feature.int2str(cell)

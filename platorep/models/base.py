@@ -118,6 +118,13 @@ class Model(ABC):
     def describe(self) -> Description:
         """Layers, widths and sizes, from the configuration alone. Raises nothing."""
 
+    def flops(self) -> int | None:
+        """Floating-point operations of a forward pass, per image or per token of a short text.
+
+        From the configuration alone; None where nothing is computed or it cannot be known.
+        """
+        return None
+
     @abstractmethod
     def download(self) -> None:
         """Bring every file that `load` needs into the local caches."""

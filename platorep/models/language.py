@@ -23,6 +23,7 @@ from platorep.models.base import (
     kept_layers,
     refuse_settings,
 )
+from platorep.models.cost import TOKENS, count_flops
 from platorep.models.hidden_states import PooledStates
 from platorep.models.loading import as_own_errors, need_accelerate, quiet
 from platorep.models.memory import PooledRows
@@ -93,6 +94,11 @@ class LanguageModel(Model):
             download_bytes=download_bytes,
             unknown=unknown,
         )
+
+    def flops(self) -> int | None:
+        tokens = torch.zeros(1, TOKENS, dtype=torch.long, device="meta")
+        counted = count_flops(lambda: self._skeleton(input_ids=tokens))
+        return counted and counted // TOKENS
 
     def download(self) -> None:
         self._source.folder(weights=not self.spec.random_init)

@@ -76,6 +76,9 @@ class ToyModel(Model):
         except PlatorepError as error:
             return Description(unknown=(str(error),))
 
+    def flops(self) -> int | None:
+        return self._model.flops()
+
     def download(self) -> None:
         self._model.download()
 

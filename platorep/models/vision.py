@@ -28,6 +28,7 @@ from platorep.models.blocks import (
     intermediates,
     tap_points,
 )
+from platorep.models.cost import count_flops
 from platorep.models.images import ImageStream
 from platorep.models.memory import PooledRows
 from platorep.models.networks import Network
@@ -80,6 +81,10 @@ class VisionModel(Model):
             download_bytes=download_bytes,
             unknown=unknown,
         )
+
+    def flops(self) -> int | None:
+        image = torch.zeros(1, *self._data_config["input_size"], device="meta")
+        return count_flops(lambda: self._network.skeleton(image))
 
     def download(self) -> None:
         self._network.download()

@@ -1,28 +1,81 @@
 """The stage: every measure of the experiment for every model that has it -> `performance.csv`."""
 
-import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 
-from platorep.config import BitsPerByteConfig, ExperimentConfig, ModelSpec, TableConfig
+from platorep.config import (
+    BitsPerByteConfig,
+    ExperimentConfig,
+    HarnessConfig,
+    LabelledConfig,
+    ModelSpec,
+    PerformanceConfig,
+    ProbeConfig,
+    TableConfig,
+    TasksSolvedConfig,
+)
 from platorep.data import load_dataset
-from platorep.errors import IntegrityError
-from platorep.files import ByteLocks, write_json
 from platorep.models import compute_dtype, environment, open_model
 from platorep.performance.bits import bits_per_byte, measurement_key
 from platorep.performance.causal import CausalModel, open_causal
 from platorep.performance.corpus import Corpus, read_corpus
-from platorep.performance.table import read_table
+from platorep.performance.harness import evaluations_of, read_evaluations
+from platorep.performance.kept import kept
+from platorep.performance.labelled import Labelled, read_labelled
+from platorep.performance.probing import probed
+from platorep.performance.solved import tasks_solved
+from platorep.performance.table import TableEntry, entry_of, read_table, table_columns
 from platorep.reporting import Reporter
 from platorep.results import Failures, Results, write_csv
 
-COLUMNS = ("model", "measure", "value", "source", "num_bytes", "num_documents", "context", "dtype")
+COLUMNS = (
+    *("model", "measure", "value", "stderr", "source"),
+    *("num_bytes", "num_documents", "context", "dtype"),
+)
+Row = dict[str, Any]
+
+
+@dataclass
+class Job:
+    """What all measures of one run need."""
+
+    config: ExperimentConfig
+    specs: Sequence[ModelSpec]
+    root: Path
+    device: torch.device
+    report: Reporter
+    failures: Failures
+    offline: bool
+    overwrite: bool
+    _labelled: dict[LabelledConfig, Labelled] = field(default_factory=dict)
+
+    @cached_property
+    def trained(self) -> tuple[ModelSpec, ...]:
+        return tuple(spec for spec in self.specs if not spec.random_init)
+
+    def labelled(self, config: LabelledConfig) -> Labelled:
+        """Read once, though several probes may use it."""
+        if config not in self._labelled:
+            found = read_labelled(config, offline=self.offline)
+            self._labelled[config] = found
+            sizes = (len(part.rows) for part in (found.train, found.validation, found.test))
+            self.report.say(
+                f"{config.source}: {'/'.join(map(str, sizes))} images to train, choose and report "
+                f"on; always saying the most frequent class gets {found.chance:.3f}"
+            )
+            if found.num_leaked:
+                self.report.warn(
+                    f"{config.source}: {found.num_leaked} of {len(found.test.rows)} test images "
+                    "are exact copies of images that the probes are trained or chosen on"
+                )
+        return self._labelled[config]
 
 
 def measure(
@@ -46,24 +99,17 @@ def measure(
     """
     started = time.monotonic()
     failures = Failures("measure", results, report, keep_going)
-    rows: list[dict[str, Any]] = []
-    for wanted in config.performance:
-        if isinstance(wanted, TableConfig):
-            with failures.catch(wanted.name):
-                rows += _from_table(wanted, specs, report)
-            continue
+    job = Job(config, specs, root, device, report, failures, offline, overwrite)
+    rows: list[Row] = []
+    # the share of tasks solved comes last: it is made of the others
+    for wanted in sorted(config.performance, key=lambda one: isinstance(one, TasksSolvedConfig)):
         with failures.catch(wanted.name):
-            corpus = _corpus(config, wanted, offline)
-            report.say(f"{wanted.name}: {corpus.num_bytes} bytes of {corpus.source}")
-            for spec in specs:
-                with failures.catch(f"{wanted.name} of {spec.label}"):
-                    rows += _bits(
-                        config, wanted, corpus, spec, root, device, report, offline, overwrite
-                    )
+            rows += _rows(job, wanted, rows)
     if not rows:
         failures.raise_if_all(1)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     table = table.astype(dict.fromkeys(("num_bytes", "num_documents", "context"), "Int64"))
+    table = table.astype({"stderr": float})
     write_csv(results.performance, table)
     results.record(
         "measure",
@@ -77,53 +123,143 @@ def measure(
     return failures, table
 
 
-def _corpus(config: ExperimentConfig, wanted: BitsPerByteConfig, offline: bool) -> Corpus:
+def _rows(job: Job, wanted: PerformanceConfig, before: Sequence[Row]) -> list[Row]:
+    """What a measure adds to the table. Whatever fails for one model only is noted and left out."""
+    if isinstance(wanted, TableConfig):
+        entries = _of_models(job, wanted.name, read_table(wanted))
+        return [{"model": label, "measure": wanted.name} | asdict(e) for label, e in entries]
+    if isinstance(wanted, HarnessConfig):
+        return list(_from_harness(job, wanted))
+    if isinstance(wanted, TasksSolvedConfig):
+        return list(_solved(job, wanted, before))
+    rows: list[Row] = []
+    if isinstance(wanted, ProbeConfig):
+        labelled = job.labelled(wanted.dataset)
+        for spec in job.specs:
+            with job.failures.catch(f"{wanted.name} of {spec.label}"):
+                rows += _probe(job, wanted, labelled, spec)
+        return rows
+    corpus = _corpus(job, wanted)
+    job.report.say(f"{wanted.name}: {corpus.num_bytes} bytes of {corpus.source}")
+    for spec in job.specs:
+        with job.failures.catch(f"{wanted.name} of {spec.label}"):
+            rows += _bits(job, wanted, corpus, spec)
+    return rows
+
+
+def _of_models(
+    job: Job, measure: str, entries: dict[str, TableEntry]
+) -> Iterator[tuple[str, TableEntry]]:
+    for spec in job.trained:
+        entry = entry_of(entries, spec)
+        if entry is None:
+            job.report.detail(f"{measure}: the table has no number for {spec.label}")
+        else:
+            yield spec.label, entry
+
+
+def _from_harness(job: Job, wanted: HarnessConfig) -> Iterator[Row]:
+    evaluations = read_evaluations(wanted)
+    found = evaluations_of(wanted, evaluations, job.trained)
+    if not any(found.values()):
+        names = sorted({name for evaluation in evaluations for name in evaluation.models})
+        job.report.warn(f"{wanted.name}: the result files are of other models: {', '.join(names)}")
+    for label, (*older, newest) in ((one, own) for one, own in found.items() if own):
+        if older:
+            job.report.say(
+                f"{wanted.name}: {label} was evaluated {1 + len(older)} times; the newest is "
+                f"taken, {newest.path.name}, not {', '.join(one.path.name for one in older)}"
+            )
+        value, stderr = newest.number(wanted)
+        yield {
+            "model": label,
+            "measure": wanted.name,
+            "value": value,
+            "stderr": stderr,
+            "source": newest.source(wanted),
+        }
+    for label in (one for one, own in found.items() if not own):
+        job.report.detail(f"{wanted.name}: no result file is of {label}")
+
+
+def _solved(job: Job, wanted: TasksSolvedConfig, before: Sequence[Row]) -> Iterator[Row]:
+    accuracies: dict[str, dict[str, float]] = {}
+    for one in wanted.tasks:
+        if isinstance(one, str):
+            found = {row["model"]: row["value"] for row in before if row["measure"] == one}
+            accuracies[one] = found
+            continue
+        header = table_columns(Path(one.table), wanted.name)
+        for column in one.columns or [c for c in header if c not in ("model", "source")]:
+            table = TableConfig(name=wanted.name, table=one.table, value=column)
+            found = {label: e.value for label, e in _of_models(job, column, read_table(table))}
+            accuracies[f"{Path(one.table).name}: {column}"] = found
+    if len(job.specs) < len(job.config.models()):
+        job.report.warn(f"{wanted.name}: only the models asked for are candidates for the best")
+    labels = [spec.label for spec in job.trained]
+    chances = {row["measure"]: row["chance"] for row in before if "chance" in row}
+    for label, solved in tasks_solved(wanted, accuracies, labels, chances, job.report).items():
+        yield {
+            "model": label,
+            "measure": wanted.name,
+            "value": solved.share,
+            "source": f"{len(solved.solved)} of {solved.num_tasks} tasks, at {wanted.solved_at:g} "
+            f"of the best model's accuracy: {', '.join(solved.solved) or 'none'}",
+        }
+
+
+def _probe(job: Job, wanted: ProbeConfig, labelled: Labelled, spec: ModelSpec) -> Iterator[Row]:
+    """One row, or none for what sees no images of a dataset."""
+    if spec.modality != "vision" or spec.backend not in ("timm", "toyworld"):
+        return
+    dtype, found = probed(
+        job.config,
+        wanted,
+        labelled,
+        spec,
+        job.root,
+        job.device,
+        job.report,
+        offline=job.offline,
+        overwrite=job.overwrite,
+    )
+    if not found["converged"]:
+        job.report.warn(
+            f"{wanted.name} of {spec.label}: the solver did not converge in "
+            f"{wanted.max_iterations} iterations; raise max_iterations or leave out the larger c"
+        )
+    setting = "c" if wanted.probe == "linear" else "k"
+    yield {
+        "model": spec.label,
+        "measure": wanted.name,
+        "value": found["value"],
+        "stderr": found["stderr"],
+        "source": f"{wanted.probe} probe of {found['layer']} ({setting} {found['setting']:g}) on "
+        f"{labelled.test.dataset.name}, {found['num_test']} test images of "
+        f"{found['num_classes']} classes, {found['num_train'] + found['num_validation']} to train "
+        f"on, most frequent class {found['chance']:.3f}",
+        "dtype": dtype,
+        "chance": found["chance"],  # for the share of tasks solved
+    }
+
+
+def _corpus(job: Job, wanted: BitsPerByteConfig) -> Corpus:
     captions = None
     if wanted.source == "captions":
-        captions = load_dataset(config.dataset, offline=offline).texts
-    return read_corpus(wanted, captions, offline=offline)
+        captions = load_dataset(job.config.dataset, offline=job.offline).texts
+    return read_corpus(wanted, captions, offline=job.offline)
 
 
-def _from_table(
-    wanted: TableConfig, specs: Sequence[ModelSpec], report: Reporter
-) -> Iterator[dict[str, Any]]:
-    """A trained model is found by its label or its name; a random copy has no number of its own."""
-    table = read_table(wanted)
-    for spec in specs:
-        if spec.random_init:
-            continue
-        entry = table.get(spec.label) or table.get(spec.name)
-        if entry is None:
-            report.detail(f"{wanted.name}: the table has no number for {spec.label}")
-        else:
-            yield {
-                "model": spec.label,
-                "measure": wanted.name,
-                "value": entry.value,
-                "source": entry.source,
-            }
-
-
-def _bits(
-    config: ExperimentConfig,
-    wanted: BitsPerByteConfig,
-    corpus: Corpus,
-    spec: ModelSpec,
-    root: Path,
-    device: torch.device,
-    report: Reporter,
-    offline: bool,
-    overwrite: bool,
-) -> Iterator[dict[str, Any]]:
+def _bits(job: Job, wanted: BitsPerByteConfig, corpus: Corpus, spec: ModelSpec) -> Iterator[Row]:
     """One row, or none for what is no causal language model."""
     if spec.modality != "language" or spec.backend not in ("transformers", "toyworld"):
         return
-    open_model(spec, offline=offline).prepare(report)
-    model = open_causal(spec, offline=offline)
+    open_model(spec, offline=job.offline).prepare(job.report)
+    model = open_causal(spec, offline=job.offline)
     if why := model.why_none():
-        report.say(f"{spec.label} is {why}: it has no {wanted.name}")
+        job.report.say(f"{spec.label} is {why}: it has no {wanted.name}")
         return
-    dtype = compute_dtype(spec, config.extract.dtype, device)
+    dtype = compute_dtype(spec, job.config.extract.dtype, job.device)
     key = measurement_key(
         model.identity(),
         corpus,
@@ -131,20 +267,14 @@ def _bits(
         score_end=wanted.score_end,
         dtype=dtype,
     )
-    path = root / "measurements" / f"{key}.json"
-    if overwrite or not path.exists():  # without a lock: a cache that is complete may be read-only
-        with ByteLocks(path.with_suffix(".lock")) as locks:
-            locks.acquire(0, wait=True)
-            if overwrite or not path.exists():
-                write_json(path, _measure(wanted, corpus, model, dtype, device, report))
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise IntegrityError(
-            f"{path} is damaged: {error}. Delete it; the same command measures again."
-        ) from error
+    found = kept(
+        job.root,
+        key,
+        lambda: _measure_bits(wanted, corpus, model, dtype, job.device, job.report),
+        overwrite=job.overwrite,
+    )
     if found["num_not_given_back"]:
-        report.warn(
+        job.report.warn(
             f"{spec.label}: the tokenizer does not give {found['num_not_given_back']} documents "
             f"back, first number {found['first_not_given_back']}: their bits are of another text"
         )
@@ -157,7 +287,7 @@ def _bits(
     }
 
 
-def _measure(
+def _measure_bits(
     wanted: BitsPerByteConfig,
     corpus: Corpus,
     model: CausalModel,

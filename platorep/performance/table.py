@@ -1,11 +1,14 @@
 """Performance that others measured: a CSV file."""
 
+import calendar
 import csv
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
-from platorep.config import TableConfig
+from platorep.config import ModelSpec, TableConfig
 from platorep.errors import AbsentError, ConfigError, DataError, nearest
 
 
@@ -22,36 +25,68 @@ def read_table(config: TableConfig) -> dict[str, TableEntry]:
     Raises:
         AbsentError: the file is not there.
         ConfigError: it lacks a column.
-        DataError: a cell is no number, or a model is named twice; names the line.
+        DataError: a cell is neither a number nor a date, or a model is named twice; names the line.
     """
     path = Path(config.table)
-    if not path.is_file():
-        raise AbsentError(f"performance {config.name}: there is no table {path}.")
+    columns = table_columns(path, config.name)
+    for column in ("model", config.value):
+        if column not in columns:
+            raise ConfigError(
+                f"{path} has no column {column!r}.{nearest(column, columns)} "
+                f"Columns: {', '.join(columns)}."
+            )
     entries: dict[str, TableEntry] = {}
+    seen = set()
+    for line, row in _rows(path):
+        place, model = f"{path}, line {line}", row["model"]
+        if model in seen:
+            raise DataError(f"{place}: model {model!r} was named before.")
+        seen.add(model)
+        text = (row[config.value] or "").strip()
+        if text:
+            entries[model] = TableEntry(_number(text, place), row.get("source") or path.name)
+    return entries
+
+
+def entry_of(table: Mapping[str, TableEntry], spec: ModelSpec) -> TableEntry | None:
+    """A trained model's number, by its label or its name; a random copy has none of its own."""
+    return None if spec.random_init else table.get(spec.label) or table.get(spec.name)
+
+
+def table_columns(path: Path, measure: str) -> list[str]:
+    """The header of a table.
+
+    Raises:
+        AbsentError: the file is not there.
+    """
+    if not path.is_file():
+        raise AbsentError(f"performance {measure}: there is no table {path}.")
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file).fieldnames or ())
+
+
+def decimal_year(day: date) -> float:
+    """The year with the share of it that is over when the day begins: 2023-01-01 is 2023.0."""
+    length = 366 if calendar.isleap(day.year) else 365
+    return day.year + (day.timetuple().tm_yday - 1) / length
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Number of its line and cells of each row."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
-        columns = list(reader.fieldnames or ())
-        for column in ("model", config.value):
-            if column not in columns:
-                raise ConfigError(
-                    f"{path} has no column {column!r}.{nearest(column, columns)} "
-                    f"Columns: {', '.join(columns)}."
-                )
         for row in reader:
-            place, model = f"{path}, line {reader.line_num}", row["model"]
-            if model in entries:
-                raise DataError(f"{place}: model {model!r} was named before.")
-            text = (row[config.value] or "").strip()
-            if text:
-                entries[model] = TableEntry(_number(text, place), row.get("source") or path.name)
-    return entries
+            yield reader.line_num, row
 
 
 def _number(text: str, place: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        value = math.nan
+        try:
+            value = decimal_year(date.fromisoformat(text))
+        except ValueError:
+            value = math.nan
     if not math.isfinite(value):
-        raise DataError(f"{place}: expected a number, found {text!r}.")
+        raise DataError(f"{place}: expected a number or a date (2023-02-27), found {text!r}.")
     return value

@@ -1,0 +1,213 @@
+"""The numbers on the x axis: what is measured, and where numbers of others are read.
+
+The kinds have one key each that no other has: `source` (bits per byte), `table`, `harness`,
+`probe`, `tasks`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Literal
+
+from pydantic import (
+    Discriminator,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+    model_validator,
+)
+
+from platorep.config.data import DatasetConfig, DatasetFormat
+from platorep.config.place import LocalPlace, Place
+from platorep.errors import nearest
+from platorep.parameters.section import Section
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class BitsPerByteConfig(Section):
+    """Bits per UTF-8 byte of causal language models; docs/performance.md has the definition."""
+
+    name: str = "bits_per_byte"
+    source: Place
+    """`captions` (those of the experiment), a text file, or a hub dataset."""
+    documents: Literal["lines", "file"] = "lines"
+    """What is one document of a text file; blank lines are none."""
+    subset: str | None = None
+    revision: str | None = None
+    split: str = "train"
+    text: str = "text"
+    """Column of a hub dataset."""
+    limit_documents: PositiveInt | None = None
+    limit_bytes: PositiveInt | None = None
+    """Stop after the document in which this many bytes are reached, cut at a character."""
+    context: PositiveInt | None = None
+    """Window in tokens; absent: the model's own context."""
+    score_end: bool = False
+    """Also score a closing end-of-text token after each document."""
+
+
+class TableConfig(Section):
+    """Numbers of others: a CSV file with the columns `model`, `value` and, if known, `source`."""
+
+    name: str
+    table: Place
+    value: str = "value"
+    """Column of the numbers; ISO dates (2023-02-27) become years with a fraction."""
+
+
+class HarnessConfig(Section):
+    """Accuracies from result files of EleutherAI's lm-evaluation-harness."""
+
+    name: str
+    harness: LocalPlace
+    """A file, a folder (its `results*.json`, at any depth), or a pattern such as
+    `results/**/results_*.json`."""
+    task: str
+    """A task or group of tasks, as the harness calls it."""
+    metric: str
+    """Such as `acc_norm`."""
+    filter: str = "none"
+    """What picked the answer out of the generated text, such as `strict-match`."""
+
+
+class LabelledConfig(Section):
+    """Labelled images, in three splits: to train on, to choose on, to report."""
+
+    source: Place
+    """As `dataset.source`, or a folder with one subfolder of images per class."""
+    format: DatasetFormat | None = None
+    subset: str | None = None
+    revision: str | None = None
+    image: str = "image"
+    label: str = "label"
+    """Column of the classes: names or numbers."""
+    id: str | None = None
+    split: str = "train"
+    validation_split: str | None = None
+    """Absent: `validation_share` of the rows of `split`."""
+    test_split: str | None = None
+    """Absent: `test_share` of the rows of `split`."""
+    validation_share: Share = 0.2
+    test_share: Share = 0.2
+    limit: PositiveInt | None = 10_000
+    """Most rows of each split that is read, after the shuffle."""
+    seed: NonNegativeInt = 0
+    """Of the shuffle, by which rows are limited and divided."""
+    on_bad_row: Literal["error", "drop"] = "error"
+
+    def dataset(self, split: str) -> DatasetConfig:
+        """One split as pairs of an image and the name of its class."""
+        shared = ("source", "format", "subset", "revision", "image", "id", "limit", "on_bad_row")
+        return DatasetConfig(
+            **{name: getattr(self, name) for name in shared},
+            split=split,
+            text=self.label,
+            shuffle=self.seed,
+        )
+
+    @model_validator(mode="after")
+    def _splits_and_shares_agree(self) -> "LabelledConfig":
+        own = [self.split, self.validation_split, self.test_split]
+        named = [split for split in own if split is not None]
+        if len(set(named)) < len(named):
+            raise ValueError("the splits must be three different ones; leave out what is not there")
+        for name in ("validation", "test"):
+            if f"{name}_share" in self.model_fields_set and getattr(self, f"{name}_split"):
+                raise ValueError(f"`{name}_share` has no effect with `{name}_split`; delete it")
+        shares = 0.0 if self.validation_split else self.validation_share
+        shares += 0.0 if self.test_split else self.test_share
+        if shares >= 1:
+            raise ValueError(f"validation and test take {shares:g} of the rows: none to train on")
+        return self
+
+
+class ProbeConfig(Section):
+    """Accuracy of a linear or k-nearest-neighbors classifier on frozen features of images."""
+
+    name: str
+    probe: Literal["linear", "knn"]
+    dataset: LabelledConfig
+    layers: Literal["last", "all"] | Annotated[tuple[int, ...], Field(min_length=1)] = "last"
+    """Of the layers that the model keeps (negative: from the end); of several, the one that is
+    best on the validation split."""
+    c: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.001, 0.01, 0.1, 1, 10, 100)
+    """Inverse strengths of the l2 penalty to choose from (scikit-learn's C; linear only)."""
+    max_iterations: PositiveInt = 1000
+    """Of the solver, L-BFGS (linear only)."""
+    k: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 5, 10, 20, 50)
+    """Numbers of neighbors to choose from, by cosine similarity (knn only)."""
+
+    @model_validator(mode="after")
+    def _has_only_its_own_keys(self) -> "ProbeConfig":
+        others = {"linear": {"k"}, "knn": {"c", "max_iterations"}}[self.probe]
+        if idle := sorted(self.model_fields_set & others):
+            raise ValueError(f"`{idle[0]}` has no effect with `probe: {self.probe}`; delete it")
+        return self
+
+
+class TaskTableConfig(Section):
+    """Accuracies on several tasks that others measured: a CSV file, a column for each task."""
+
+    table: LocalPlace
+    columns: tuple[str, ...] | None = None
+    """Absent: every column but `model` and `source`."""
+
+
+class TasksSolvedConfig(Section):
+    """Share of tasks solved, as on the x axis of figure 2 of arXiv:2405.07987."""
+
+    name: str
+    tasks: Annotated[tuple[str | TaskTableConfig, ...], Field(min_length=1)]
+    """Names of probes, harness results and tables of this experiment, or whole tables."""
+    solved_at: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Of the accuracy of the best trained model of the experiment."""
+
+
+_KINDS = {
+    "table": "a table",  # names of no key of theirs
+    "harness": "harness results",
+    "probe": "a probe",
+    "tasks": "tasks solved",
+}
+
+
+def _performance_kind(value: object) -> str:
+    keys = value.keys() if isinstance(value, Mapping) else vars(value).keys()
+    return next((kind for key, kind in _KINDS.items() if key in keys), "bits per byte")
+
+
+PerformanceConfig = Annotated[
+    Annotated[BitsPerByteConfig, Tag("bits per byte")]
+    | Annotated[TableConfig, Tag("a table")]
+    | Annotated[HarnessConfig, Tag("harness results")]
+    | Annotated[ProbeConfig, Tag("a probe")]
+    | Annotated[TasksSolvedConfig, Tag("tasks solved")],
+    Discriminator(_performance_kind),
+]
+
+
+def check_tasks(measures: Sequence[PerformanceConfig]) -> None:
+    """Refuse tasks that are no measure of the experiment with an accuracy.
+
+    Raises:
+        ValueError: one is not; lists those that are.
+    """
+    accuracies = {
+        measure.name
+        for measure in measures
+        if isinstance(measure, ProbeConfig | HarnessConfig | TableConfig)
+    }
+    for measure in measures:
+        for task in _named_tasks(measure):
+            if task not in accuracies:
+                raise ValueError(
+                    f"performance {measure.name} names the task {task!r}, which is no probe, "
+                    f"harness result or table of this experiment.{nearest(task, accuracies)} "
+                    f"There are: {', '.join(sorted(accuracies)) or 'none'}."
+                )
+
+
+def _named_tasks(measure: PerformanceConfig) -> Iterator[str]:
+    if isinstance(measure, TasksSolvedConfig):
+        yield from (task for task in measure.tasks if isinstance(task, str))

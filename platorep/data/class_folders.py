@@ -1,0 +1,54 @@
+"""A folder of images per class: the folder's name is the text of its images."""
+
+from pathlib import Path
+
+from platorep.config import DatasetConfig
+from platorep.data.source import FileImage, Row
+from platorep.errors import AbsentError
+
+ENDINGS = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+
+
+def find_class_folders(folder: Path, split: str) -> dict[Path, list[Path]]:
+    """Class folder -> its images, both by name; of the split's own subfolder where it has one."""
+    own = folder / split
+    if own.is_dir() and any(path.is_dir() for path in own.iterdir()):
+        folder = own
+    classes = sorted(path for path in folder.iterdir() if path.is_dir())
+    found = {path: sorted(p for p in path.rglob("*") if _is_image(p)) for path in classes}
+    return {path: images for path, images in found.items() if images}
+
+
+class ClassFolderSource:
+    """Rows by class, then by name: `folder/class/image` or `folder/split/class/image`."""
+
+    commit = None
+
+    def __init__(self, config: DatasetConfig) -> None:
+        folder = Path(config.source)
+        if not folder.is_dir():
+            raise AbsentError(f"dataset.source: there is no folder {folder}.")
+        classes = find_class_folders(folder, config.split)
+        if not classes:
+            raise AbsentError(
+                f"{folder} has no class folders. Expected {folder}/CLASS/IMAGE or "
+                f"{folder}/{config.split}/CLASS/IMAGE."
+            )
+        self._images = [(path, name) for path, images in classes.items() for name in images]
+
+    def row(self, index: int) -> Row:
+        folder, path = self._images[index]
+        return Row(
+            id=path.relative_to(folder.parent).as_posix(),
+            captions=(folder.name,),
+            image=FileImage(path),
+            place=str(path),
+            file=path.name,
+        )
+
+    def count(self) -> int:
+        return len(self._images)
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in ENDINGS and not path.name.startswith(".") and path.is_file()

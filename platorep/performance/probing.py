@@ -1,0 +1,136 @@
+"""A model's probe on labelled images: features from the cache, then the classifier."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import sklearn
+import torch
+
+from platorep.config import ExperimentConfig, ModelSpec, ProbeConfig
+from platorep.errors import ConfigError
+from platorep.extract import complete_cell, open_work
+from platorep.features import Cell
+from platorep.files import digest
+from platorep.models import environment, open_model
+from platorep.performance.kept import kept
+from platorep.performance.labelled import Labelled
+from platorep.performance.probes import RULE_VERSION, Examples, run_probe
+from platorep.reporting import Reporter
+
+
+def probed(
+    config: ExperimentConfig,
+    wanted: ProbeConfig,
+    labelled: Labelled,
+    spec: ModelSpec,
+    root: Path,
+    device: torch.device,
+    report: Reporter,
+    *,
+    offline: bool,
+    overwrite: bool,
+) -> tuple[str, dict[str, Any]]:
+    """The compute precision, and the finished measurement: a `ProbeResult` as JSON, and `chance`.
+
+    What is missing of the features is extracted first, into the cache, shard by shard; only the
+    layers that are asked for, unless all of them are there already.
+
+    Raises:
+        PlatorepError: the model or an image cannot be used, or as `run_probe`.
+    """
+    model = open_model(tapped(spec, wanted), offline=offline)
+    model.prepare(report)
+    works = [open_work(config, model, data, root, device) for data in labelled.datasets]
+
+    def make() -> dict[str, Any]:
+        names = model.describe().layers
+        cells = _all_layers(config, spec, labelled, root, device, offline) if names else []
+        cells = cells or [
+            complete_cell(work, data, config, device, report)
+            for work, data in zip(works, labelled.datasets, strict=True)
+        ]
+        names = names or tuple(cells[0].layers)
+        parts = _examples(labelled, cells, names)
+        settings = wanted.c if wanted.probe == "linear" else wanted.k
+        num_fits = len(names) * len(set(settings)) + 1
+        with report.task(f"{wanted.name} of {spec.label}", num_fits, "fits") as advance:
+            found = run_probe(wanted, names, *parts, progress=advance)
+        return asdict(found) | {
+            "model": spec.label,
+            "identity": model.identity(),
+            "chance": labelled.chance,
+            "environment": environment(device) | {"scikit-learn": sklearn.__version__},
+        }
+
+    key = probe_key(wanted, labelled, [work.key.digest() for work in works])
+    return works[0].key.compute_dtype, kept(root, key, make, overwrite=overwrite)
+
+
+def probe_key(wanted: ProbeConfig, labelled: Labelled, cells: Sequence[str]) -> str:
+    """Names a measurement by all that is meant to move it.
+
+    Args:
+        cells: Keys of the features: the model, its layers, the images and the precision.
+    """
+    own = {"linear": ("c", "max_iterations"), "knn": ("k",)}[wanted.probe]
+    return digest(
+        {
+            "rule": RULE_VERSION,
+            "cells": list(cells),
+            "labelled": labelled.sha256,
+            "probe": wanted.probe,
+            "settings": {name: getattr(wanted, name) for name in own},
+        }
+    )
+
+
+def tapped(spec: ModelSpec, wanted: ProbeConfig) -> ModelSpec:
+    """The model with only the layers that the probe asks for: no other need be extracted.
+
+    Raises:
+        ConfigError: a layer is not among those that the model keeps.
+    """
+    if wanted.layers == "all":
+        return spec
+    layers = (-1,) if wanted.layers == "last" else wanted.layers
+    if spec.layers != "all":
+        try:
+            layers = tuple(spec.layers[i] for i in layers)
+        except IndexError as error:
+            raise ConfigError(
+                f"{wanted.name}: layers {list(layers)} of {spec.label!r}, which keeps only "
+                f"{len(spec.layers)}: {list(spec.layers)}."
+            ) from error
+    return spec.model_copy(update={"layers": layers})
+
+
+def _all_layers(
+    config: ExperimentConfig,
+    spec: ModelSpec,
+    labelled: Labelled,
+    root: Path,
+    device: torch.device,
+    offline: bool,
+) -> list[Cell]:
+    """The cells with all layers of the model, if another probe has had them made."""
+    model = open_model(spec, offline=offline)
+    works = [open_work(config, model, data, root, device) for data in labelled.datasets]
+    return [work.cell for work in works] if all(work.cell.is_complete() for work in works) else []
+
+
+def _examples(labelled: Labelled, cells: Sequence[Cell], names: Sequence[str]) -> list[Examples]:
+    """The layers called `names` in each part.
+
+    Args:
+        cells: Those of `labelled.datasets`.
+    """
+    features = {}
+    for data, cell in zip(labelled.datasets, cells, strict=True):
+        layers = dict(zip(cell.layers, cell.read(), strict=True))
+        features[id(data)] = [layers[name].numpy() for name in names]
+    return [
+        Examples([layer[part.rows] for layer in features[id(part.dataset)]], part.labels)
+        for part in (labelled.train, labelled.validation, labelled.test)
+    ]

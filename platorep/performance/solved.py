@@ -1,0 +1,65 @@
+"""Share of tasks solved, as on the x axis of figure 2 of arXiv:2405.07987."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from platorep.config import TasksSolvedConfig
+from platorep.errors import DataError
+from platorep.reporting import Reporter
+
+ROUNDING = 1e-12
+"""Relative: 0.6 is at least 0.8 * 0.75, which floating point makes 0.6000000000000001."""
+
+
+@dataclass(frozen=True)
+class Solved:
+    share: float
+    solved: tuple[str, ...]
+    num_tasks: int
+
+
+def tasks_solved(
+    wanted: TasksSolvedConfig,
+    accuracies: Mapping[str, Mapping[str, float]],
+    trained: Sequence[str],
+    chances: Mapping[str, float],
+    report: Reporter,
+) -> dict[str, Solved]:
+    """Label -> the share of tasks at which a model reaches `solved_at` of the best one.
+
+    A model that lacks a task has no share: another set of tasks is another scale.
+
+    Args:
+        accuracies: Task -> label -> accuracy.
+        trained: Labels of the models of which one is the best; the others are controls.
+        chances: Task -> accuracy of always saying the most frequent class, where that is known.
+
+    Raises:
+        DataError: no trained model has an accuracy above 0 on some task.
+    """
+    enough: dict[str, float] = {}
+    for task, found in accuracies.items():
+        label = max((m for m in trained if m in found), key=lambda m: found[m], default=None)
+        if label is None or found[label] <= 0:
+            raise DataError(
+                f"{wanted.name}: no trained model has an accuracy above 0 on the task {task}, so "
+                "none is the best. Leave that task out, or see why it has no numbers."
+            )
+        enough[task] = wanted.solved_at * found[label] * (1 - ROUNDING)
+        report.say(
+            f"{wanted.name}: {task}: the best is {label} with {found[label]:.4g}, solved from "
+            f"{enough[task]:.4g}"
+        )
+        if chances.get(task, 0) >= enough[task]:
+            report.warn(
+                f"{wanted.name}: {task} is solved by always saying the most frequent class "
+                f"({chances[task]:.4g}): it does not tell models apart"
+            )
+    shares = {}
+    for model in dict.fromkeys(label for found in accuracies.values() for label in found):
+        if missing := [task for task in accuracies if model not in accuracies[task]]:
+            report.say(f"{model} has no {wanted.name}: it lacks {', '.join(missing)}")
+            continue
+        solved = tuple(task for task in accuracies if accuracies[task][model] >= enough[task])
+        shares[model] = Solved(len(solved) / len(accuracies), solved, len(accuracies))
+    return shares
