@@ -13,6 +13,7 @@ from platorep.config.data import (
     BitsPerByteConfig,
     DatasetConfig,
     TableConfig,
+    VariantConfig,
 )
 from platorep.config.experiment import (
     ControlsConfig,
@@ -47,6 +48,7 @@ __all__ = [
     "SelectorConfig",
     "TableConfig",
     "TransformConfig",
+    "VariantConfig",
     "config_path",
     "load_config",
     "load_theory",

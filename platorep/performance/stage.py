@@ -53,10 +53,12 @@ def measure(
                 rows += _from_table(wanted, specs, report)
             continue
         with failures.catch(wanted.name):
-            corpus = _corpus(config, wanted, offline)
-            report.say(f"{wanted.name}: {corpus.num_bytes} bytes of {corpus.source}")
+            corpora = _corpora(config, wanted, specs, offline)
+            for corpus in dict.fromkeys(corpora.values()):
+                report.say(f"{wanted.name}: {corpus.num_bytes} bytes of {corpus.source}")
             for spec in specs:
                 with failures.catch(f"{wanted.name} of {spec.label}"):
+                    corpus = corpora[spec.variant]
                     rows += _bits(
                         config, wanted, corpus, spec, root, device, report, offline, overwrite
                     )
@@ -77,11 +79,21 @@ def measure(
     return failures, table
 
 
-def _corpus(config: ExperimentConfig, wanted: BitsPerByteConfig, offline: bool) -> Corpus:
-    captions = None
-    if wanted.source == "captions":
-        captions = load_dataset(config.dataset, offline=offline).texts
-    return read_corpus(wanted, captions, offline=offline)
+def _corpora(
+    config: ExperimentConfig,
+    wanted: BitsPerByteConfig,
+    specs: Sequence[ModelSpec],
+    offline: bool,
+) -> dict[str, Corpus]:
+    """Variant ("" for none) -> what its models are measured on: one corpus, or their captions."""
+    variants = dict.fromkeys(spec.variant for spec in specs)
+    if wanted.source != "captions":
+        return dict.fromkeys(variants, read_corpus(wanted, offline=offline))
+    dataset = load_dataset(config.dataset, offline=offline)
+    return {
+        variant: read_corpus(wanted, dataset.reading(variant).texts, offline=offline)
+        for variant in variants
+    }
 
 
 def _from_table(

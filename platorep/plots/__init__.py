@@ -14,6 +14,7 @@ from matplotlib import figure as mpl
 
 from platorep.parameters.figures import (
     CalibrationFigure,
+    DensityFigure,
     FigureConfig,
     HeatmapFigure,
     KSweepFigure,
@@ -25,6 +26,7 @@ from platorep.parameters.figures import (
 )
 from platorep.parameters.section import Section
 from platorep.plots.correlation import draw_metric_correlation, metric_correlation_points
+from platorep.plots.density import density_points, draw_density
 from platorep.plots.depth import draw_layers, layers_points
 from platorep.plots.grids import calibration_points, draw_facets, metric_grid_points
 from platorep.plots.heatmap import draw_heatmap, heatmap_points
@@ -88,6 +90,7 @@ FIGURES = index_by_name(
             draw=draw_metric_correlation,
         ),
         Figure(name="layers", parameters=LayersFigure, points=layers_points, draw=draw_layers),
+        Figure(name="density", parameters=DensityFigure, points=density_points, draw=draw_density),
     )
 )
 
