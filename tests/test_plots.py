@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from caption_variants import density_tables
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import QuadMesh
@@ -663,7 +664,9 @@ def test_layers_worked_by_hand() -> None:
 
 @pytest.mark.parametrize("kind", list(FIGURES))
 def test_saved_files(tmp_path: Path, kind: str) -> None:
-    tables = layer_pairs() if kind == "layer_heatmap" else many_metrics(2, 2)
+    tables = {"layer_heatmap": layer_pairs, "density": density_tables}.get(
+        kind, lambda: many_metrics(2, 2)
+    )()
     parameters = FIGURES[kind].parameters()
     before = dict(mpl.rcParams)
 

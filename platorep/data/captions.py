@@ -41,7 +41,8 @@ def variant_text(
     if variant.order != "given":
         filled = [caption for caption in captions if caption and caption.strip()]
         longest_first = variant.order == "longest_first"
-        captions = tuple(sorted(filled, key=num_words, reverse=longest_first))
+        by_length: list[str] = sorted(filled, key=num_words, reverse=longest_first)
+        captions = by_length
     choice = dataset.caption_index if variant.caption_index is None else variant.caption_index
     try:
         text = choose_caption(captions, choice, dataset.separator)

@@ -114,7 +114,7 @@ class DensityFigure(_Figure):
     variants: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
     """Names of `dataset.variants` to show; all of them when absent. Those of one figure should be
     of one kind (joined, cut, ordered by length), since one line goes through them."""
-    lines: Modality = "vision"
+    lines: Literal["vision", "truth", "other"] = "vision"
     """The models that the language models are aligned with."""
     spread: Literal["pairs", "models"] = "pairs"
     """Bars: the standard error over model pairs, or the standard deviation over language models (of

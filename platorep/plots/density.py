@@ -24,7 +24,7 @@ _CONTROL_LINES = {  # dashes
 
 
 def density_points(tables: Tables, parameters: DensityFigure) -> Points:
-    """Rows of `role`, `line`, `family`, `variant`, `num_words`, `score`, `low`, `high`, `num_pairs`.
+    """Rows of `role`, `line`, `family`, `variant`, `num_words`, `score`, `low`, `high`, ...
 
     pair: the score of one trained pair, `family` that of its language model.
     mean, family: the mean over trained pairs, of all families and of one (where there are
@@ -45,15 +45,14 @@ def density_points(tables: Tables, parameters: DensityFigure) -> Points:
     trained = real[~real["language_random"] & ~real["other_random"]]
     if trained["num_words"].nunique() < 2:
         raise AbsentError(
-            "nothing to draw: fewer than two kinds of captions have scores. List at least two under "
-            "`dataset.variants` and run the experiment again."
+            "nothing to draw: fewer than two kinds of captions have scores. List at least two "
+            "under `dataset.variants` and run the experiment again."
         )
     rows: list[pd.DataFrame] = [_as_points(trained, PAIR)]
     groups = {(MEAN, ""): trained}
     if trained["family"].nunique() > 1:
-        groups |= {
-            (FAMILY, str(name)): rows for name, rows in trained.groupby("family", sort=False)
-        }
+        by_family = trained.groupby("family", sort=False)
+        groups |= {(FAMILY, str(name)): of_family for name, of_family in by_family}
     if parameters.controls:
         groups |= {
             (RANDOM_LANGUAGE, ""): real[real["language_random"] & ~real["other_random"]],
@@ -89,6 +88,7 @@ def _pairs(tables: Tables, parameters: DensityFigure) -> tuple[pd.DataFrame, tup
         if name not in known:
             raise UnknownNameError("variant of this experiment", name, known)
     shown = parameters.variants or known
+    bare = {label: _bare(label, name) for label, name in variant.items()}
     sides = []
     for language, other in (("x", "y"), ("y", "x")):
         side = best.assign(
@@ -97,10 +97,7 @@ def _pairs(tables: Tables, parameters: DensityFigure) -> tuple[pd.DataFrame, tup
             family=best[f"{language}_family"],
             language_random=best[f"{language}_random"].astype(bool),
             other_random=best[f"{other}_random"].astype(bool),
-            model=[
-                _bare(label, name)
-                for label, name in zip(best[language], best[language].map(variant), strict=True)
-            ],
+            model=best[language].map(bare),
             other=best[other],
             order=best[language].map(models["order"]),
             other_order=best[other].map(models["order"]),
@@ -121,8 +118,9 @@ def _pairs(tables: Tables, parameters: DensityFigure) -> tuple[pd.DataFrame, tup
 
 
 def _bare(label: str, variant: str) -> str:
-    """A model's label without its variant."""
-    return label.replace(f" ({variant})", "") if variant else label
+    """A model's label without its variant: the same for all of them."""
+    before, _, after = label.rpartition(f" ({variant})")
+    return before + after
 
 
 def _means(
@@ -204,11 +202,8 @@ def draw_density(points: pd.DataFrame, parameters: DensityFigure) -> Figure:
         [colour for _, _, colour in lines],
     )
     metric = metric_text(str(points["metric"].iloc[0]))
-    grid.label_axes(
-        figure,
-        "words in the caption (mean)",
-        wrap(f"alignment ({metric})", panel[1] + grid.strip, NORMAL),
-    )
+    ylabel = wrap(f"alignment ({metric})", panel[1] + grid.strip, NORMAL)
+    grid.label_axes(figure, "words in the caption (mean)", ylabel)
     return figure
 
 
@@ -250,9 +245,8 @@ def _draw(ax: Axes, points: pd.DataFrame, hues: dict[str, str]) -> None:
             zorder=2,
             gid=f"pair|{line}",
         )
-    for (role, family), rows in points[points["role"] != PAIR].groupby(
-        ["role", "family"], sort=False
-    ):
+    means = points[points["role"] != PAIR]
+    for (role, family), rows in means.groupby(["role", "family"], sort=False):
         if role == CHANCE:
             ax.plot(rows["num_words"], rows["score"], color=GREY, lw=0.6, zorder=1, gid="chance")
         elif role in _CONTROL_LINES:
@@ -281,3 +275,4 @@ def _draw(ax: Axes, points: pd.DataFrame, hues: dict[str, str]) -> None:
                 zorder=5 if role == MEAN else 4,
             )
     ax.margins(x=0.05, y=0.07)
+    ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim())  # final: labels are placed by them
