@@ -34,7 +34,7 @@ def density_tables() -> Tables:
         name, other = str(x["label"]).split(" (")[0], str(y["label"]).split(" (")[0]
         score = SCORES[str(x["variant"])][pairs.index((name, other))]
         if control:
-            score = 0.0101 + 0.0001 * len(name)
+            score = 0.0103 if not (x["random"] or y["random"]) else 0.5
         elif x["random"] or y["random"]:
             score = score / 2 if not y["random"] else score / 4 if not x["random"] else 0.01
         best.append(

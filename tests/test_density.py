@@ -518,11 +518,13 @@ def test_a_variant_without_any_score_is_left_out_of_the_mean() -> None:
     tables = density_tables()
     tables.best.loc[tables.best["x"].str.contains("short"), "score"] = float("nan")
 
-    trained = points_of(tables)
-    trained = trained[trained["role"] == "mean"]
+    points = FIGURES["density"].points(tables, DensityFigure())
 
+    trained = points.frame[points.frame["role"] == "mean"]
     assert list(trained["variant"]) == ["middling", "long"]
     assert list(trained["num_pairs"]) == [6, 6]
+    assert set(points.frame["variant"]) == {"middling", "long"}
+    assert "no model pair has a score with the captions short" in points.notes
 
 
 def test_chosen_variants_and_absent_controls() -> None:
@@ -584,7 +586,9 @@ def test_labels_are_readable(width: Any, spread: Any) -> None:
     assert min(box.x0 for box in boxes) >= figure.bbox.x0
     assert max(box.x1 for box in boxes) <= figure.bbox.x1
     said = {text.get_text() for text in ax.texts}
-    assert {*WORDS, "M", "O", "mean of\n6 pairs", "shuffled pairs", "chance"} <= said
+    bars = {"pairs": "std. error", "models": "std. dev. over\nmodels"}[spread]
+    assert {*WORDS, "M", "O", f"mean of\n6 pairs \N{PLUS-MINUS SIGN}\n{bars}"} <= said
+    assert {"shuffled pairs", "chance"} <= said
     drawn = {line.get_gid(): line for line in ax.lines}
     mean_rows = points.frame[points.frame["role"] == "random language"]
     assert list(drawn["random language"].get_ydata()) == list(mean_rows["score"])

@@ -34,37 +34,41 @@ def density_points(tables: Tables, parameters: DensityFigure) -> Points:
         model has random weights, and over trained pairs whose rows do not belong together.
     chance: of one pair.
 
-    A mean is over the same pairs at every variant: those that have a score at all variants shown.
+    A variant at which no trained pair has a score is left out, and a mean is over the same pairs at
+    every variant: those that have a score at all that are left.
 
     Raises:
         AbsentError: no model read the captions in two variants.
         UnknownNameError: the experiment has no such metric or variant.
     """
     scores, notes = _pairs(tables, parameters)
-    real = scores[scores["control"] == ""]
-    trained = real[~real["language_random"] & ~real["other_random"]]
-    if trained["num_words"].nunique() < 2:
+    both = ~scores["language_random"] & ~scores["other_random"]
+    real = scores["control"] == ""
+    trained = scores[real & both]
+    if trained["variant"].nunique() < 2:
         raise AbsentError(
             "nothing to draw: fewer than two kinds of captions have scores. List at least two "
             "under `dataset.variants` and run the experiment again."
         )
-    rows: list[pd.DataFrame] = [_as_points(trained, PAIR)]
     groups = {(MEAN, ""): trained}
     if trained["family"].nunique() > 1:
         by_family = trained.groupby("family", sort=False)
         groups |= {(FAMILY, str(name)): of_family for name, of_family in by_family}
-    if parameters.controls:
+    if parameters.controls:  # where there is something to hold against them
+        there = scores["variant"].isin(trained["variant"])
+        language, other = scores["language_random"], scores["other_random"]
         groups |= {
-            (RANDOM_LANGUAGE, ""): real[real["language_random"] & ~real["other_random"]],
-            (RANDOM_OTHER, ""): real[~real["language_random"] & real["other_random"]],
-            (SHUFFLED, ""): scores[scores["control"] == "shuffled"],
+            (RANDOM_LANGUAGE, ""): scores[real & there & language & ~other],
+            (RANDOM_OTHER, ""): scores[real & there & ~language & other],
+            (SHUFFLED, ""): scores[~real & there & both],
         }
+    rows: list[pd.DataFrame] = [_as_points(trained, PAIR)]
     for (role, family), group in groups.items():
         means, note = _means(group, role, family, parameters)
         rows.append(means)
         notes += note
-    chance = trained.drop_duplicates("variant").assign(score=lambda t: t["chance"], line="")
-    rows.append(_as_points(chance.dropna(subset="score").assign(family=""), CHANCE))
+    chance = trained.drop_duplicates("variant").dropna(subset="chance")
+    rows.append(_as_points(chance.assign(score=chance["chance"], line="", family=""), CHANCE))
     points = pd.concat([part for part in rows if len(part)], ignore_index=True)
     return Points(points.assign(metric=str(trained["metric"].iloc[0])), notes)
 
@@ -88,7 +92,7 @@ def _pairs(tables: Tables, parameters: DensityFigure) -> tuple[pd.DataFrame, tup
         if name not in known:
             raise UnknownNameError("variant of this experiment", name, known)
     shown = parameters.variants or known
-    bare = {label: _bare(label, name) for label, name in variant.items()}
+    bare = {str(label): _bare(str(label), name) for label, name in variant.items()}
     sides = []
     for language, other in (("x", "y"), ("y", "x")):
         side = best.assign(
@@ -113,6 +117,8 @@ def _pairs(tables: Tables, parameters: DensityFigure) -> tuple[pd.DataFrame, tup
         )
     notes = missing_scores(found)
     found = found[found["score"].notna()]
+    if empty := [name for name in shown if name not in set(found["variant"])]:
+        notes += (f"no model pair has a score with the captions {', '.join(empty)}",)
     found = found.assign(line=found["model"] + " x " + found["other"])
     return found.sort_values(["num_words", "order", "other_order"], kind="stable"), notes
 
@@ -224,7 +230,10 @@ def _lines(
             found.append((rows, wrap(str(family), 0.9), readable(hues[str(family)])))
         elif role == MEAN:
             num = int(rows["num_pairs"].iloc[0])
-            found.append((rows, f"mean of\n{num} pairs" if num > 1 else "the pair", "black"))
+            bars = "std. error" if parameters.spread == "pairs" else "std. dev. over\nmodels"
+            text = f"mean of\n{num} pairs" if num > 1 else "the pair"
+            bars = f" \N{PLUS-MINUS SIGN}\n{bars}" if rows["low"].notna().any() else ""
+            found.append((rows, text + bars, "black"))
         elif role != PAIR:
             found.append((rows, texts[str(role)], GREY))
     return found
