@@ -169,9 +169,10 @@ def _means(
 
 
 def _as_points(rows: pd.DataFrame, role: str) -> pd.DataFrame:
-    kept = rows[["line", "family", "variant", "num_words", "score"]].sort_values(
-        ["line", "num_words"], kind="stable"
-    )
+    """One point per row, line by line in the order in which the rows name them."""
+    number = {line: i for i, line in enumerate(dict.fromkeys(rows["line"]))}
+    kept = rows.iloc[rows["line"].map(number).argsort(kind="stable")]
+    kept = kept[["line", "family", "variant", "num_words", "score"]].copy()
     kept.insert(0, "role", role)
     return kept.assign(low=np.nan, high=np.nan, num_pairs=1)
 
