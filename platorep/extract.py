@@ -6,7 +6,7 @@ Several processes may work on one cache: a shard is computed by the process that
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,7 +45,7 @@ class Place:
     spec: ModelSpec
     key: CellKey
     cell: Cell
-    num_words: float | None
+    num_words: float | None = field(default=None, kw_only=True)
     """Mean per text, of a model that reads a variant of the captions."""
 
 
@@ -140,7 +140,9 @@ def open_work(
     if cell.exists():
         per_shard = int(cell.meta["rows_per_shard"])
     shards = range(num_shards(len(rows), per_shard))
-    return Work(spec, key, cell, _num_words(spec, dataset), model, rows, per_shard, shards)
+    return Work(
+        spec, key, cell, model, rows, per_shard, shards, num_words=_num_words(spec, dataset)
+    )
 
 
 def adopt(
@@ -176,7 +178,7 @@ def adopt(
         part = cell.shard_range(shard)
         cell.write_shard(shard, [layer[part.start : part.stop] for layer in features])
     _record_dataset(dataset, results, Reporter(-1))
-    _record_cells(results, config, [Place(spec, key, cell, _num_words(spec, dataset))])
+    _record_cells(results, config, [Place(spec, key, cell, num_words=_num_words(spec, dataset))])
     return cell.folder
 
 

@@ -16,6 +16,7 @@ import pytest
 N, K = 1024, 10
 CHANCE = K / (N - 1)
 LANGUAGE = ("llama-h8-l1", "llama-h16-l2", "llama-h32-l2", "llama-h64-l3", "llama-h128-l4")
+VISION = ("mobilenetv2_100", "mobilenetv1_100")
 JOINED = ("1 caption", "2", "3", "4", "5")
 ORDERED = ("shortest", "second", "third", "fourth", "longest")
 CUT = ("5 words", "10 words", "40 words")
