@@ -6,7 +6,7 @@ Several processes may work on one cache: a shard is computed by the process that
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ from platorep.files import ByteLocks, sha256_file, storage_errors
 from platorep.models import Model, compute_dtype, environment, open_model, resolve_device
 from platorep.models.arrays import read_arrays
 from platorep.reporting import Reporter
-from platorep.results import Failures, Results, write_csv, write_parquet
+from platorep.results import Failures, Results, text_hashes_column, write_csv, write_parquet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,8 @@ class Place:
     spec: ModelSpec
     key: CellKey
     cell: Cell
+    num_words: float | None = field(default=None, kw_only=True)
+    """Mean per text, of a model that reads a variant of the captions."""
 
 
 @dataclass
@@ -138,7 +140,9 @@ def open_work(
     if cell.exists():
         per_shard = int(cell.meta["rows_per_shard"])
     shards = range(num_shards(len(rows), per_shard))
-    return Work(spec, key, cell, model, rows, per_shard, shards)
+    return Work(
+        spec, key, cell, model, rows, per_shard, shards, num_words=_num_words(spec, dataset)
+    )
 
 
 def complete_cell(
@@ -186,7 +190,7 @@ def adopt(
         part = cell.shard_range(shard)
         cell.write_shard(shard, [layer[part.start : part.stop] for layer in features])
     _record_dataset(dataset, results, Reporter(-1))
-    _record_cells(results, config, [Place(spec, key, cell)])
+    _record_cells(results, config, [Place(spec, key, cell, num_words=_num_words(spec, dataset))])
     return cell.folder
 
 
@@ -195,7 +199,7 @@ def rows_for(spec: ModelSpec, dataset: PairedDataset) -> Rows:
     if spec.backend == "features":
         hashes: tuple[str, ...] = ("",) * len(dataset.ids)
     elif spec.modality == "language":
-        hashes = tuple(dataset.text_hashes)
+        hashes = tuple(dataset.reading(spec.variant).text_hashes)
     else:
         hashes = tuple(dataset.image_hashes)
     return Rows(ids=tuple(dataset.ids), hashes=hashes)
@@ -205,7 +209,10 @@ def models_table(cells: dict[str, dict[str, Any]]) -> pd.DataFrame:
     """One row per model, in the order of the experiment's file."""
     columns = ["label", "family", "modality", "random", "random_of", "num_parameters", "num_layers"]
     rows = [{"label": label} | cell for label, cell in cells.items()]
-    table = pd.DataFrame(rows, columns=[*columns, "order"]).sort_values("order")
+    columns += ["order"]
+    if any("variant" in cell for cell in cells.values()):
+        columns += ["variant", "num_words"]
+    table = pd.DataFrame(rows, columns=columns).sort_values("order")
     return table.astype({"num_parameters": "Int64"}).reset_index(drop=True)
 
 
@@ -248,6 +255,7 @@ def _compute(
         return range(start, min(start + work.rows_per_shard, len(work.rows)))
 
     num_rows = sum(len(rows_of(shard)) for shard in shards)
+    read = dataset.reading(work.spec.variant)
     report.detail(f"{work.spec.label}: loading on {device}")
     loaded = work.model.load(device, getattr(torch, work.key.compute_dtype))
     with (
@@ -257,7 +265,7 @@ def _compute(
         for shard in shards:
             features = loaded.features(
                 rows_of(shard),
-                dataset,
+                read,
                 batch=config.extract.batch,
                 workers=config.extract.workers,
                 progress=advance,
@@ -306,10 +314,10 @@ def _remove_shards(works: Sequence[Work]) -> None:
 
 def _record_dataset(dataset: PairedDataset, results: Results, report: Reporter) -> None:
     rows = pd.DataFrame(
-        {
-            "id": dataset.ids,
-            "image_sha256": dataset.image_hashes,
-            "text_sha256": dataset.text_hashes,
+        {"id": dataset.ids, "image_sha256": dataset.image_hashes}
+        | {
+            text_hashes_column(variant): dataset.reading(variant).text_hashes
+            for variant in ("", *dataset.variants)
         }
     )
     write_parquet(results.rows, rows)
@@ -340,7 +348,7 @@ def _record_dataset(dataset: PairedDataset, results: Results, report: Reporter) 
 
 def _record_cells(results: Results, config: ExperimentConfig, places: Sequence[Place]) -> None:
     """Write where each model's features lie: later stages read this and never work out a key."""
-    trained = {s.name: s.label for s in reversed(config.models()) if not s.random_init}
+    trained = {(s.name, s.variant): s.label for s in reversed(config.models()) if not s.random_init}
     order = [spec.label for spec in config.models()]
 
     def change(content: dict[str, Any]) -> None:
@@ -359,16 +367,22 @@ def _record_cells(results: Results, config: ExperimentConfig, places: Sequence[P
                 "order": order.index(spec.label),
                 "random": spec.random_init,
                 "random_of": spec.random_of
-                or (trained.get(spec.name, "") if spec.random_init else ""),
+                or (trained.get((spec.name, spec.variant), "") if spec.random_init else ""),
                 "revision": place.key.model.get("revision"),
                 "compute_dtype": place.key.compute_dtype,
                 "num_layers": len(meta["layers"]) if exists else None,
                 "num_parameters": meta["facts"]["num_parameters"] if exists else None,
             }
+            if spec.variant:
+                cells[spec.label] |= {"variant": spec.variant, "num_words": place.num_words}
 
         write_csv(results.models, models_table(cells))  # here: another's may be newer afterwards
 
     results.update_json(results.cells, change)
+
+
+def _num_words(spec: ModelSpec, dataset: PairedDataset) -> float | None:
+    return dataset.reading(spec.variant).mean_words if spec.variant else None
 
 
 def _readable_name(spec: ModelSpec) -> str:

@@ -186,11 +186,16 @@ _TEXT_COLUMNS: dict[str, Any] = dict.fromkeys(
     (
         *("dataset", "metric", "measure", "control", "reason", "source"),
         *("x", "y", "x_family", "y_family", "x_modality", "y_modality"),
-        *("model", "label", "family", "modality"),
+        *("model", "label", "family", "modality", "variant"),
     ),
     str,
 )
 _NAMES_OR_HOLES: dict[str, Any] = {"random_of": str}
+
+
+def text_hashes_column(variant: str) -> str:
+    """Column of `rows.parquet` with the hashes of the texts of a variant, "" for none."""
+    return f"text_sha256 ({variant})" if variant else "text_sha256"
 
 
 def write_csv(path: Path, frame: pd.DataFrame) -> None:

@@ -2,8 +2,9 @@
 
     python scripts/check_toyworld.py results/toyworld [results/toyworld-flat ...]
 
-A folder whose world is flat (uniform_share: 1, pairs: same_place) is held to chance, any other to
-the hypothesis. The last column says whether what is wanted holds; rows without it only inform.
+A folder whose world is flat (uniform_share: 1, pairs: same_place) is held to chance, one with
+several captions per scene to alignment that rises with what they tell, any other to the hypothesis.
+The last column says whether what is wanted holds; rows without it only inform.
 Exit code 1 if something wanted does not hold.
 """
 
@@ -169,6 +170,36 @@ def families(pairs: pd.DataFrame, table: Table) -> None:
         table.add(f"{key[0]} x {key[1]}", spread)
 
 
+def density(pairs: pd.DataFrame, folder: Path, table: Table) -> None:
+    """Mean alignment by caption level (toyworld-density), with what it must be held against."""
+    results = Results(folder)
+    models = results.read_table(results.models, "extract").set_index("label")
+    pairs = pairs.assign(
+        variant=pairs["x"].map(models["variant"]), num_words=pairs["x"].map(models["num_words"])
+    )
+    for other in ("vision", "truth"):
+        known = pairs[(pairs["y_modality"] == other) & pairs["score"].notna()]
+        own, control = trained(known), known["control"] == "shuffled"
+        y_random = known["y_random"].astype(bool)
+        random = known[~control & known["x_random"].astype(bool) & ~y_random]
+        for variant, rows in own.groupby("variant"):
+            beside = {
+                "random language models": random[random["variant"] == variant],
+                "shuffled": known[control & (known["variant"] == variant)],
+            }
+            others = ", ".join(
+                f"{name} {part['score'].mean():.3f}" for name, part in beside.items() if len(part)
+            )
+            table.add(f"{variant}, with {other}: mean of {len(rows)} pairs, "
+                      f"{rows['num_words'].iloc[0]:.1f} words",
+                      f"{rows['score'].mean():.3f} ({others})")  # fmt: skip
+        lines = own.assign(model=own["x"].str.split(" (", regex=False).str[0])
+        for (x, y), rows in lines.groupby(["model", "y"]):
+            first, last = (rows.sort_values("num_words")["score"].iloc[i] for i in (0, -1))
+            table.add(f"{x} x {y}: most told against least told", f"{first:.3f} to {last:.3f}",
+                      "rises", bool(last > first))  # fmt: skip
+
+
 def main(folders: list[str]) -> int:
     failed = False
     for folder in map(Path, folders):
@@ -177,6 +208,8 @@ def main(folders: list[str]) -> int:
         dataset = results.read_json(results.run, "extract")["dataset"]
         if _is_flat(dataset):
             chance(pairs, table)
+        elif dataset.get("variants"):
+            density(pairs, folder, table)
         else:
             if len(language_vision(pairs)):
                 hypothesis(pairs, table)

@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from caption_variants import density_tables
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import QuadMesh
@@ -694,7 +695,11 @@ def test_layers_worked_by_hand() -> None:
 
 @pytest.mark.parametrize("kind", list(FIGURES))
 def test_saved_files(tmp_path: Path, kind: str) -> None:
-    own = {"layer_heatmap": layer_pairs, "convergence": vision_pairs}
+    own = {
+        "layer_heatmap": layer_pairs,
+        "convergence": vision_pairs,
+        "density": density_tables,
+    }
     tables = own[kind]() if kind in own else many_metrics(2, 2)
     parameters = FIGURES[kind].parameters()
     before = dict(mpl.rcParams)

@@ -9,7 +9,7 @@ from platorep.config import ExperimentConfig, ModelSpec, SelectorConfig
 from platorep.errors import AbsentError, IntegrityError
 from platorep.features import Cell
 from platorep.files import digest
-from platorep.results import Results
+from platorep.results import Results, text_hashes_column
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,14 @@ def find_cell(spec: ModelSpec, results: Results, root: Path) -> Aligned:
     rows = cell.rows()
     _refuse_other_rows(spec.label, "id", rows.ids, tuple(wanted["id"]), cell)
     if spec.backend != "features":
-        column = "text_sha256" if spec.modality == "language" else "image_sha256"
+        column = "image_sha256"
+        if spec.modality == "language":
+            column = text_hashes_column(spec.variant)
+        if column not in wanted:
+            raise IntegrityError(
+                f"{results.rows} knows nothing of the texts that {spec.label} reads: "
+                "dataset.variants changed since. Run `platorep extract` with this experiment again."
+            )
         _refuse_other_rows(spec.label, column, rows.hashes, tuple(wanted[column]), cell)
     return Aligned(spec, cell)
 

@@ -10,7 +10,7 @@ from platorep.config.align import (
     SelectorConfig,
 )
 from platorep.config.color import ColorConfig, ImageSetConfig
-from platorep.config.data import DatasetConfig
+from platorep.config.data import DatasetConfig, VariantConfig
 from platorep.config.experiment import (
     ControlsConfig,
     ExperimentConfig,
@@ -68,6 +68,7 @@ __all__ = [
     "TaskTableConfig",
     "TasksSolvedConfig",
     "TransformConfig",
+    "VariantConfig",
     "config_path",
     "load_color",
     "load_config",

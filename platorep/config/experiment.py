@@ -59,6 +59,8 @@ class ExperimentConfig(Section):
         refuse_repeats("measure", [measure.name for measure in self.performance])
         check_tasks(self.performance)
         specs = self.models()
+        if self.dataset.variants and not any(spec.variant for spec in specs):
+            raise ValueError("dataset.variants has no effect: no language model reads captions")
         refuse_repeats("model label (set `label`)", [spec.label for spec in specs])
         known: dict[str, set[str]] = {
             "modality": {str(spec.modality) for spec in specs},
@@ -83,7 +85,7 @@ def model_specs(families: Iterable[FamilyConfig], dataset: DatasetConfig) -> tup
         spec
         for family in families
         for entry in family.models
-        for spec in _specs(family, entry, dataset)
+        for spec in _by_variant(_specs(family, entry, dataset), dataset)
     )
 
 
@@ -152,6 +154,21 @@ def _specs(family: FamilyConfig, entry: ModelConfig, dataset: DatasetConfig) -> 
     for step in steps:
         own = f"{label}@{step}" if len(steps) > 1 else label
         yield spec.model_copy(update={"world": dataset.world, "step": step, "label": own})
+
+
+def _by_variant(specs: Iterable[ModelSpec], dataset: DatasetConfig) -> Iterator[ModelSpec]:
+    """What reads captions, once per variant; all else as it is."""
+    for spec in specs:
+        if not dataset.variants or spec.modality != "language" or spec.backend == "features":
+            yield spec
+            continue
+        for variant in dataset.variants:
+            world = spec.world
+            if variant.caption_level is not None:
+                world = world.model_copy(update={"caption_level": variant.caption_level})
+            # Round brackets: in `--models`, square ones are a set of characters.
+            label = f"{spec.label} ({variant.name})"
+            yield spec.model_copy(update={"variant": variant.name, "world": world, "label": label})
 
 
 def _said(section: Section) -> dict[str, Any]:

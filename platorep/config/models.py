@@ -97,6 +97,8 @@ class ModelSpec(ModelConfig):
     """Where a toy network is trained."""
     step: int | None = None
     """Which checkpoint of a toy network."""
+    variant: str = ""
+    """Name of the entry of `dataset.variants` whose texts it reads; "": there are none."""
     random_of: str = ""
     """Label of the model that a random-weight control belongs to."""
 

@@ -30,7 +30,8 @@ class BitsPerByteConfig(Section):
 
     name: str = "bits_per_byte"
     source: Place
-    """`captions` (those of the experiment), a text file, or a hub dataset."""
+    """`captions` (those of the experiment; with `dataset.variants` those that the model itself
+    reads), a text file, or a hub dataset."""
     documents: Literal["lines", "file"] = "lines"
     """What is one document of a text file; blank lines are none."""
     subset: str | None = None

@@ -13,7 +13,7 @@ from platorep.data.select import select_rows
 from platorep.data.source import Source
 from platorep.data.tables import Part, TableSource, read_parquet
 from platorep.data.tars import TarSource
-from platorep.data.toyworld import open_toyworld
+from platorep.data.toyworld import open_toyworld, tell_levels
 from platorep.errors import AbsentError, DataError
 from platorep.files import slug
 
@@ -35,8 +35,9 @@ def load_dataset(
         DataError: a row cannot be used and `on_bad_row` is `error`; or no row is left.
     """
     kind = config.format or _format(config, labels)
-    source = OPENERS[kind](config, offline or is_offline(), labels)
-    selection = select_rows(config, source)
+    asked = tell_levels(config) if kind == "toyworld" else config
+    source = OPENERS[kind](asked, offline or is_offline(), labels)
+    selection = select_rows(asked, source)
     pairs, dropped = selection.pairs, selection.dropped
     if not pairs:
         first = f" The first: {dropped[0].file}: {dropped[0].reason}." if dropped else ""
@@ -59,6 +60,10 @@ def load_dataset(
         dropped=tuple(dropped),
         duplicates=selection.copies,
         images=tuple(pair.image for pair in pairs),
+        variants={
+            variant.name: tuple(pair.variants[i] for pair in pairs)
+            for i, variant in enumerate(config.variants)
+        },
     )
 
 

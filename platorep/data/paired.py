@@ -1,12 +1,13 @@
 """Image-caption pairs with their identities."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from PIL import Image
 
+from platorep.data.captions import num_words
 from platorep.data.images import decode_image
 from platorep.data.source import ImageReference
 from platorep.errors import DataError, IntegrityError
@@ -49,6 +50,21 @@ class PairedDataset:
     duplicates: Mapping[str, Copies]
     """Under `images` and `texts`; counted before duplicates are dropped."""
     images: tuple[ImageReference, ...]
+    variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Name -> texts of the same rows, where the experiment has `dataset.variants`."""
+
+    def reading(self, variant: str) -> "PairedDataset":
+        """The same rows with the texts of one variant; "" is the dataset as it is."""
+        if not variant:
+            return self
+        texts = self.variants[variant]
+        hashes = tuple(sha256(text.encode()) for text in texts)
+        return replace(self, texts=texts, text_hashes=hashes)
+
+    @property
+    def mean_words(self) -> float:
+        """Mean number of words of a text, as white space divides them."""
+        return sum(map(num_words, self.texts)) / len(self)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from platorep.config import DatasetConfig
-from platorep.data.captions import choose_caption
+from platorep.data.captions import choose_caption, variant_text
 from platorep.data.images import decode_image
 from platorep.data.paired import Copies, DroppedRow
 from platorep.data.source import ImageReference, Row, Source
@@ -29,6 +29,8 @@ class Pair:
     text_hash: str
     image: ImageReference
     image_hash: str
+    variants: tuple[str, ...] = ()
+    """The texts of `dataset.variants`, in order."""
 
 
 @dataclass
@@ -124,6 +126,8 @@ def _check(config: DatasetConfig, row: Row) -> Pair | str:
             text = choose_caption(row.captions, config.caption_index, config.separator)
         encoded = row.image.read()
         decode_image(encoded)
-        return Pair(row.id, text, sha256(text.encode()), row.image, sha256(encoded))
+        variants = tuple(variant_text(row.captions, v, config) for v in config.variants)
+        "".join(variants).encode()  # raises here what cannot be hashed later
+        return Pair(row.id, text, sha256(text.encode()), row.image, sha256(encoded), variants)
     except (DataError, OSError, UnicodeEncodeError) as error:
         return str(error)

@@ -3,10 +3,24 @@
 from platorep.config import DatasetConfig
 from platorep.data.folder import FolderSource
 from platorep.files import cache_root, digest
-from platorep.toyworld.folder import write_folder
+from platorep.toyworld.captions import MAX_LEVEL
+from platorep.toyworld.folder import level_column, write_folder
 
 DEFAULT_PAIRS = 1024
 WORLD_VERSION = 1  # raise when the same parameters give other pictures or captions
+LEVELS = tuple(range(1, MAX_LEVEL + 1))
+
+
+def tell_levels(config: DatasetConfig) -> DatasetConfig:
+    """The section in the words of the folder: where there are variants, levels are captions."""
+    if not config.variants:
+        return config
+    own = config.world.caption_level
+    variants = tuple(
+        variant.model_copy(update={"caption_index": (variant.caption_level or own) - LEVELS[0]})
+        for variant in config.variants
+    )
+    return config.model_copy(update={"variants": variants, "caption_index": own - LEVELS[0]})
 
 
 def open_toyworld(config: DatasetConfig) -> FolderSource:
@@ -16,8 +30,10 @@ def open_toyworld(config: DatasetConfig) -> FolderSource:
         StorageError: the cache cannot be written.
     """
     num = config.limit or DEFAULT_PAIRS
-    name = digest([WORLD_VERSION, config.world.model_dump(mode="json"), num])
-    folder = cache_root() / "toyworld" / f"pairs-{name}"
+    levels = LEVELS if config.variants else ()
+    named = [WORLD_VERSION, config.world.model_dump(mode="json"), num]
+    folder = cache_root() / "toyworld" / f"pairs-{digest([*named, levels] if levels else named)}"
     if not (folder / "captions.csv").exists():  # written last: the folder is whole
-        write_folder(folder, config.world, num)
-    return FolderSource(config.model_copy(update={"source": str(folder), "text": "caption"}))
+        write_folder(folder, config.world, num, levels=levels)
+    text = tuple(map(level_column, levels)) or "caption"
+    return FolderSource(config.model_copy(update={"source": str(folder), "text": text}))

@@ -168,6 +168,22 @@ class ConvergenceFigure(_Figure):
         return self
 
 
+class DensityFigure(_Figure):
+    """Alignment against the number of words in the caption: the mean over all model pairs."""
+
+    kind: Literal["density"] = "density"
+    variants: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
+    """Names of `dataset.variants` to show; all of them when absent. Those of one figure should be
+    of one kind (joined, cut, ordered by length), since one line goes through them."""
+    lines: Literal["vision", "truth", "other"] = "vision"
+    """The models that the language models are aligned with."""
+    spread: Literal["pairs", "models"] = "pairs"
+    """Bars: the standard error over model pairs, or the standard deviation over language models (of
+    their means), which is what the paper shows."""
+    controls: bool = True
+    """Draw random-weight and shuffled controls where the tables have them."""
+
+
 FigureConfig = Annotated[
     ScalingFigure
     | HeatmapFigure
@@ -178,6 +194,7 @@ FigureConfig = Annotated[
     | MetricCorrelationFigure
     | LayersFigure
     | DownstreamFigure
-    | ConvergenceFigure,
+    | ConvergenceFigure
+    | DensityFigure,
     Field(discriminator="kind"),
 ]

@@ -139,11 +139,12 @@ def _rows(job: Job, wanted: PerformanceConfig, before: Sequence[Row]) -> list[Ro
             with job.failures.catch(f"{wanted.name} of {spec.label}"):
                 rows += _probe(job, wanted, labelled, spec)
         return rows
-    corpus = _corpus(job, wanted)
-    job.report.say(f"{wanted.name}: {corpus.num_bytes} bytes of {corpus.source}")
+    corpora = _corpora(job, wanted)
+    for corpus in dict.fromkeys(corpora.values()):
+        job.report.say(f"{wanted.name}: {corpus.num_bytes} bytes of {corpus.source}")
     for spec in job.specs:
         with job.failures.catch(f"{wanted.name} of {spec.label}"):
-            rows += _bits(job, wanted, corpus, spec)
+            rows += _bits(job, wanted, corpora[spec.variant], spec)
     return rows
 
 
@@ -243,11 +244,16 @@ def _probe(job: Job, wanted: ProbeConfig, labelled: Labelled, spec: ModelSpec) -
     }
 
 
-def _corpus(job: Job, wanted: BitsPerByteConfig) -> Corpus:
-    captions = None
-    if wanted.source == "captions":
-        captions = load_dataset(job.config.dataset, offline=job.offline).texts
-    return read_corpus(wanted, captions, offline=job.offline)
+def _corpora(job: Job, wanted: BitsPerByteConfig) -> dict[str, Corpus]:
+    """Variant ("" for none) -> what its models are measured on: one corpus, or their captions."""
+    variants = dict.fromkeys(spec.variant for spec in job.specs)
+    if wanted.source != "captions":
+        return dict.fromkeys(variants, read_corpus(wanted, offline=job.offline))
+    dataset = load_dataset(job.config.dataset, offline=job.offline)
+    return {
+        variant: read_corpus(wanted, dataset.reading(variant).texts, offline=job.offline)
+        for variant in variants
+    }
 
 
 def _bits(job: Job, wanted: BitsPerByteConfig, corpus: Corpus, spec: ModelSpec) -> Iterator[Row]:

@@ -15,6 +15,7 @@ from matplotlib import figure as mpl
 from platorep.parameters.figures import (
     CalibrationFigure,
     ConvergenceFigure,
+    DensityFigure,
     DownstreamFigure,
     FigureConfig,
     HeatmapFigure,
@@ -28,6 +29,7 @@ from platorep.parameters.figures import (
 from platorep.parameters.section import Section
 from platorep.plots.convergence import convergence_points, draw_convergence
 from platorep.plots.correlation import draw_metric_correlation, metric_correlation_points
+from platorep.plots.density import density_points, draw_density
 from platorep.plots.depth import draw_layers, layers_points
 from platorep.plots.downstream import downstream_points, draw_downstream
 from platorep.plots.grids import calibration_points, draw_facets, metric_grid_points
@@ -104,6 +106,7 @@ FIGURES = index_by_name(
             points=convergence_points,
             draw=draw_convergence,
         ),
+        Figure(name="density", parameters=DensityFigure, points=density_points, draw=draw_density),
     )
 )
 

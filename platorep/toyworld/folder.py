@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from platorep.files import storage_errors, write_bytes, write_text
@@ -21,15 +21,23 @@ def scene_index(name: str) -> int:
     return int(name.removeprefix("scene-").removesuffix(".png"))
 
 
+def level_column(level: int) -> str:
+    """Column of the captions of one level, where a folder has several."""
+    return f"caption_{level}"
+
+
 def write_folder(
     path: Path,
     world: WorldParameters,
     num: int,
     *,
     offset: int = 0,
+    levels: Sequence[int] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write `num` pairs: `scene-000000.png` ... and `captions.csv` (file_name, caption).
+
+    With `levels`, the caption stands there once more at each of them (`caption_1`, ...).
 
     The same call writes the same bytes on every machine. The table comes last, so that a folder
     with a table is whole.
@@ -44,13 +52,14 @@ def write_folder(
         path.mkdir(parents=True, exist_ok=True)
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
-    rows.writerow(("file_name", "caption"))
+    rows.writerow(("file_name", "caption", *map(level_column, levels)))
     for done, scene in enumerate(sample_pairs(world, num, offset), start=1):
         write_bytes(path / file_name(scene.index), png_bytes(picture(world, scene)))
         told = scene
         if world.pairs == "same_place":
             told = sample_scene(world, scene.index, elsewhen=True)
-        rows.writerow((file_name(scene.index), caption(world, told)))
+        told_more = (caption(world, told, level) for level in levels)
+        rows.writerow((file_name(scene.index), caption(world, told), *told_more))
         if progress:
             progress(done, num)
     write_text(path / "captions.csv", table.getvalue())

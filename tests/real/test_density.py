@@ -1,0 +1,157 @@
+"""Alignment against the number of words in the caption, on real photographs and captions.
+
+One experiment file, one command, three kinds of variants: captions joined, ordered by length, cut.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+N, K = 1024, 10
+CHANCE = K / (N - 1)
+LANGUAGE = ("llama-h8-l1", "llama-h16-l2", "llama-h32-l2", "llama-h64-l3", "llama-h128-l4")
+VISION = ("mobilenetv2_100", "mobilenetv1_100")
+JOINED = ("1 caption", "2", "3", "4", "5")
+ORDERED = ("shortest", "second", "third", "fourth", "longest")
+CUT = ("5 words", "10 words", "40 words")
+
+
+def experiment(real: Path, minilm: Path) -> dict[str, Any]:
+    weights = real / "vision"
+    v1 = {
+        "name": "mobilenetv1_100",
+        "checkpoint": str(weights / "mobilenetv1_100.safetensors"),
+        "arguments": {"num_classes": 0, "pad_type": "same"},
+        "transform": {"mean": [0.5] * 3, "std": [0.5] * 3},
+    }
+    v2 = {
+        "name": "mobilenetv2_100",
+        "checkpoint": str(weights / "mobilenetv2_100.safetensors"),
+        "arguments": {"num_classes": 0},
+    }
+    joined = [{"name": n, "caption_index": list(range(i + 1))} for i, n in enumerate(JOINED)]
+    ordered = [
+        {"name": n, "caption_index": i, "order": "shortest_first"} for i, n in enumerate(ORDERED)
+    ]
+    cut = [{"name": n, "caption_index": "all", "max_words": int(n.split()[0])} for n in CUT]
+    llamas = [str(real / "caption_lms" / name) for name in LANGUAGE]
+    encoder = [{"name": str(minilm), "label": "MiniLM"}]
+    return {
+        "name": "flickr8k-density",
+        "dataset": {
+            "source": str(real / "flickr8k"),
+            "text": [f"caption_{i}" for i in range(5)],
+            "variants": [*joined, *ordered, *cut],
+        },
+        "families": [
+            {"name": "caption models", "modality": "language", "models": llamas},
+            {"name": "MiniLM", "modality": "language", "models": encoder},
+            {"name": "MobileNet", "modality": "vision", "models": [v1, v2]},
+        ],
+        "align": {"metrics": [{"name": "mutual_knn", "k": K}], "null": {"permutations": 0}},
+        "controls": {"random_weights": True, "shuffled_pairs": True},
+        "figures": [
+            {"kind": "density", "name": "joined", "variants": JOINED},
+            {"kind": "density", "name": "ordered", "variants": ORDERED},
+            {"kind": "density", "name": "cut", "variants": CUT},
+        ],
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(real: Path, minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of the one run."""
+    base = tmp_path_factory.mktemp("density")
+    config = base / "density.yaml"
+    config.write_text(json.dumps(experiment(real, minilm)), encoding="utf-8")
+    run = subprocess.run(
+        [
+            *(sys.executable, "-m", "platorep", "run", str(config)),
+            *("--offline", "-v", "--output", str(base / "results")),
+        ],
+        env=os.environ | {"PLATOREP_CACHE": str(base / "cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    (base / "results" / "log.txt").write_text(run.stderr)
+    return base / "results"
+
+
+@pytest.fixture(scope="module")
+def scores(folder: Path) -> pd.Series:
+    """Real pairs by (language label, vision label)."""
+    best = pd.read_csv(folder / "best.csv", keep_default_na=False)
+    real = best[best["control"] == ""]
+    return real.set_index(["x", "y"])["score"].astype(float)
+
+
+def pair(model: str, variant: str, vision: str, *, random: bool = False) -> tuple[str, str]:
+    return f"{model} ({variant}){' (random)' if random else ''}", vision
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_joined_captions_align_better_one_by_one(scores: pd.Series, vision: str) -> None:
+    for model in ("MiniLM", "llama-h128-l4"):
+        along = [scores[pair(model, variant, vision)] for variant in JOINED]
+        assert along == sorted(along)
+        assert along[-1] > along[0] + 0.02
+
+
+def test_numbers_that_were_known_before(scores: pd.Series) -> None:
+    """From single runs of one caption and of five, before one file could say both."""
+    v2 = "mobilenetv2_100"
+    assert scores[pair("MiniLM", JOINED[0], v2)] == pytest.approx(0.1158, abs=5e-4)
+    assert scores[pair("MiniLM", JOINED[4], v2)] == pytest.approx(0.1496, abs=5e-4)
+    for random, one, five in ((False, 0.0396, 0.0721), (True, 0.0430, 0.0843)):
+        found = [scores[pair("llama-h128-l4", JOINED[i], v2, random=random)] for i in (0, 4)]
+        assert found == pytest.approx([one, five], abs=1e-3)
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_bags_of_words_rise_as_well(scores: pd.Series, vision: str) -> None:
+    """Why the figure draws random copies: what rises with density needs no training here."""
+    along = [scores[pair("llama-h128-l4", variant, vision, random=True)] for variant in JOINED]
+    assert along == sorted(along)
+    for variant in JOINED:
+        own, copy = (scores[pair("MiniLM", variant, vision, random=r)] for r in (False, True))
+        assert own > 1.5 * copy
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_what_is_cut_off_is_missed(scores: pd.Series, vision: str) -> None:
+    assert scores[pair("MiniLM", "40 words", vision)] > scores[pair("MiniLM", "10 words", vision)]
+    # After five words so many captions are alike that no layer counts.
+    assert pd.isna(scores[pair("MiniLM", "5 words", vision)])
+
+
+@pytest.mark.parametrize("kind", [JOINED, ORDERED])
+def test_the_figure_is_of_the_tables(
+    folder: Path, scores: pd.Series, kind: tuple[str, ...]
+) -> None:
+    name = "joined" if kind == JOINED else "ordered"
+    points = pd.read_csv(folder / "figures" / f"{name}.csv")
+
+    shown = points[points["role"] == "mean"].set_index("variant")
+    models = [*LANGUAGE, "MiniLM"]
+    for variant in kind:
+        own = [scores[pair(model, variant, vision)] for model in models for vision in VISION]
+        assert shown.loc[variant, "score"] == pytest.approx(sum(own) / len(own))
+        assert shown.loc[variant, "num_pairs"] == 12
+    assert list(shown["num_words"]) == sorted(shown["num_words"])
+    shuffled = points.loc[points["role"] == "shuffled", "score"]
+    assert shuffled.max() < CHANCE + 0.004
+
+
+def test_images_are_read_once(folder: Path) -> None:
+    log = (folder / "log.txt").read_text().splitlines()
+
+    vision = [line for line in log if "wrote shard" in line and "mobilenet" in line]
+    assert len(vision) == 2 * 2 * 4  # models, random copies, shards of 256 rows
