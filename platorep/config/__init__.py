@@ -2,6 +2,7 @@
 
 from platorep.config.align import (
     AlignConfig,
+    GalleryConfig,
     IntervalConfig,
     MetricConfig,
     NullConfig,
@@ -36,6 +37,7 @@ __all__ = [
     "ExperimentConfig",
     "ExtractConfig",
     "FamilyConfig",
+    "GalleryConfig",
     "IntervalConfig",
     "MetricConfig",
     "ModelConfig",
