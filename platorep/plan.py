@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from platorep.align import asked_metrics, expected_seconds, model_pairs
+from platorep.align import asked_metrics, expected_seconds, gallery_cost, model_pairs
 from platorep.config import ModelSpec, shipped_configs
 from platorep.data import PairedDataset, load_dataset
 from platorep.errors import PlatorepError
@@ -120,6 +120,7 @@ def _of_align(
     labels = list(widths)
     known = [(labels.index(x), labels.index(y)) for x, y in pairs if x in widths and y in widths]
     null = session.config.align.null.permutations
+    num_rows, all_rows = session.config.align.scored_rows(num_rows), num_rows
     rows = []
     for asked in asked_metrics(session.config):
         seconds = expected_seconds(asked, num_rows, null, list(widths.values()), known)
@@ -133,7 +134,35 @@ def _of_align(
                 "note": f"{len(pairs)} model pairs{permutations}{about}",
             }
         )
-    return rows
+    return [*rows, *_of_gallery(session, all_rows, widths, pairs)]
+
+
+def _of_gallery(
+    session: Session,
+    num_rows: int,
+    widths: Mapping[str, Sequence[int]],
+    pairs: Sequence[tuple[str, str]],
+) -> list[dict[str, Any]]:
+    gallery = session.config.align.gallery
+    if gallery is None:
+        return []
+    labels = {label for pair in pairs for label in pair}
+    num_rows = num_rows or session.config.dataset.limit or 0
+    known = [of_model for label, of_model in widths.items() if label in labels]
+    cost = gallery_cost(gallery, num_rows, known, len(labels))
+    about = "" if cost.seconds is None else f", about {max(1, round(cost.seconds))} s here"
+    lacking = "" if cost.largest <= num_rows else f"; the dataset has {num_rows} rows"
+    return [
+        {
+            "stage": "align",
+            "cell": "gallery",
+            "state": "made before" if session.results.gallery.exists() else "missing",
+            "rows": cost.largest,
+            "disk_mb": _mb(cost.disk_bytes),
+            "note": f"{gallery.queries} queries, {_mb(cost.memory_bytes)} MB of memory{about}"
+            f"{lacking}",
+        }
+    ]
 
 
 def _of_model(

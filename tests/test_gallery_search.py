@@ -10,7 +10,7 @@ from torch import Tensor
 
 from platorep.align.gallery import levels
 from platorep.errors import DataError
-from platorep.metrics import bind, candidates, gallery
+from platorep.metrics import bind, candidates
 from platorep.metrics.gallery import Block, Blocks, Galleries, search_galleries
 from platorep.metrics.nearest import Nearest
 from platorep.metrics.overlap import chance_with_sources, common_neighbors, in_order
@@ -136,7 +136,7 @@ def test_blocks_and_room_move_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     for given in (None, sources):
         before = find(features, sources=given, wanted=wanted)
         with monkeypatch.context() as patch:
-            patch.setattr(gallery, "BLOCK_ENTRIES", Q * 2)  # two rows, and little room
+            patch.setattr(candidates, "BLOCK_ENTRIES", Q * 2)  # two rows, and little room
             patch.setattr(candidates, "CHUNK_ENTRIES", 64)
             after = find(features, sources=given, wanted=wanted)
         for key in wanted:
@@ -159,7 +159,7 @@ def test_rows_much_longer_than_the_queries_are_found_as_well() -> None:
 
 def test_too_many_equal_rows_end_in_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(candidates, "MOST_ROOM", 1)
-    monkeypatch.setattr(gallery, "BLOCK_ENTRIES", Q * 8)
+    monkeypatch.setattr(candidates, "BLOCK_ENTRIES", Q * 8)
 
     with pytest.raises(DataError, match=r"equally near to query 0.*deduplicate: near"):
         find(torch.ones(N, 4))

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int8, Int32, Int64
 from torch import Tensor
 
 from platorep.errors import DataError
+from platorep.metrics.nearest import BLOCK_ENTRIES
 
 CHUNK_ENTRIES = 1 << 23
 """Candidates looked at together."""
@@ -65,7 +66,7 @@ class Candidates:
         self._deepest: dict[int, int] = {}
         for w in wanted:
             self._deepest[w.level] = max(w.k, self._deepest.get(w.level, 0))
-        room = 2 * max(self._deepest.values()) + block
+        room = usual_room(max(self._deepest.values()), block)
         self._most = MOST_ROOM * room
         shape, device = (num_queries, room), level.device
         self._scores = torch.full(shape, -torch.inf, dtype=dtype, device=device)
@@ -93,7 +94,7 @@ class Candidates:
     def _add(self, scores: Float[Tensor, "q b"], rows: Int64[Tensor, " b"], level: int) -> None:
         query, column, counts = self._above(scores, level)
         if self._lacks_room(counts):
-            self._forget()
+            self.forget()
             query, column, counts = self._above(scores, level)
             if self._lacks_room(counts):
                 self._grow(int((self._filled + counts).max()))
@@ -124,7 +125,7 @@ class Candidates:
         self._scores = torch.nn.functional.pad(self._scores, (0, more), value=-torch.inf)
         self._rows = torch.nn.functional.pad(self._rows, (0, more))
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         """Drop what has fallen behind, and raise the floors."""
         for queries in self.chunks():
             width = int(self._filled[queries].max())
@@ -166,6 +167,22 @@ class Candidates:
         names = self._sources[rows.long()]
         nearest, first = best_of_each(scores, names)
         return Part(scores, rows, names, nearest, first)
+
+
+def usual_room(k: int, block: int) -> int:
+    """Candidates that a query has room for: as many again as it needs, and a block."""
+    return 2 * k + block
+
+
+def block_rows(num_queries: int, num_rows: int) -> int:
+    """Rows whose scores are worked out together."""
+    return min(max(1, BLOCK_ENTRIES // num_queries), num_rows)
+
+
+def room_bytes(num_queries: int, k: int, num_rows: int) -> int:
+    """Memory of a search: its candidates, and the scores of a block."""
+    block = block_rows(num_queries, num_rows)
+    return num_queries * (8 * usual_room(k, block) + 4 * block)
 
 
 def best_of_each(

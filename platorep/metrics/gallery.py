@@ -17,10 +17,9 @@ from jaxtyping import Float, Int8, Int64
 from torch import Tensor
 
 from platorep.errors import DataError
-from platorep.metrics.candidates import Candidates, Part, Wanted, kth_largest
+from platorep.metrics.candidates import Candidates, Part, Wanted, block_rows, kth_largest
 from platorep.metrics.layer import Vectors, product
 from platorep.metrics.nearest import (
-    BLOCK_ENTRIES,
     PAIR_ENTRIES,
     Nearest,
     Ties,
@@ -115,14 +114,14 @@ class _Search:
     def go_through(self, blocks: Blocks) -> bool:
         """Collect the candidates; False: a row's length forbids to trust them."""
         expected = ROOM * self._largest
-        size = max(1, BLOCK_ENTRIES // self._q)
+        size = block_rows(self._q, len(self._level))
         self._candidates = Candidates(
             self._q,
             self._wanted,
             self._level,
             self._sources,
             4 * product_error(expected, self._own.origin, self._similarity),
-            min(size, len(self._level)),
+            size,
             self._own.origin.dtype,
         )
         for rows, features in blocks(None):
@@ -139,6 +138,7 @@ class _Search:
                     )
                 if self._largest > expected:
                     return False
+        self._candidates.forget()
         return True
 
     def _scores(

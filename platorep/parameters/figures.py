@@ -107,6 +107,14 @@ class LayersFigure(_Figure):
     kind: Literal["layers"] = "layers"
 
 
+class GalleryFigure(_Figure):
+    """Alignment against the size of the gallery, at fixed k and at k a share of n."""
+
+    kind: Literal["gallery"] = "gallery"
+    controls: bool = True
+    """Draw random-weight and shuffled controls where the tables have them."""
+
+
 FigureConfig = Annotated[
     ScalingFigure
     | HeatmapFigure
@@ -115,6 +123,7 @@ FigureConfig = Annotated[
     | CalibrationFigure
     | KSweepFigure
     | MetricCorrelationFigure
-    | LayersFigure,
+    | LayersFigure
+    | GalleryFigure,
     Field(discriminator="kind"),
 ]

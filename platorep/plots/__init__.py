@@ -15,6 +15,7 @@ from matplotlib import figure as mpl
 from platorep.parameters.figures import (
     CalibrationFigure,
     FigureConfig,
+    GalleryFigure,
     HeatmapFigure,
     KSweepFigure,
     LayerHeatmapFigure,
@@ -26,6 +27,7 @@ from platorep.parameters.figures import (
 from platorep.parameters.section import Section
 from platorep.plots.correlation import draw_metric_correlation, metric_correlation_points
 from platorep.plots.depth import draw_layers, layers_points
+from platorep.plots.gallery import draw_gallery, gallery_points
 from platorep.plots.grids import calibration_points, draw_facets, metric_grid_points
 from platorep.plots.heatmap import draw_heatmap, heatmap_points
 from platorep.plots.k_sweep import draw_k_sweep, k_sweep_points
@@ -88,6 +90,7 @@ FIGURES = index_by_name(
             draw=draw_metric_correlation,
         ),
         Figure(name="layers", parameters=LayersFigure, points=layers_points, draw=draw_layers),
+        Figure(name="gallery", parameters=GalleryFigure, points=gallery_points, draw=draw_gallery),
     )
 )
 
