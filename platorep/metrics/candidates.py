@@ -31,16 +31,34 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Part:
-    """The candidates of some queries. What is in no gallery asked for has the score -inf."""
+    """The candidates of some queries in one gallery; what it does not hold has the score -inf."""
+
+    scores: Float[Tensor, "m c"]
+    nearest: Float[Tensor, "m c"]
+    """The best score of all candidates with the same name."""
+    best: Float[Tensor, "m c"]
+    """Of each name the best score, once; -inf elsewhere."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The candidates of some queries."""
 
     scores: Float[Tensor, "m c"]
     rows: Int32[Tensor, "m c"]
     names: Int64[Tensor, "m c"]
     """The row or, where rows have sources, the source."""
-    nearest: Float[Tensor, "m c"]
-    """The best score of all candidates with that name."""
-    first: Bool[Tensor, "m c"]
-    """One candidate of each name: one that has the best score."""
+    level: Int8[Tensor, "m c"]
+    shared: bool
+    """Several rows may have one name."""
+
+    def at(self, level: int) -> Part:
+        """Those in the gallery of this level."""
+        scores = self.scores.masked_fill(self.level > level, -torch.inf)
+        if not self.shared:
+            return Part(scores, scores, scores)
+        nearest, first = best_of_each(scores, self.names)
+        return Part(scores, nearest, scores.where(first, -torch.inf))
 
 
 class Candidates:
@@ -127,14 +145,13 @@ class Candidates:
 
     def forget(self) -> None:
         """Drop what has fallen behind, and raise the floors."""
-        for queries in self.chunks():
-            width = int(self._filled[queries].max())
-            scores, rows = self._scores[queries, :width], self._rows[queries, :width]
+        for queries, chunk in self.chunks():
+            scores, rows = chunk.scores, chunk.rows
             keep = torch.zeros_like(scores, dtype=torch.bool)
             limits = torch.full_like(self._floor[:, queries], torch.inf)
             for level, k in self._deepest.items():
-                part = self.part(queries, level)
-                cut = kth_largest(part.scores.where(part.first, -torch.inf), k)
+                part = chunk.at(level)
+                cut = kth_largest(part.best, k)
                 limits[level] = (cut - self._margin).clamp_min(torch.finfo(scores.dtype).min)
                 keep |= (part.scores >= limits[level][:, None]) & (
                     part.scores >= part.nearest - self._margin
@@ -149,24 +166,25 @@ class Candidates:
             scores[query, place], rows[query, place] = kept
             self._filled[queries] = counts
 
-    def chunks(self) -> Iterator[slice]:
-        """The queries, as many at once as keep to CHUNK_ENTRIES."""
+    def chunks(self) -> Iterator[tuple[slice, Chunk]]:
+        """The candidates of as many queries at once as keep to CHUNK_ENTRIES."""
         size = max(1, CHUNK_ENTRIES // self._scores.shape[1])
         for start in range(0, len(self._scores), size):
-            yield slice(start, min(start + size, len(self._scores)))
-
-    def part(self, queries: slice, level: int) -> Part:
-        """The candidates of these queries in the gallery of this level."""
-        width = int(self._filled[queries].max())
-        rows = self._rows[queries, :width]
-        outside = self._level[rows.long()] > level
-        scores = self._scores[queries, :width].masked_fill(outside, -torch.inf)
-        if self._sources is None:
-            every = torch.ones((), dtype=torch.bool, device=scores.device).expand(scores.shape)
-            return Part(scores, rows, rows.long(), scores, every)
-        names = self._sources[rows.long()]
-        nearest, first = best_of_each(scores, names)
-        return Part(scores, rows, names, nearest, first)
+            queries = slice(start, min(start + size, len(self._scores)))
+            width = int(self._filled[queries].max())
+            rows = self._rows[queries, :width]
+            index = rows.long()
+            names = index if self._sources is None else self._sources[index]
+            yield (
+                queries,
+                Chunk(
+                    self._scores[queries, :width],
+                    rows,
+                    names,
+                    self._level[index],
+                    shared=self._sources is not None,
+                ),
+            )
 
 
 def usual_room(k: int, block: int) -> int:

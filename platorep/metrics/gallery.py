@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int8, Int64
+from jaxtyping import Bool, Float, Int8, Int64
 from torch import Tensor
 
 from platorep.errors import DataError
-from platorep.metrics.candidates import Candidates, Part, Wanted, block_rows, kth_largest
+from platorep.metrics.candidates import Candidates, Chunk, Part, Wanted, block_rows, kth_largest
 from platorep.metrics.layer import Vectors, product
 from platorep.metrics.nearest import (
     PAIR_ENTRIES,
@@ -168,10 +168,9 @@ class _Search:
     def compare_again(self, blocks: Blocks) -> None:
         """Exact distances of all candidates that a product cannot put in order."""
         found = [
-            rows * self._q + query
+            self._near(chunk, w) + queries.start
+            for queries, chunk in self._candidates.chunks()
             for w in self._wanted
-            for queries in self._candidates.chunks()
-            for query, rows in [self._near(self._candidates.part(queries, w.level), queries, w)]
         ]
         self._pairs = np.unique(np.concatenate(found))
         self._distances = np.empty(len(self._pairs))
@@ -198,12 +197,14 @@ class _Search:
 
     def lists(self) -> dict[tuple[int, int], Nearest]:
         """The neighbors, once everything has been compared."""
+        lists: dict[tuple[int, int], list[Nearest]] = {(w.n, w.k): [] for w in self._wanted}
+        for queries, chunk in self._candidates.chunks():
+            for w in self._wanted:
+                lists[w.n, w.k].append(self._list(chunk, queries.start, w))
         found = {}
-        for w in self._wanted:
-            chunks = self._candidates.chunks()
-            parts = [self._list(self._candidates.part(q, w.level), q, w) for q in chunks]
+        for key, parts in lists.items():
             ties = [part.ties for part in parts if part.ties is not None]
-            found[w.n, w.k] = Nearest(
+            found[key] = Nearest(
                 np.concatenate([part.neighbors for part in parts]),
                 Ties(
                     np.concatenate([t.rows for t in ties]),
@@ -215,46 +216,47 @@ class _Search:
             )
         return found
 
-    def _cut(self, part: Part, k: int) -> tuple[Float[Tensor, "m 1"], Tensor]:
+    def _cut(self, part: Part, k: int) -> tuple[Float[Tensor, "m 1"], Bool[Tensor, " m"]]:
         """The score at place k, and which queries have it undecided."""
-        best = part.scores.where(part.first, -torch.inf)
-        cut, following = kth_largest(best, k), kth_largest(best, k + 1)
+        cut, following = kth_largest(part.best, k), kth_largest(part.best, k + 1)
         if not cut.isfinite().all():
             lacking = int((~cut.isfinite()).nonzero()[0])
+            there = int(part.best[lacking].isfinite().sum())
             raise DataError(
-                f"k={k}: a query has only {int(best[lacking].isfinite().sum())} sources beside its "
-                "own in a gallery. Ask for fewer neighbors, or for larger galleries."
+                f"k={k}: a query has only {there} sources beside its own in a gallery. Ask for "
+                "fewer neighbors, or for larger galleries."
             )
         return cut[:, None], cut - following <= 2 * self._error
 
-    def _near(
-        self, part: Part, queries: slice, w: Wanted
-    ) -> tuple[Int64[np.ndarray, " p"], Int64[np.ndarray, " p"]]:
-        """Queries and rows of the undecided candidates."""
-        cut, unsure = self._cut(part, w.k)
-        query, place = self._undecided(part, cut, unsure).nonzero(as_tuple=True)
-        rows = part.rows[query, place].long().cpu().numpy()
-        return query.cpu().numpy() + queries.start, rows
+    def _near(self, chunk: Chunk, w: Wanted) -> Int64[np.ndarray, " p"]:
+        """Row * q + place in the chunk of the undecided candidates."""
+        part = chunk.at(w.level)
+        undecided = self._undecided(part, *self._cut(part, w.k))
+        query = undecided.nonzero()[:, 0]
+        found: np.ndarray = (chunk.rows[undecided].long() * self._q + query).cpu().numpy()
+        return found
 
-    def _undecided(self, part: Part, cut: Float[Tensor, "m 1"], unsure: Tensor) -> Tensor:
+    def _undecided(
+        self, part: Part, cut: Float[Tensor, "m 1"], unsure: Bool[Tensor, " m"]
+    ) -> Bool[Tensor, "m c"]:
         margin = 4 * self._error
         near = ((part.scores - cut).abs() <= margin) & (part.nearest <= cut + margin)
         return near & unsure[:, None]
 
-    def _list(self, part: Part, queries: slice, w: Wanted) -> Nearest:
+    def _list(self, chunk: Chunk, first_query: int, w: Wanted) -> Nearest:
+        part = chunk.at(w.level)
         cut, unsure = self._cut(part, w.k)
-        neighbors = np.empty((len(part.scores), w.k), dtype=np.int32)
-        decided = ~unsure
-        taken = (part.scores >= cut) & part.first & decided[:, None]
-        neighbors[decided.cpu().numpy()] = part.names[taken].cpu().numpy().reshape(-1, w.k)
-        if not unsure.any():
+        neighbors = np.empty((len(unsure), w.k), dtype=np.int32)
+        taken = (part.best >= cut) & ~unsure[:, None]
+        decided = (~unsure).cpu().numpy()
+        neighbors[decided] = chunk.names[taken].cpu().numpy().reshape(-1, w.k)
+        if decided.all():
             return Nearest(neighbors, None)
-        chosen = unsure.nonzero().flatten().cpu().numpy()
-        above = (part.scores > cut + 4 * self._error) & part.first & unsure[:, None]
-        sure = _pairs(above, part.names, chosen)
+        chosen = np.flatnonzero(~decided)
+        sure = _pairs((part.best > cut + 4 * self._error) & unsure[:, None], chunk.names, chosen)
         undecided = self._undecided(part, cut, unsure)
-        near, rows = _pairs(undecided, part.names, chosen), part.rows[undecided].cpu().numpy()
-        keys = rows.astype(np.int64) * self._q + chosen[near[:, 0]] + queries.start
+        near, rows = _pairs(undecided, chunk.names, chosen), chunk.rows[undecided].cpu().numpy()
+        keys = rows.astype(np.int64) * self._q + chosen[near[:, 0]] + first_query
         distances = self._distances[np.searchsorted(self._pairs, keys)]
         order = np.lexsort((distances, near[:, 1], near[:, 0]))
         near, distances = near[order], distances[order]
@@ -264,7 +266,7 @@ class _Search:
         neighbors[chosen] = members
         if not len(ties.rows):
             return Nearest(neighbors, None)
-        tied = (chosen[ties.rows] + queries.start).astype(np.int32)
+        tied = (chosen[ties.rows] + first_query).astype(np.int32)
         return Nearest(neighbors, Ties(tied, ties.columns.astype(np.int32), ties.weights))
 
 
