@@ -107,7 +107,7 @@ def draw_gallery(points: pd.DataFrame, parameters: GalleryFigure) -> Figure:
     lowest = min(0.0, float((points["value"] - points["se"].fillna(0)).min()))
     axes[0].set_ylim(lowest, 1.06 * float((points["value"] + points["se"].fillna(0)).max()))
     ticks = _ticks(sizes, panel[0])
-    axes[0].set_xticks(ticks, [format_count(size) for size in ticks])
+    axes[0].set_xticks(ticks, [format_count(float(size)) for size in ticks])
     axes[0].minorticks_off()
     for ax, name in zip(axes, panels, strict=True):
         ax.set_title(name, loc="left", fontsize=NORMAL, pad=3)
