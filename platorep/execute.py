@@ -116,6 +116,9 @@ def plot_stage(session: Session) -> Outcome:
         scores=results.read_table(results.scores, "align"),
         performance=performance,
         models=results.read_table(results.models, "extract"),
+        gallery=results.read_table(results.gallery, "align")
+        if results.gallery.exists()
+        else pd.DataFrame(),
     )
     written = []
     names = figure_names(session.config.figures)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from platorep.align import asked_metrics, expected_seconds, model_pairs
+from platorep.align import asked_metrics, expected_seconds, gallery_cost, model_pairs
 from platorep.config import ModelSpec, shipped_configs
 from platorep.data import PairedDataset, load_dataset
 from platorep.errors import PlatorepError
@@ -133,12 +133,13 @@ def _of_align(
     labels = list(widths)
     known = [(labels.index(x), labels.index(y)) for x, y in pairs if x in widths and y in widths]
     null = session.config.align.null.permutations
+    scored = None if num_rows is None else session.config.align.scored_rows(num_rows)
     rows = []
     for asked in asked_metrics(session.config):
         made = session.results.best.exists()
         seconds = None
         if not made:
-            seconds = expected_seconds(asked, num_rows, null, list(widths.values()), known)
+            seconds = expected_seconds(asked, scored, null, list(widths.values()), known)
         permutations = f", {null} permutations" if null and asked.has_null else ""
         rows.append(
             {
@@ -149,7 +150,36 @@ def _of_align(
                 "seconds": _seconds(seconds),
             }
         )
-    return rows
+    return [*rows, *_of_gallery(session, num_rows, widths, pairs)]
+
+
+def _of_gallery(
+    session: Session,
+    num_rows: int | None,
+    widths: Mapping[str, Sequence[int]],
+    pairs: Sequence[tuple[str, str]],
+) -> list[dict[str, Any]]:
+    gallery = session.config.align.gallery
+    if gallery is None:
+        return []
+    labels = {label for pair in pairs for label in pair}
+    known = [of_model for label, of_model in widths.items() if label in labels]
+    cost = gallery_cost(gallery, num_rows or 0, known, len(labels))
+    lacking = ""
+    if num_rows is not None and cost.largest > num_rows:
+        lacking = f"; the dataset has {num_rows} rows"
+    made = session.results.gallery.exists()
+    return [
+        {
+            "stage": "align",
+            "cell": "gallery",
+            "state": "made before" if made else "missing",
+            "rows": cost.largest,
+            "disk_mb": _mb(cost.disk_bytes),
+            "seconds": None if made else _seconds(cost.seconds),
+            "note": f"{gallery.queries} queries, {_mb(cost.memory_bytes)} MB of memory{lacking}",
+        }
+    ]
 
 
 def _of_model(

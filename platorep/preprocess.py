@@ -35,29 +35,59 @@ def preprocess(
             and clipping would leave nothing else.
     """
     for index, layer in enumerate(layers):
-        if not bool(layer.isfinite().all()):
-            row = int((~layer.isfinite().all(dim=1)).nonzero()[0])
-            raise DataError(
-                f"layer {index}, row {row} holds a value that is not finite. Extract this model "
-                "again in float32 (dtype: float32), or leave the layer out (layers: [...])."
-            )
-    thresholds = [float("inf")] * len(layers)
-    if clip_quantile < 1:
-        groups = [layers] if clip_scope == "model" else [[layer] for layer in layers]
-        found = [clip_threshold(group, clip_quantile, clip_estimate) for group in groups]
-        thresholds = found * len(layers) if clip_scope == "model" else found
-        for index, (layer, threshold) in enumerate(zip(layers, thresholds, strict=True)):
-            if threshold == 0 and bool(layer.any()):
-                raise DataError(
-                    f"layer {index}: clipping would turn every value into zero, since at least "
-                    f"{clip_quantile:.0%} of them are zero already. Set "
-                    "align.preprocess.clip_quantile: 1 for features as sparse as these."
-                )
-    clipped = (
-        layer.clamp(-threshold, threshold)
-        for layer, threshold in zip(layers, thresholds, strict=True)
+        refuse_not_finite(layer, index)
+    thresholds = clip_thresholds(
+        layers, clip_quantile=clip_quantile, clip_scope=clip_scope, clip_estimate=clip_estimate
     )
-    return [F.normalize(layer, dim=1) if normalize == "l2" else layer for layer in clipped]
+    return [
+        clip_and_normalize(layer, threshold, normalize=normalize)
+        for layer, threshold in zip(layers, thresholds, strict=True)
+    ]
+
+
+def refuse_not_finite(layer: Float[Tensor, "n d"], index: int, first_row: int = 0) -> None:
+    """Raises DataError where a value is NaN or infinite; says in which layer and row."""
+    if not bool(layer.isfinite().all()):
+        row = first_row + int((~layer.isfinite().all(dim=1)).nonzero()[0])
+        raise DataError(
+            f"layer {index}, row {row} holds a value that is not finite. Extract this model "
+            "again in float32 (dtype: float32), or leave the layer out (layers: [...])."
+        )
+
+
+def clip_thresholds(
+    layers: Sequence[Float[Tensor, "n _"]],
+    *,
+    clip_quantile: float,
+    clip_scope: Literal["model", "layer"],
+    clip_estimate: Literal["sample_mean", "exact"],
+) -> list[float]:
+    """Where each layer of one model is clipped; infinity where it is not.
+
+    Raises:
+        DataError: most values of a layer are zero, and clipping would leave nothing else.
+    """
+    if clip_quantile == 1:
+        return [float("inf")] * len(layers)
+    groups = [layers] if clip_scope == "model" else [[layer] for layer in layers]
+    found = [clip_threshold(group, clip_quantile, clip_estimate) for group in groups]
+    thresholds = found * len(layers) if clip_scope == "model" else found
+    for index, (layer, threshold) in enumerate(zip(layers, thresholds, strict=True)):
+        if threshold == 0 and bool(layer.any()):
+            raise DataError(
+                f"layer {index}: clipping would turn every value into zero, since at least "
+                f"{clip_quantile:.0%} of them are zero already. Set "
+                "align.preprocess.clip_quantile: 1 for features as sparse as these."
+            )
+    return thresholds
+
+
+def clip_and_normalize(
+    layer: Float[Tensor, "n d"], threshold: float, *, normalize: Literal["l2", "none"]
+) -> Float[Tensor, "n d"]:
+    """Each row by itself: clipped to +-threshold, then scaled to length 1. Zeros stay zeros."""
+    clipped = layer.clamp(-threshold, threshold)
+    return F.normalize(clipped, dim=1) if normalize == "l2" else clipped
 
 
 def clip_threshold(

@@ -60,6 +60,10 @@ class Results:
         return self.folder / "best.csv"
 
     @property
+    def gallery(self) -> Path:
+        return self.folder / "gallery.csv"
+
+    @property
     def parts(self) -> Path:
         """Finished pieces of tables, so that a killed run goes on where it was."""
         return self.folder / "parts"
@@ -186,7 +190,7 @@ _TEXT_COLUMNS: dict[str, Any] = dict.fromkeys(
     (
         *("dataset", "metric", "measure", "control", "reason", "source"),
         *("x", "y", "x_family", "y_family", "x_modality", "y_modality"),
-        *("model", "label", "family", "modality", "variant"),
+        *("model", "label", "family", "modality", "variant", "k_rule"),
     ),
     str,
 )

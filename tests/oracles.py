@@ -341,3 +341,53 @@ def unit_matching(x: np.ndarray, y: np.ndarray) -> float:
         back = max(range(x.shape[1]), key=lambda i: table[i][j])
         count += back == i and table[i][j] > 0
     return count / min(x.shape[1], y.shape[1])
+
+
+def nearest_sources(
+    rows: list[list[float]],
+    query: int,
+    members: list[int],
+    sources: list[int],
+    k: int,
+) -> dict[int, float]:
+    """Source -> its share of the k places, by cosine: filled from the nearest source on.
+
+    A row whose source is the query's own is no candidate; a source is as near as its nearest row;
+    sources that are equally near (to 12 digits) share what places are left.
+    """
+
+    def cosine(j: int) -> float:
+        length = math.hypot(*rows[query]) * math.hypot(*rows[j])
+        product = sum(a * b for a, b in zip(rows[query], rows[j], strict=True))
+        return round(product / length, 12) if length else 0.0
+
+    near: dict[int, float] = {}
+    for j in members:
+        if sources[j] != sources[query]:
+            near[sources[j]] = max(cosine(j), near.get(sources[j], -2.0))
+    shares: dict[int, float] = {}
+    left = float(k)
+    for value in sorted(set(near.values()), reverse=True):
+        tied = [source for source, cos in near.items() if cos == value]
+        each = min(1.0, left / len(tied))
+        shares |= dict.fromkeys(tied, each) if each > 0 else {}
+        left -= each * len(tied)
+        if left < 1e-9:
+            break
+    return shares
+
+
+def gallery_score(
+    x: list[list[float]],
+    y: list[list[float]],
+    num_queries: int,
+    members: list[int],
+    sources: list[int],
+    k: int,
+) -> list[float]:
+    """Of every query the share of common sources; with one source per row, of common rows."""
+    found = []
+    for query in range(num_queries):
+        one, other = (nearest_sources(rows, query, members, sources, k) for rows in (x, y))
+        found.append(sum(one[s] * other[s] for s in one.keys() & other.keys()) / k)
+    return found

@@ -332,7 +332,8 @@ def test_every_shipped_experiment_is_planned(run: Run, name: str, tmp_path: Path
     assert {row["state"] for row in by_stage["extract"]} <= {"missing", "unknown"}
     assert all(row["note"] for row in by_stage["extract"] if row["state"] == "unknown")
     assert len(by_stage.get("measure", [])) == len(config.performance)
-    assert len(by_stage["align"]) == len(config.align.metrics)
+    galleries = 0 if config.align.gallery is None else 1
+    assert len(by_stage["align"]) == len(config.align.metrics) + galleries
     assert len(by_stage.get("plot", [])) == len(config.figures)
     if name == "prh-val":  # timm knows the sizes of its networks without their weights
         (giant,) = [

@@ -1,7 +1,7 @@
 """Every layer pair of every model pair: cached features in, tidy tables of scores out."""
 
 from platorep.align.asked import asked_metrics
-from platorep.align.estimate import expected_seconds
+from platorep.align.estimate import expected_seconds, gallery_cost
 from platorep.align.models import Aligned, find_cell, model_pairs
 from platorep.align.own import score_file
 from platorep.align.stage import align
@@ -12,6 +12,7 @@ __all__ = [
     "asked_metrics",
     "expected_seconds",
     "find_cell",
+    "gallery_cost",
     "model_pairs",
     "score_file",
 ]

@@ -2,18 +2,23 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
 
 from platorep.align.asked import Asked
+from platorep.config import GalleryConfig
 from platorep.errors import PlatorepError
 from platorep.metrics import summarize_layer
+from platorep.metrics.candidates import room_bytes
+from platorep.metrics.gallery import Galleries, search_galleries
 
 FEW, MORE = 2, 8
 """Layers of the two samples; what they differ in tells cost per layer from cost per pair."""
 MOST_ROWS = 4096
+SAMPLE_GALLERY = 2048
 
 
 def expected_seconds(
@@ -54,6 +59,50 @@ def expected_seconds(
         num_layers, num_pairs = len(used), len(pairs)
     times = 1 + (num_permutations if asked.has_null else 0)
     return per_layer * num_layers + (per_order * num_layers + per_pair * num_pairs) * times
+
+
+@dataclass(frozen=True)
+class GalleryCost:
+    """What the galleries of an experiment take, beside the features."""
+
+    largest: int
+    """Rows of the largest gallery."""
+    memory_bytes: int
+    """Candidates of one layer, in the memory of the device; nothing else grows with n."""
+    disk_bytes: int
+    """Neighbor lists of one layer for every model."""
+    seconds: float | None
+    """To search one layer of every model here; None: the widths are not known."""
+
+
+def gallery_cost(
+    gallery: GalleryConfig, num_rows: int, widths: Sequence[Sequence[int]], num_models: int
+) -> GalleryCost:
+    """Measured on a small gallery and multiplied; reading from the disk comes on top."""
+    sizes = [num_rows if size == "all" else int(size) for size in gallery.sizes]
+    ks = [gallery.neighbors(rule, n) for n in sizes for rule in gallery.k]
+    q = gallery.queries
+    seconds = None
+    if widths:
+        d = sorted(max(of_model) for of_model in widths)[len(widths) // 2]
+        features = torch.randn(q + SAMPLE_GALLERY, d, generator=torch.Generator().manual_seed(0))
+        level = np.zeros(len(features), dtype=np.int8)
+        started = time.perf_counter()
+        search_galleries(
+            features[:q],
+            lambda rows: iter(
+                [(np.arange(len(features)), features)]
+                if rows is None
+                else [(rows, features[torch.from_numpy(rows)])]
+            ),
+            Galleries(q, (len(features),), level),
+            [(len(features), 10)],
+            similarity="cosine",
+        )
+        seconds = (time.perf_counter() - started) * max(sizes) / len(features) * num_models
+    return GalleryCost(
+        max(sizes), room_bytes(q, max(ks), max(sizes)), 4 * q * sum(ks) * num_models, seconds
+    )
 
 
 def _seconds(call: Callable[[], object]) -> float:

@@ -42,6 +42,7 @@ def score_file(
     align = config.align.model_copy(update={"null": NullConfig(permutations=0)})
     settings, sets = Settings(align, shuffled=None, within=None), {ALL: None}
     rows = results.read_table(results.rows, "extract")
+    rows = rows[: align.scored_rows(len(rows))]
     loaded = read_arrays(file)
     for note in loaded.notes:
         report.warn(note)
@@ -52,7 +53,7 @@ def score_file(
         for spec in specs:
             with failures.catch(spec.label):
                 cell = find_cell(spec, results, root).cell
-                layers = prepared_layers(align, spec.label, cell.read())
+                layers = prepared_layers(align, spec.label, cell.read(len(rows)))
                 theirs = summarize(asked, layers, sets, device)
                 (scores,) = score_block(asked, [own], [theirs], [(0, 0)], settings)
                 for a in asked:

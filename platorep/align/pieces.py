@@ -21,12 +21,14 @@ class Pieces:
     def __init__(
         self, results: Results, config: ExperimentConfig, groups: Sequence[str] | None
     ) -> None:
-        settings = config.align.model_dump(mode="json", exclude={"pairs", "memory"})
+        settings = config.align.model_dump(mode="json", exclude={"pairs", "memory", "gallery"})
         for what_the_tables_do in ("alpha", "correction"):
             del settings["null"][what_the_tables_do]
         seed = config.controls.seed if config.controls.shuffled_pairs else None
         code = [_code_of(entry.name) for entry in config.align.metrics if ":" in entry.name]
         self._settings: dict[str, Any] = {"align": settings, "shuffled": seed, "code": code}
+        if config.align.gallery is not None:
+            self._settings["rows"] = config.align.gallery.queries
         if groups is not None:  # the groups themselves: the file may change in its place
             del settings["null"]["within"]
             self._settings["groups"] = groups

@@ -14,6 +14,8 @@ import pandas as pd
 import torch
 
 from platorep.align.asked import Asked, asked_metrics
+from platorep.align.gallery import open_galleries
+from platorep.align.groups import groups_of_rows
 from platorep.align.models import Aligned, find_cell, model_pairs
 from platorep.align.pieces import Pieces
 from platorep.align.scoring import Layers, PairScores, Settings, score_block
@@ -28,7 +30,7 @@ from platorep.align.summaries import (
 )
 from platorep.align.tables import best_layers, best_table, scores_table
 from platorep.config import AlignConfig, ExperimentConfig, ModelSpec
-from platorep.errors import AbsentError, ConfigError, DataError
+from platorep.errors import ConfigError
 from platorep.reporting import Advance, Reporter
 from platorep.results import Failures, Results, write_csv, write_parquet
 from platorep.statistics import draw_order, warn_too_few
@@ -50,8 +52,11 @@ def align(
 ) -> tuple[Failures, pd.DataFrame]:
     """Score all pairs, write `scores.parquet` and `best.csv`, and return the latter.
 
+    With `align.gallery` all of that is done on the queries alone, and `gallery.csv` is written too.
+
     Raises:
-        ConfigError: no two models make a pair, or a metric cannot be had with these settings.
+        ConfigError: no two models make a pair, or a metric or gallery cannot be had with these
+            settings.
         AbsentError: cells are not there (with `keep_going`: all of them).
         IntegrityError: a cell is damaged, or holds other rows than the experiment.
     """
@@ -73,12 +78,15 @@ def align(
     run = results.read_json(results.run, "extract")
     facts = run["dataset"]
     _warn_of_changes(config, run.get("config"), report)
-    groups = _groups(config.align, results)
+    galleries = open_galleries(config.align, int(facts["num_rows"]), results)
+    n = config.align.scored_rows(int(facts["num_rows"]))
+    groups = None
+    if config.align.null.within is not None:
+        groups = groups_of_rows(config.align.null.within, "align.null.within", results)[:n]
     pieces = Pieces(results, config, groups)
     todo = [pair for pair in pairs if overwrite or not pieces.has(*pair)]
     if todo:
         _warn_of_nulls(config.align, asked, len(pairs), report)
-        n = int(facts["num_rows"])
         settings = Settings(
             config.align,
             draw_order(n, config.controls.seed, 0) if config.controls.shuffled_pairs else None,
@@ -93,10 +101,17 @@ def align(
     if not found:
         failures.raise_if_all(1)
     scores = scores_table(facts["name"], found)
-    best = best_table(facts["name"], facts["num_rows"], config.align, asked, models, found)
+    best = best_table(facts["name"], n, config.align, asked, models, found)
     write_parquet(results.scores, scores)
     write_csv(results.best, best)
     _warn_of_degenerate_layers(scores, report)
+    if galleries is not None:
+        grown = galleries.score(
+            best, models, device, failures, report,
+            shuffle=config.controls.seed if config.controls.shuffled_pairs else None,
+            overwrite=overwrite,
+        )  # fmt: skip
+        write_csv(results.gallery, grown)
     results.record(
         "align",
         {
@@ -231,7 +246,9 @@ class _Scoring:
         return int(best["layer_x"]), int(best["layer_y"])
 
     def _layers(self, model: Aligned) -> list[Any]:
-        return prepared_layers(self._settings.align, model.label, model.cell.read())
+        align = self._settings.align
+        features = model.cell.read(align.scored_rows(model.cell.num_rows))
+        return prepared_layers(align, model.label, features)
 
 
 def _chunks(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:
@@ -251,24 +268,6 @@ def _chunks(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:
             chunk, num_layers = [], 0
     if chunk:
         yield chunk
-
-
-def _groups(align: AlignConfig, results: Results) -> list[str] | None:
-    """The group of every row, from the file that `align.null.within` names."""
-    if align.null.within is None:
-        return None
-    path = Path(align.null.within)
-    if not path.is_file():
-        raise AbsentError(f"align.null.within: there is no file {path}.")
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    if missing := {"id", "group"} - set(table.columns):
-        raise DataError(f"{path} lacks the column {sorted(missing)[0]!r}; it has {list(table)}.")
-    groups = dict(zip(table["id"], table["group"], strict=True))
-    ids = results.read_table(results.rows, "extract")["id"]
-    unknown = [row_id for row_id in ids if row_id not in groups]
-    if unknown:
-        raise DataError(f"{path} has no group for row {unknown[0]!r} ({len(unknown)} such rows).")
-    return [groups[row_id] for row_id in ids]
 
 
 def _warn_of_changes(

@@ -2,6 +2,7 @@
 
 from platorep.config.align import (
     AlignConfig,
+    GalleryConfig,
     IntervalConfig,
     MetricConfig,
     NullConfig,
@@ -50,6 +51,7 @@ __all__ = [
     "ExperimentConfig",
     "ExtractConfig",
     "FamilyConfig",
+    "GalleryConfig",
     "HarnessConfig",
     "ImageSetConfig",
     "IntervalConfig",

@@ -1,5 +1,6 @@
 """Which models and layers are scored against each other, how, and against what null."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -7,6 +8,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     NonNegativeInt,
+    PositiveInt,
     SerializeAsAny,
     ValidationError,
     model_validator,
@@ -121,6 +123,50 @@ class IntervalConfig(Section):
     seed: NonNegativeInt = 0
 
 
+class GalleryConfig(Section):
+    """Alignment against the number of samples that neighbors are looked for among
+    (arXiv:2604.18572). docs/metrics.md, "Large galleries", has the definition."""
+
+    queries: Annotated[int, Field(ge=4)] = 1024
+    """The first rows of the dataset. Everything else that `align` does is done on these alone: the
+    layers are chosen here and kept."""
+    sizes: Annotated[tuple[PositiveInt | Literal["all"], ...], Field(min_length=1)] = (1024, "all")
+    """Rows of each gallery, the queries among them; `all` rows of the dataset."""
+    k: Annotated[
+        tuple[PositiveInt | Annotated[str, Field(pattern=r"^\d+(\.\d+)?%$")], ...],
+        Field(min_length=1),
+    ] = (1, 10, "1%")
+    """Neighbors per query: a number, or a share of the gallery (rounded, at least 1)."""
+    groups: Place | None = None
+    """A CSV file with the columns `id` and `group`: rows of one group have the same source, and a
+    neighbor counts if its source is right."""
+    seed: NonNegativeInt = 0
+    """The order in which the other rows join the galleries."""
+
+    def neighbors(self, rule: int | str, n: int) -> int:
+        """The k that `rule`, an entry of `k`, means in a gallery of n."""
+        if isinstance(rule, int):
+            return rule
+        return max(1, math.floor(n * float(rule[:-1]) / 100 + 0.5))
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> "GalleryConfig":
+        numbers = [size for size in self.sizes if size != "all"]
+        if list(self.sizes) != sorted(set(numbers)) + ["all"] * (len(self.sizes) - len(numbers)):
+            raise ValueError("sizes: must rise, `all` last and once")
+        smallest = min([*numbers, self.queries]) if numbers else self.queries
+        if smallest < self.queries:
+            raise ValueError(
+                f"sizes: a gallery holds the queries, so {smallest} is too few for {self.queries}"
+            )
+        for rule in self.k:
+            if self.neighbors(rule, smallest) >= smallest:
+                raise ValueError(f"k: {rule} must be fewer than the {smallest - 1} other rows")
+        if len(set(self.k)) < len(self.k):
+            raise ValueError("k: the same stands there twice")
+        return self
+
+
 class AlignConfig(Section):
     pairs: tuple[PairConfig, ...] = (
         PairConfig(x=SelectorConfig(modality="language"), y=SelectorConfig(modality="vision")),
@@ -141,6 +187,28 @@ class AlignConfig(Section):
     memory: Annotated[str, Field(pattern=r"^\d+(\.\d+)? ?(MiB|GiB)$")] | None = None
     """Most that summaries of layers may take, such as `6GiB`; absent: a quarter of what there is.
     No score depends on it."""
+    gallery: GalleryConfig | None = None
+    """Also score the chosen layers in galleries of growing size."""
+
+    def scored_rows(self, num_rows: int) -> int:
+        """How many of the dataset's rows, from the first, the layers are scored on."""
+        return num_rows if self.gallery is None else min(self.gallery.queries, num_rows)
+
+    def gallery_metric(self) -> MutualKnn:
+        """The metric whose chosen layers, and whose idea of near, the galleries take."""
+        return next(e.parameters for e in self.metrics if isinstance(e.parameters, MutualKnn))
+
+    @model_validator(mode="after")
+    def _gallery_has_a_metric(self) -> "AlignConfig":
+        if self.gallery is None:
+            return self
+        knn = [e.parameters for e in self.metrics if isinstance(e.parameters, MutualKnn)]
+        if not knn or knn[0].ties != "shared":
+            raise ValueError(
+                "gallery: takes its layers from the first mutual_knn of `metrics`, which must be "
+                "there, with `ties: shared`"
+            )
+        return self
 
     @model_validator(mode="after")
     def _best_of_names_a_metric(self) -> "AlignConfig":

@@ -63,8 +63,9 @@ class DatasetConfig(Section):
     limit: PositiveInt | None = None
     shuffle: NonNegativeInt | None = None
     """Seed of the shuffle; absent: the order of the source."""
-    deduplicate: bool = False
-    """Drop every row whose image or text is the exact copy of an earlier row's."""
+    deduplicate: bool | Literal["near"] = False
+    """Drop every row whose image or text is the exact copy of an earlier row's; `near`: also those
+    whose image is nearly an earlier one's (64-bit perceptual hash, at most 2 bits apart)."""
     on_bad_row: Literal["error", "drop"] = "error"
     """A broken image or an empty caption: stop, or drop the pair and list it in run.json."""
 

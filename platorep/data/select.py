@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from platorep.config import DatasetConfig
 from platorep.data.captions import choose_caption, variant_text
 from platorep.data.images import decode_image
+from platorep.data.near import HASH_BITS, NEAR_BITS, NearHashes, perceptual_hash
 from platorep.data.paired import Copies, DroppedRow
 from platorep.data.source import ImageReference, Row, Source
 from platorep.errors import DataError
@@ -29,6 +30,8 @@ class Pair:
     text_hash: str
     image: ImageReference
     image_hash: str
+    looks: int | None
+    """Perceptual hash, if near copies are to be found."""
     variants: tuple[str, ...] = ()
     """The texts of `dataset.variants`, in order."""
 
@@ -51,6 +54,7 @@ def select_rows(config: DatasetConfig, source: Source) -> Selection:
     selection = Selection()
     ids: set[str] = set()
     first_with: dict[str, dict[str, str]] = {"images": {}, "texts": {}}  # hash -> id
+    looks = NearHashes(NEAR_BITS)
     for number, row, outcome in _checked(config, source, lambda: len(selection.pairs)):
         problem = outcome if isinstance(outcome, str) else None
         if row.id in ids:
@@ -69,6 +73,8 @@ def select_rows(config: DatasetConfig, source: Source) -> Selection:
                     selection.copies[what] = _counted(selection.copies[what], row.id, earlier)
                     if config.deduplicate:
                         problem = f"its {what[:-1]} is the exact copy of that of id {earlier!r}"
+            if problem is None and outcome.looks is not None:
+                problem = _near_copy(outcome.looks, looks, selection.pairs)
         if problem is not None:
             selection.dropped.append(DroppedRow(number, row.id, row.file, problem))
             continue
@@ -77,12 +83,28 @@ def select_rows(config: DatasetConfig, source: Source) -> Selection:
             first_with[what].setdefault(value, row.id)
         ids.add(row.id)
         selection.pairs.append(outcome)
+        if outcome.looks is not None:
+            looks.add(outcome.looks)
     return selection
 
 
 def shuffled(count: int, seed: int) -> list[int]:
     """0 ... count-1 in an order that depends on the seed alone, not on any library's generator."""
     return sorted(range(count), key=lambda i: hashlib.sha256(f"{seed}:{i}".encode()).digest())
+
+
+def _near_copy(looks: int, earlier: NearHashes, kept: list[Pair]) -> str | None:
+    """Why an image is nearly that of a kept row, or None."""
+    place = earlier.first_near(looks)
+    if place is None:
+        return None
+    original = kept[place]
+    assert original.looks is not None
+    bits = (looks ^ original.looks).bit_count()
+    return (
+        f"its image is nearly that of id {original.id!r}: {bits} of {HASH_BITS} bits of the "
+        "perceptual hash differ"
+    )
 
 
 def _counted(copies: Copies, new: str, earlier: str) -> Copies:
@@ -125,9 +147,11 @@ def _check(config: DatasetConfig, row: Row) -> Pair | str:
         if config.text:
             text = choose_caption(row.captions, config.caption_index, config.separator)
         encoded = row.image.read()
-        decode_image(encoded)
+        image = decode_image(encoded)
+        looks = perceptual_hash(image) if config.deduplicate == "near" else None
         variants = tuple(variant_text(row.captions, v, config) for v in config.variants)
         "".join(variants).encode()  # raises here what cannot be hashed later
-        return Pair(row.id, text, sha256(text.encode()), row.image, sha256(encoded), variants)
+        hashes = sha256(text.encode()), sha256(encoded)
+        return Pair(row.id, text, hashes[0], row.image, hashes[1], looks, variants)
     except (DataError, OSError, UnicodeEncodeError) as error:
         return str(error)

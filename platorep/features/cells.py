@@ -191,14 +191,20 @@ class Cell:
             f"layer-{i:03d}": layer.to(dtype).contiguous() for i, layer in enumerate(features)
         }
         metadata = {
-            "sha256": _checksum(tensors),
+            "sha256": _checksum(checked := _checked(tensors)),
             "rows": f"{rows.start}:{rows.stop}",
             "key": digest(self.meta["key"]),
+            "tensors": canonical_json(checked),  # so that one layer can be read and verified
         }
         write_bytes(self.shard_path(index), safetensors.torch.save(tensors, metadata))
 
-    def read_shard(self, index: int) -> list[Float[Tensor, "n _"]]:
+    def read_shard(
+        self, index: int, layers: Sequence[int] | None = None
+    ) -> list[Float[Tensor, "n _"]]:
         """The rows of one shard, one float32 tensor per layer.
+
+        Args:
+            layers: Only these, by number; nothing else is read from the disk.
 
         Raises:
             AbsentError: the shard is not there.
@@ -209,29 +215,48 @@ class Cell:
         try:
             with safetensors.safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                names = sorted(file.keys())
+                wanted = names if layers is None else [names[i] for i in layers]
+                whole = layers is None or "tensors" not in metadata  # of an older platorep
+                tensors = {name: file.get_tensor(name) for name in (names if whole else wanted)}
         except FileNotFoundError as error:
             raise AbsentError(
                 f"no rows {rows.start} to {rows.stop - 1} in {self.folder}: expected {path.name}. "
                 "Run `platorep extract` with this experiment again: it makes only what is missing."
             ) from error
-        except (safetensors.SafetensorError, OSError, ValueError) as error:
+        except (safetensors.SafetensorError, OSError, ValueError, IndexError) as error:
             raise self._damaged(path, f"not a whole safetensors file: {error}") from error
+        checked = _checked(tensors)
+        if not whole:
+            checked = self._with_the_rest(path, metadata["tensors"], checked)
         expected = {
-            "sha256": _checksum(tensors),
+            "sha256": _checksum(checked),
             "rows": f"{rows.start}:{rows.stop}",
             "key": digest(self.meta["key"]),
+            "tensors": metadata.get("tensors") and canonical_json(checked),
         }
         for name, value in expected.items():
             if metadata.get(name) != value:
                 found = metadata.get(name)
                 raise self._damaged(path, f"{name} is {found!r} in the file, expected {value!r}")
-        return [tensors[name].float() for name in sorted(tensors)]
+        return [tensors[name].float() for name in wanted]
 
-    def read(self) -> list[Float[Tensor, "n _"]]:
-        """All rows of all layers, verified."""
-        shards = [self.read_shard(i) for i in range(self.num_shards)]
-        return [torch.cat(parts) for parts in zip(*shards, strict=True)]
+    def read(self, num_rows: int | None = None) -> list[Float[Tensor, "n _"]]:
+        """All rows of all layers, or the first `num_rows`, verified."""
+        count = self.num_rows if num_rows is None else min(num_rows, self.num_rows)
+        needed = num_shards(count, int(self.meta["rows_per_shard"]))
+        shards = [self.read_shard(i) for i in range(needed)]
+        return [torch.cat(parts)[:count] for parts in zip(*shards, strict=True)]
+
+    def _with_the_rest(
+        self, path: Path, said: str, checked: Sequence[Sequence[Any]]
+    ) -> list[Sequence[Any]]:
+        """The checksums of all layers: those just made, and of what was not read what it says."""
+        try:
+            made = {entry[0]: entry for entry in checked}
+            return [made.get(entry[0], entry) for entry in json.loads(said)]
+        except (ValueError, TypeError, LookupError) as error:
+            raise self._damaged(path, f"its list of tensors is none: {error}") from error
 
     def _damaged(self, path: Path, why: str) -> IntegrityError:
         return IntegrityError(
@@ -255,10 +280,15 @@ def all_cells(root: Path) -> Iterator[Cell]:
         yield Cell(path.parent)
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
-    """Over names, types, shapes and bytes, so that nothing in the file can change unseen."""
-    parts = []
+def _checked(tensors: Mapping[str, Tensor]) -> list[Sequence[Any]]:
+    """Name, type, shape and checksum of each tensor, in order of name."""
+    parts: list[Sequence[Any]] = []
     for name, tensor in sorted(tensors.items()):
         content = tensor.contiguous().view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
         parts.append([name, str(tensor.dtype), list(tensor.shape), sha256(content)])
-    return sha256(canonical_json(parts).encode())
+    return parts
+
+
+def _checksum(checked: Sequence[Sequence[Any]]) -> str:
+    """Over names, types, shapes and bytes, so that nothing in the file can change unseen."""
+    return sha256(canonical_json(checked).encode())

@@ -65,14 +65,24 @@ class Vectors:
     @cached_property
     def _shifted(self) -> tuple[Tensor, Tensor, Tensor]:
         """The rows around the origin, the origin, and which rows were zero."""
-        if self._offset is None and not self._center_rows:
-            rows = self._transform(self._features)
-        else:  # centring needs float64 on the way
-            rows = self.exact(slice(None)).to(self._features.dtype)
+        rows = self._in_their_place()
         zero = torch.linalg.vector_norm(rows, dim=1) == 0
         origin = rows.mean(dim=0)
         rows = rows - origin if rows is self._features else rows.sub_(origin)
         return rows, origin, zero
+
+    def _in_their_place(self) -> Float[Tensor, "n d"]:
+        if self._offset is None and not self._center_rows:
+            return self._transform(self._features)
+        # centring needs float64 on the way
+        return self.exact(slice(None)).to(self._features.dtype)
+
+    def around(
+        self, origin: Float[Tensor, " d"]
+    ) -> tuple[Float[Tensor, "n d"], Bool[Tensor, " n"]]:
+        """The rows around the origin of other rows, and which of them were zero."""
+        rows = self._in_their_place()
+        return rows - origin, torch.linalg.vector_norm(rows, dim=1) == 0
 
     @property
     def around_origin(self) -> Float[Tensor, "n d"]:

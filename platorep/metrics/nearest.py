@@ -70,6 +70,7 @@ class Search:
     """
 
     def __init__(self, layer: Layer, similarity: str, *, center: bool) -> None:
+        self._similarity = similarity
         self._cosine = similarity == "cosine"
         self._inner = similarity == "inner_product"
         self._vectors = layer.vectors(unit=self._cosine, center=center)
@@ -127,19 +128,13 @@ class Search:
     def error(self) -> float:
         """Bound of the rounding error of a score."""
         vectors = self._vectors
-        eps = torch.finfo(vectors.squares.dtype).eps
         largest = float(vectors.squares.max())
-        if self._inner:
-            largest += math.sqrt(largest) * float(torch.linalg.vector_norm(vectors.origin))
-        rounding = 2 * math.sqrt(largest) if self._cosine else 0.0  # of the unit vectors
-        return eps * (PRODUCT_ERROR * largest + rounding)
+        return product_error(largest, vectors.origin, self._similarity)
 
     @cached_property
     def _length(self) -> float:
         """Length of the longest row, to tell what is equal."""
-        vectors = self._vectors
-        away = float(torch.linalg.vector_norm(vectors.origin))
-        return math.sqrt(float(vectors.squares.max())) + away or 1.0
+        return longest(float(self._vectors.squares.max()), self._vectors.origin)
 
     def _settle(
         self,
@@ -191,15 +186,40 @@ class Search:
                 table[torch.from_numpy(part).to(table.device)]
                 for part in np.divmod(pairs[start : start + block], size)
             )
-            if self._inner:
-                found = -(one * other).sum(dim=1) / self._length**2
-            else:
-                found = torch.linalg.vector_norm(one - other, dim=1) / self._length
-            if self._cosine:
-                zero = ~(one.any(dim=1) & other.any(dim=1))
-                found = found.masked_fill(zero, 2**0.5 / self._length)
+            found = exact_distances(one, other, self._similarity, self._length)
             distances[start : start + block] = found.cpu().numpy()
         return distances[back]
+
+
+def product_error(largest: float, origin: Float[Tensor, " d"], similarity: str) -> float:
+    """Bound of the rounding error of a score of rows around `origin`.
+
+    Args:
+        largest: The largest of their squared lengths.
+    """
+    size = largest
+    if similarity == "inner_product":
+        size += math.sqrt(largest) * float(torch.linalg.vector_norm(origin))
+    rounding = 2 * math.sqrt(size) if similarity == "cosine" else 0.0  # of the unit vectors
+    return torch.finfo(origin.dtype).eps * (PRODUCT_ERROR * size + rounding)
+
+
+def longest(largest: float, origin: Float[Tensor, " d"]) -> float:
+    """Length of the longest row, to tell what is equal."""
+    return math.sqrt(largest) + float(torch.linalg.vector_norm(origin)) or 1.0
+
+
+def exact_distances(
+    one: Float[Tensor, "p d"], other: Float[Tensor, "p d"], similarity: str, length: float
+) -> Float[Tensor, " p"]:
+    """Distances of pairs of rows in units of `length`; minus the product for inner products."""
+    if similarity == "inner_product":
+        return -(one * other).sum(dim=1) / length**2
+    found: Tensor = torch.linalg.vector_norm(one - other, dim=1) / length
+    if similarity == "cosine":
+        zero = ~(one.any(dim=1) & other.any(dim=1))
+        found = found.masked_fill(zero, 2**0.5 / length)
+    return found
 
 
 def choose(

@@ -184,6 +184,14 @@ class DensityFigure(_Figure):
     """Draw random-weight and shuffled controls where the tables have them."""
 
 
+class GalleryFigure(_Figure):
+    """Alignment against the size of the gallery, at fixed k and at k a share of n."""
+
+    kind: Literal["gallery"] = "gallery"
+    controls: bool = True
+    """Draw random-weight and shuffled controls where the tables have them."""
+
+
 FigureConfig = Annotated[
     ScalingFigure
     | HeatmapFigure
@@ -195,6 +203,7 @@ FigureConfig = Annotated[
     | LayersFigure
     | DownstreamFigure
     | ConvergenceFigure
-    | DensityFigure,
+    | DensityFigure
+    | GalleryFigure,
     Field(discriminator="kind"),
 ]

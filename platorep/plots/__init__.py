@@ -18,6 +18,7 @@ from platorep.parameters.figures import (
     DensityFigure,
     DownstreamFigure,
     FigureConfig,
+    GalleryFigure,
     HeatmapFigure,
     KSweepFigure,
     LayerHeatmapFigure,
@@ -32,6 +33,7 @@ from platorep.plots.correlation import draw_metric_correlation, metric_correlati
 from platorep.plots.density import density_points, draw_density
 from platorep.plots.depth import draw_layers, layers_points
 from platorep.plots.downstream import downstream_points, draw_downstream
+from platorep.plots.gallery import draw_gallery, gallery_points
 from platorep.plots.grids import calibration_points, draw_facets, metric_grid_points
 from platorep.plots.heatmap import draw_heatmap, heatmap_points
 from platorep.plots.k_sweep import draw_k_sweep, k_sweep_points
@@ -107,6 +109,7 @@ FIGURES = index_by_name(
             draw=draw_convergence,
         ),
         Figure(name="density", parameters=DensityFigure, points=density_points, draw=draw_density),
+        Figure(name="gallery", parameters=GalleryFigure, points=gallery_points, draw=draw_gallery),
     )
 )
 

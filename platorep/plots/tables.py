@@ -25,12 +25,16 @@ class Tables:
         trained twin, "" or missing if it is trained), `num_parameters`, `order` (place in the
         experiment file), `num_layers`. With `dataset.variants` also `variant` (name of the captions
         that it reads, "" or missing: none) and `num_words` (mean of a caption).
+    gallery: one row per model pair, control, gallery and k. As `best`, and `queries`, `n` (rows of
+        the gallery), `k_rule` (text: a number, or a share such as `1%`), `k`, `score`, `se` (over
+        queries), `chance`.
     """
 
     best: pd.DataFrame
     performance: pd.DataFrame
     models: pd.DataFrame
     scores: pd.DataFrame = field(default_factory=pd.DataFrame)
+    gallery: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 @dataclass(frozen=True)

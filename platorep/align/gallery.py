@@ -1,0 +1,296 @@
+"""The chosen layers in galleries of growing size (arXiv:2604.18572).
+
+The search of one layer, for all galleries at once, is one finished piece on disk (`parts/`).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from platorep.align.groups import groups_of_rows
+from platorep.align.lists import read_lists, write_lists
+from platorep.align.models import Aligned
+from platorep.align.scoring import SHUFFLED
+from platorep.config import AlignConfig, GalleryConfig
+from platorep.errors import ConfigError, DataError
+from platorep.files import digest, sha256
+from platorep.metrics.gallery import Block, Galleries, search_galleries
+from platorep.metrics.nearest import Nearest
+from platorep.metrics.overlap import chance_with_sources, common_neighbors, in_order
+from platorep.preprocess import clip_and_normalize, clip_thresholds, refuse_not_finite
+from platorep.reporting import Advance, Reporter
+from platorep.results import Failures, Results
+
+SEARCH_VERSION = 1  # raise when the meaning of a neighbor list changes
+ROWS_TOGETHER = 8192  # read before they are searched; no influence on the result
+COLUMNS = (
+    *("dataset", "x", "y", "x_family", "y_family", "x_modality", "y_modality"),
+    *("x_random", "y_random", "control", "metric", "layer_x", "layer_y"),
+    *("queries", "n", "k_rule", "k", "score", "se", "chance", "num_sources", "tied"),
+)
+
+
+def open_galleries(align: AlignConfig, num_rows: int, results: Results) -> "GalleryScoring | None":
+    """The galleries that an experiment asks for, if it does, ready to be scored in.
+
+    Raises:
+        ConfigError: a gallery has too few rows, or too few sources.
+        AbsentError, DataError: the file of groups is not there, or lacks a row.
+    """
+    gallery = align.gallery
+    if gallery is None:
+        return None
+    sizes = sorted({num_rows if size == "all" else int(size) for size in gallery.sizes})
+    largest = max(gallery.queries, *sizes)
+    if largest > num_rows:
+        raise ConfigError(
+            f"align.gallery: asks for {largest} rows, and the dataset has {num_rows}. Ask for "
+            "smaller galleries (`all` is the whole dataset), or raise dataset.limit."
+        )
+    sources = None
+    if gallery.groups is not None:
+        groups = groups_of_rows(gallery.groups, "align.gallery.groups", results)
+        sources = pd.factorize(np.array(groups, dtype=object))[0].astype(np.int64)
+    level = levels(num_rows, gallery.queries, sizes, gallery.seed)
+    galleries = Galleries(gallery.queries, tuple(sizes), level, sources)
+    scoring = GalleryScoring(align, gallery, galleries, results)
+    if sources is None:
+        return scoring
+    for n, k, rule in scoring.wanted:
+        num_sources = len(np.unique(sources[level <= sizes.index(n)]))
+        if k >= num_sources:
+            raise ConfigError(
+                f"align.gallery: k: {rule} means {k} sources in the gallery of {n} rows, which has "
+                f"{num_sources}, the query's own among them. Ask for fewer, or larger galleries."
+            )
+    return scoring
+
+
+def levels(num_rows: int, num_queries: int, sizes: Sequence[int], seed: int) -> np.ndarray:
+    """Of every row, the place in `sizes` of the smallest gallery that holds it.
+
+    The queries are in all; the other rows join in a seeded order.
+    """
+    place = np.zeros(num_rows, dtype=np.int64)
+    place[num_queries:] = num_queries + np.random.default_rng([seed, 0]).permutation(
+        num_rows - num_queries
+    )
+    return np.searchsorted(np.asarray(sizes), place, side="right").astype(np.int8)
+
+
+@dataclass(frozen=True)
+class GalleryScoring:
+    """The galleries, and how rows are compared in them."""
+
+    align: AlignConfig
+    gallery: GalleryConfig
+    galleries: Galleries
+    results: Results
+
+    @cached_property
+    def wanted(self) -> list[tuple[int, int, int | str]]:
+        """n, k and the rule that k follows."""
+        return [
+            (n, self.gallery.neighbors(rule, n), rule)
+            for n in self.galleries.sizes
+            for rule in self.gallery.k
+        ]
+
+    def score(
+        self,
+        best: pd.DataFrame,
+        models: Mapping[str, Aligned],
+        device: torch.device,
+        failures: Failures,
+        report: Reporter,
+        *,
+        shuffle: int | None,
+        overwrite: bool,
+    ) -> pd.DataFrame:
+        """One row per model pair, control, n and k.
+
+        Args:
+            best: The layers of every pair, under the gallery's metric.
+            shuffle: With this seed also a control: y's rows in a random order, in which the queries
+                and what each gallery adds stay among themselves. None with sources.
+        """
+        metric = self.align.gallery_metric().label()
+        pairs = best[(best["metric"] == metric) & (best["control"] == "")]
+        found: list[dict[str, Any]] = []
+        places = {(row[s], int(row[f"layer_{s}"])) for _, row in pairs.iterrows() for s in "xy"}
+        layers = sorted(place for place in places if place[1] >= 0)
+        done: dict[tuple[str, int], Path] = {}
+        total = len(self.galleries.level)
+        with report.task("gallery", len(layers) * total, "rows") as advance:
+            for label, layer in layers:
+                with failures.catch(f"gallery {label}, layer {layer}"):
+                    path = self._path(models[label], layer)
+                    if overwrite or not path.exists():
+                        write_lists(path, self._search(models[label], layer, device, advance))
+                    else:
+                        advance(total)
+                    done[label, layer] = path
+        order = (
+            None if shuffle is None or self.galleries.sources is not None else self._order(shuffle)
+        )
+        for _, pair in pairs.iterrows():
+            x, y = ((str(pair[s]), int(pair[f"layer_{s}"])) for s in "xy")
+            with failures.catch(f"gallery {x[0]} x {y[0]}"):
+                if min(x[1], y[1]) < 0:
+                    raise DataError(f"no layers were chosen: {pair['reason']}")
+                if x in done and y in done:
+                    found += self._rows(pair, done[x], done[y], order)
+        return pd.DataFrame(found, columns=list(COLUMNS)).astype({"num_sources": "Int64"})
+
+    def _search(
+        self, model: Aligned, layer: int, device: torch.device, advance: Advance
+    ) -> dict[tuple[int, int], Nearest]:
+        rows = LayerRows(model, layer, self.align, advance)
+        metric = self.align.gallery_metric()
+        return search_galleries(
+            rows.queries.to(device),
+            rows,
+            self.galleries,
+            sorted({(n, k) for n, k, _ in self.wanted}),
+            similarity=metric.similarity,
+            center=metric.center,
+        )
+
+    def _path(self, model: Aligned, layer: int) -> Path:
+        """Where the search of a layer lies; named by all that decides it."""
+        metric, sources = self.align.gallery_metric(), self.galleries.sources
+        decides = {
+            "preprocess": self.align.preprocess.model_dump(mode="json"),
+            "concatenated": self.align.concatenated,
+            "similarity": [metric.similarity, metric.center],
+            "queries": self.galleries.num_queries,
+            "seed": self.gallery.seed,
+            "wanted": sorted({(n, k) for n, k, _ in self.wanted}),
+            "sources": None if sources is None else sha256(sources.tobytes()),
+        }
+        name = digest(["gallery", SEARCH_VERSION, model.key, layer, decides])
+        return self.results.parts / f"{name}.safetensors"
+
+    def _order(self, seed: int) -> Int64[np.ndarray, " rows"]:
+        level, queries = self.galleries.level, self.galleries.num_queries
+        order = np.arange(len(level))
+        rng = np.random.default_rng([seed, 1])
+        order[:queries] = rng.permutation(queries)
+        for joined in range(len(self.galleries.sizes)):
+            places = queries + np.flatnonzero(level[queries:] == joined)
+            order[places] = rng.permutation(places)
+        return order
+
+    def _rows(
+        self, pair: pd.Series, x: Path, y: Path, order: Int64[np.ndarray, " rows"] | None
+    ) -> Iterator[dict[str, Any]]:
+        q = self.galleries.num_queries
+        for n, k, rule in self.wanted:
+            of_x, of_y = read_lists(x, n, k), read_lists(y, n, k)
+            chance, num_sources = self._chances[n, k]
+            tied = max(0 if s.ties is None else s.ties.num_rows for s in (of_x, of_y))
+            for control in ("", SHUFFLED) if order is not None else ("",):
+                against = of_y if order is None or not control else in_order(of_y, order)
+                common = common_neighbors(of_x, against, len(self.galleries.level))
+                yield {name: pair[name] for name in COLUMNS if name in pair} | {
+                    "control": control,
+                    "queries": q,
+                    "n": n,
+                    "k_rule": str(rule),
+                    "k": k,
+                    "score": float(common.sum() / (q * k)),
+                    "se": float(common.std(ddof=1) / k / q**0.5),
+                    "chance": chance,
+                    "num_sources": num_sources,
+                    "tied": tied,
+                }
+
+    @cached_property
+    def _chances(self) -> dict[tuple[int, int], tuple[float, int | None]]:
+        """n, k -> the chance level and the number of sources."""
+        sources = self.galleries.sources
+        if sources is None:
+            return {(n, k): (k / (n - 1), None) for n, k, _ in self.wanted}
+        found: dict[tuple[int, int], tuple[float, int | None]] = {}
+        for n, k, _ in self.wanted:
+            inside = self.galleries.level <= self.galleries.sizes.index(n)
+            sizes = np.bincount(sources[inside], minlength=int(sources.max()) + 1)
+            own = sources[: self.galleries.num_queries]
+            found[n, k] = chance_with_sources(sizes, own, k), int((sizes > 0).sum())
+        return found
+
+
+class LayerRows:
+    """One layer of a model, prepared, block by block.
+
+    It is clipped where the queries say, whatever other rows there are: so in the gallery that holds
+    nothing but the queries, the features are the very ones that `align` scored.
+    """
+
+    def __init__(self, model: Aligned, layer: int, align: AlignConfig, advance: Advance) -> None:
+        assert align.gallery is not None
+        self._label, self._cell = model.label, model.cell
+        self._normalize, self._advance = align.preprocess.normalize, advance
+        every = range(len(self._cell.layers))
+        self._layers = [layer] if layer in every else list(every)  # the last one: all side by side
+        features = self._cell.read(align.gallery.queries)
+        for index, part in enumerate(features):
+            self._refuse_not_finite(part, index, 0)
+        clip = align.preprocess.model_dump(exclude={"normalize"})
+        try:
+            thresholds = clip_thresholds(features, **clip)
+        except DataError as error:
+            raise DataError(f"{model.label}: {error}") from error
+        self._thresholds = [thresholds[i] for i in self._layers]
+        self.queries = self._prepared([features[i] for i in self._layers])
+
+    def __call__(self, rows: Int64[np.ndarray, " m"] | None) -> Iterator[Block]:
+        """Blocks of these rows, or of all, in order."""
+        parts: list[Block] = []
+        for shard in range(self._cell.num_shards):
+            here = self._cell.shard_range(shard)
+            numbers = np.arange(here.start, here.stop)
+            if rows is not None:
+                numbers = rows[slice(*np.searchsorted(rows, [here.start, here.stop]))]
+            if len(numbers):
+                parts.append((numbers, self._read(shard, numbers - here.start)))
+            if sum(len(part[0]) for part in parts) >= ROWS_TOGETHER:
+                yield _joined(parts)
+                parts = []
+            if rows is None:
+                self._advance(len(numbers))
+        if parts:
+            yield _joined(parts)
+
+    def _read(self, shard: int, places: Int64[np.ndarray, " m"]) -> Float[Tensor, "m d"]:
+        layers = self._cell.read_shard(shard, self._layers)
+        first = self._cell.shard_range(shard).start
+        for index, part in zip(self._layers, layers, strict=True):
+            self._refuse_not_finite(part, index, first)
+        return self._prepared([part[torch.from_numpy(places)] for part in layers])
+
+    def _prepared(self, layers: Sequence[Float[Tensor, "n _"]]) -> Float[Tensor, "n d"]:
+        prepared = [
+            clip_and_normalize(layer, threshold, normalize=self._normalize)
+            for layer, threshold in zip(layers, self._thresholds, strict=True)
+        ]
+        return prepared[0] if len(prepared) == 1 else torch.cat(prepared, dim=1)
+
+    def _refuse_not_finite(self, part: Float[Tensor, "n _"], index: int, first_row: int) -> None:
+        try:
+            refuse_not_finite(part, index, first_row)
+        except DataError as error:
+            raise DataError(f"{self._label}: {error}") from error
+
+
+def _joined(parts: Sequence[tuple[Int64[np.ndarray, " _"], Float[Tensor, "_ d"]]]) -> Block:
+    numbers, features = zip(*parts, strict=True)
+    return np.concatenate(numbers), torch.cat(features)

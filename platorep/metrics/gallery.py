@@ -1,0 +1,278 @@
+"""The exact nearest neighbors of some query rows in nested galleries, in one pass over the rows.
+
+The rows come in blocks. Of each query only those candidates are kept that may still be among the
+nearest of some gallery: they serve all galleries and all numbers of neighbors, and take the room of
+twice the largest number. Candidates that a float32 product cannot tell apart are read once more
+and compared in float64, as in `nearest.py`, so no result depends on blocks, threads or device.
+
+Axes: q queries, b rows of a block, d features, k neighbors.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int8, Int64
+from torch import Tensor
+
+from platorep.errors import DataError
+from platorep.metrics.candidates import Candidates, Chunk, Part, Wanted, block_rows, kth_largest
+from platorep.metrics.layer import Vectors, product
+from platorep.metrics.nearest import (
+    PAIR_ENTRIES,
+    Nearest,
+    Ties,
+    choose,
+    exact_distances,
+    longest,
+    product_error,
+)
+
+Block = tuple[Int64[np.ndarray, " b"], Float[Tensor, "b d"]]
+Blocks = Callable[[Int64[np.ndarray, " m"] | None], Iterator[Block]]
+"""Numbers and features of the rows asked for, in rising order (None: all), block by block."""
+ROOM = 2.0
+"""The squares of rows may be this much larger than those of the queries; else once more."""
+
+
+@dataclass(frozen=True)
+class Galleries:
+    """Nested galleries of numbered rows; the queries are the first rows and are in all of them."""
+
+    num_queries: int
+    sizes: tuple[int, ...]
+    """Rising."""
+    level: Int8[np.ndarray, " rows"]
+    """Place in `sizes` of the smallest gallery that holds the row; len(sizes): none does."""
+    sources: Int64[np.ndarray, " rows"] | None = None
+    """The source of every row: neighbors are sources then, each as near as its nearest row."""
+
+
+def search_galleries(
+    queries: Float[Tensor, "q d"],
+    blocks: Blocks,
+    galleries: Galleries,
+    wanted: Sequence[tuple[int, int]],
+    *,
+    similarity: str,
+    center: bool = False,
+) -> dict[tuple[int, int], Nearest]:
+    """The k nearest rows (or sources) of every query in the gallery of n, for all (n, k) at once.
+
+    A query is not its own neighbor, nor is anything of its own source. Tied places are shared.
+
+    Args:
+        queries: The first rows, on the device that does the work.
+        wanted: Pairs of n, one of the galleries' sizes, and k.
+        center: Subtract the mean of the queries from all rows first.
+
+    Raises:
+        DataError: a gallery has fewer than k sources beside a query's own; or very many rows are
+            equally near; or a row is too long for float32.
+    """
+    search = _Search(queries, galleries, wanted, similarity, center)
+    while not search.go_through(blocks):
+        pass  # a row was much longer than the queries
+    search.compare_again(blocks)
+    return search.lists()
+
+
+class _Search:
+    def __init__(
+        self,
+        queries: Float[Tensor, "q d"],
+        galleries: Galleries,
+        wanted: Sequence[tuple[int, int]],
+        similarity: str,
+        center: bool,
+    ) -> None:
+        self._galleries, self._similarity = galleries, similarity
+        self._offset = queries.double().mean(dim=0) if center else None
+        self._own = self._vectors(queries)
+        self._largest = float(self._own.squares.max())
+        self._device = queries.device
+        self._level = torch.from_numpy(galleries.level).to(self._device)
+        sources = galleries.sources
+        self._sources = None if sources is None else torch.from_numpy(sources).to(self._device)
+        self._wanted = [Wanted(n, k, galleries.sizes.index(n)) for n, k in wanted]
+        self._candidates: Candidates
+        self._pairs = np.empty(0, dtype=np.int64)  # row * q + query, of what is compared again
+        self._distances = np.empty(0)
+
+    @property
+    def _q(self) -> int:
+        return self._galleries.num_queries
+
+    @property
+    def _error(self) -> float:
+        return product_error(self._largest, self._own.origin, self._similarity)
+
+    def _vectors(self, features: Float[Tensor, "n d"]) -> Vectors:
+        return Vectors(features, offset=self._offset, unit=self._similarity == "cosine")
+
+    def go_through(self, blocks: Blocks) -> bool:
+        """Collect the candidates; False: a row's length forbids to trust them."""
+        expected = ROOM * self._largest
+        size = block_rows(self._q, len(self._level))
+        self._candidates = Candidates(
+            self._q,
+            self._wanted,
+            self._level,
+            self._sources,
+            4 * product_error(expected, self._own.origin, self._similarity),
+            size,
+            self._own.origin.dtype,
+        )
+        for rows, features in blocks(None):
+            for start in range(0, len(rows), size):
+                numbers = torch.from_numpy(rows[start : start + size]).to(self._device)
+                levels, order = self._level[numbers].sort(stable=True)
+                numbers = numbers[order]
+                block = features[start : start + size].to(self._device)[order]
+                self._candidates.add(self._scores(block, numbers), numbers, levels)
+                if not np.isfinite(self._largest):
+                    raise DataError(
+                        f"a row from {int(rows[0])} to {int(rows[-1])} is too long for float32. "
+                        "Set align.preprocess.normalize: l2."
+                    )
+                if self._largest > expected:
+                    return False
+        self._candidates.forget()
+        return True
+
+    def _scores(
+        self, block: Float[Tensor, "b d"], numbers: Int64[Tensor, " b"]
+    ) -> Float[Tensor, "q b"]:
+        """What orders the rows for each query, as `Search.scores`; its own rows at -inf."""
+        own = self._own
+        around, zero = self._vectors(block).around(own.origin)
+        squares = torch.linalg.vector_norm(around, dim=1).square()
+        self._largest = max(self._largest, float(squares.max()))
+        inner = self._similarity == "inner_product"
+        shift = around @ own.origin if inner else -squares / 2
+        scores = product(own.around_origin, around).add_(shift)
+        if self._similarity == "cosine":  # cosine 0 to everybody: distance sqrt(2)
+            if zero.any():
+                scores[:, zero] = (own.squares / 2 - 1)[:, None]
+            if own.zero.any():
+                scores[own.zero] = 0.0
+        if self._sources is not None:
+            same = self._sources[numbers] == self._sources[: self._q, None]
+            scores.masked_fill_(same, -torch.inf)
+        else:
+            columns = (numbers < self._q).nonzero().flatten()
+            scores[numbers[columns], columns] = -torch.inf
+        return scores
+
+    def compare_again(self, blocks: Blocks) -> None:
+        """Exact distances of all candidates that a product cannot put in order."""
+        found = [
+            self._near(chunk, w) + queries.start
+            for queries, chunk in self._candidates.chunks()
+            for w in self._wanted
+        ]
+        self._pairs = np.unique(np.concatenate(found))
+        self._distances = np.empty(len(self._pairs))
+        if not len(self._pairs):
+            return
+        exact = self._own.exact(slice(None))
+        length = longest(self._largest, self._own.origin)
+        most = max(1, PAIR_ENTRIES // exact.shape[1])
+        for rows, features in blocks(np.unique(self._pairs // self._q)):
+            table = self._vectors(features.to(self._device))
+            begin, end = np.searchsorted(self._pairs, [rows[0] * self._q, (rows[-1] + 1) * self._q])
+            for start in range(begin, end, most):
+                part = slice(start, min(start + most, end))
+                row, query = np.divmod(self._pairs[part], self._q)
+                place = torch.from_numpy(np.searchsorted(rows, row)).to(self._device)
+                query_place = torch.from_numpy(query).to(self._device)
+                self._distances[part] = (
+                    exact_distances(
+                        exact[query_place], table.exact(place), self._similarity, length
+                    )
+                    .cpu()
+                    .numpy()
+                )
+
+    def lists(self) -> dict[tuple[int, int], Nearest]:
+        """The neighbors, once everything has been compared."""
+        lists: dict[tuple[int, int], list[Nearest]] = {(w.n, w.k): [] for w in self._wanted}
+        for queries, chunk in self._candidates.chunks():
+            for w in self._wanted:
+                lists[w.n, w.k].append(self._list(chunk, queries.start, w))
+        found = {}
+        for key, parts in lists.items():
+            ties = [part.ties for part in parts if part.ties is not None]
+            found[key] = Nearest(
+                np.concatenate([part.neighbors for part in parts]),
+                Ties(
+                    np.concatenate([t.rows for t in ties]),
+                    np.concatenate([t.columns for t in ties]),
+                    np.concatenate([t.weights for t in ties]),
+                )
+                if ties
+                else None,
+            )
+        return found
+
+    def _cut(self, part: Part, k: int) -> tuple[Float[Tensor, "m 1"], Bool[Tensor, " m"]]:
+        """The score at place k, and which queries have it undecided."""
+        cut, following = kth_largest(part.best, k), kth_largest(part.best, k + 1)
+        if not cut.isfinite().all():
+            lacking = int((~cut.isfinite()).nonzero()[0])
+            there = int(part.best[lacking].isfinite().sum())
+            raise DataError(
+                f"k={k}: a query has only {there} sources beside its own in a gallery. Ask for "
+                "fewer neighbors, or for larger galleries."
+            )
+        return cut[:, None], cut - following <= 2 * self._error
+
+    def _near(self, chunk: Chunk, w: Wanted) -> Int64[np.ndarray, " p"]:
+        """Row * q + place in the chunk of the undecided candidates."""
+        part = chunk.at(w.level)
+        undecided = self._undecided(part, *self._cut(part, w.k))
+        query = undecided.nonzero()[:, 0]
+        found: np.ndarray = (chunk.rows[undecided].long() * self._q + query).cpu().numpy()
+        return found
+
+    def _undecided(
+        self, part: Part, cut: Float[Tensor, "m 1"], unsure: Bool[Tensor, " m"]
+    ) -> Bool[Tensor, "m c"]:
+        margin = 4 * self._error
+        near = ((part.scores - cut).abs() <= margin) & (part.nearest <= cut + margin)
+        return near & unsure[:, None]
+
+    def _list(self, chunk: Chunk, first_query: int, w: Wanted) -> Nearest:
+        part = chunk.at(w.level)
+        cut, unsure = self._cut(part, w.k)
+        neighbors = np.empty((len(unsure), w.k), dtype=np.int32)
+        taken = (part.best >= cut) & ~unsure[:, None]
+        decided = (~unsure).cpu().numpy()
+        neighbors[decided] = chunk.names[taken].cpu().numpy().reshape(-1, w.k)
+        if decided.all():
+            return Nearest(neighbors, None)
+        chosen = np.flatnonzero(~decided)
+        sure = _pairs((part.best > cut + 4 * self._error) & unsure[:, None], chunk.names, chosen)
+        undecided = self._undecided(part, cut, unsure)
+        near, rows = _pairs(undecided, chunk.names, chosen), chunk.rows[undecided].cpu().numpy()
+        keys = rows.astype(np.int64) * self._q + chosen[near[:, 0]] + first_query
+        distances = self._distances[np.searchsorted(self._pairs, keys)]
+        order = np.lexsort((distances, near[:, 1], near[:, 0]))
+        near, distances = near[order], distances[order]
+        first = np.ones(len(near), dtype=bool)  # of each source its nearest row
+        first[1:] = (near[1:] != near[:-1]).any(axis=1)
+        members, ties = choose(w.k, sure, near[first], distances[first])
+        neighbors[chosen] = members
+        if not len(ties.rows):
+            return Nearest(neighbors, None)
+        tied = (chosen[ties.rows] + first_query).astype(np.int32)
+        return Nearest(neighbors, Ties(tied, ties.columns.astype(np.int32), ties.weights))
+
+
+def _pairs(
+    mask: Tensor, names: Int64[Tensor, "m c"], chosen: Int64[np.ndarray, " t"]
+) -> Int64[np.ndarray, "e 2"]:
+    """Place in `chosen` and name of every entry of the mask."""
+    query = np.searchsorted(chosen, mask.nonzero()[:, 0].cpu().numpy())
+    return np.stack([query, names[mask].cpu().numpy()], axis=1)
