@@ -1,5 +1,7 @@
 """Labelled images: every layout, and their division into three parts."""
 
+import io
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +172,22 @@ def test_what_is_no_labelled_dataset(tmp_path: Path) -> None:
 def test_settings_that_contradict(settings: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         LabelledConfig(source="org/set", **settings)
+
+
+def test_numbered_classes_in_tar_shards_of_a_repository(tmp_path: Path) -> None:
+    """The layout of the VTAB tasks that configs/prh-vision.yaml reads."""
+    for split, first in (("train", 0), ("test", NUM)):
+        shard = tmp_path / "tasks" / split / "0.tar"
+        shard.parent.mkdir(parents=True)
+        with tarfile.open(shard, "w") as tar:
+            for i in range(first, first + NUM):
+                members = {"webp": encoded((6 * i, 0, 0), "webp")}
+                for ending, content in (members | {"cls": str(i % 3).encode()}).items():
+                    info = tarfile.TarInfo(f"s{i:04d}.{ending}")
+                    info.size = len(content)
+                    tar.addfile(info, io.BytesIO(content))
+
+    found = read(tmp_path / "tasks", label="cls", split="train", test_split="test")
+
+    assert (len(found.train.rows), len(found.validation.rows), len(found.test.rows)) == (16, 4, 20)
+    assert sorted(found.test.labels) == sorted(str(i % 3) for i in range(NUM, 2 * NUM))
