@@ -5,6 +5,7 @@ Axes: n things.
 
 import importlib.util
 import math
+import warnings
 from typing import Literal
 
 import numpy as np
@@ -73,6 +74,12 @@ def _umap(distances: Float[np.ndarray, "n n"], seed: int) -> Float[np.ndarray, "
             "`layout: umap` needs umap-learn, which is not installed: "
             "`pip install platorep[umap]`, or say `layout: mds`."
         )
+    with warnings.catch_warnings():  # that TensorFlow is not there, that a map has no inverse
+        warnings.simplefilter("ignore")
+        return _reduced(distances, seed)
+
+
+def _reduced(distances: Float[np.ndarray, "n n"], seed: int) -> Float[np.ndarray, "n 2"]:
     import umap
 
     reducer = umap.UMAP(
