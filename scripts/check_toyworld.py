@@ -28,8 +28,11 @@ def read_pairs(folder: Path) -> pd.DataFrame:
     best = results.read_table(results.best, "align")
     best = best[best["metric"] == best["metric"].iloc[0]]
     models = results.read_table(results.models, "extract").set_index("label")
-    performance = results.read_table(results.performance, "measure")
-    measured = performance[performance["measure"] == "bits_per_byte"].set_index("model")["value"]
+    measured = pd.Series(dtype=float)
+    if results.performance.exists():  # vision networks alone have none
+        performance = results.read_table(results.performance, "measure")
+        rows = performance[performance["measure"] == "bits_per_byte"]
+        measured = rows.set_index("model")["value"]
     best = best.assign(bits_per_byte=best["x"].map(measured), step=best["x"].map(training_step))
     for side in "xy":
         twin = models["random_of"].where(models["random"].astype(bool), models.index.to_series())
@@ -99,13 +102,12 @@ def hypothesis(pairs: pd.DataFrame, table: Table) -> None:
             table.add(f"{name}: the same within each step, mean", within_steps(rows))
         last = final(rows)
         table.add(f"{name}: the same over the {len(last)} final checkpoints", _spearman(last))
-    rising = [
-        rows.sort_values("y_size")["score"].is_monotonic_increasing
-        for _, rows in known.groupby("x")
-    ]
-    if known["y"].nunique() > 1:
-        table.add("language models at which alignment rises with vision size",
-                  f"{sum(rising)} of {len(rising)}", "all", all(rising))  # fmt: skip
+    for kind, rows in known.groupby(known["y"].str.extract(r"^([a-z]+)", expand=False), sort=False):
+        sizes = rows.groupby(["x", "y_size"])["score"].mean().unstack()  # the mean over seeds
+        if sizes.shape[1] > 1:
+            rising = int((sizes.diff(axis=1).iloc[:, 1:] > 0).all(axis=1).sum())
+            table.add(f"language models at which alignment rises with the size of {kind}",
+                      f"{rising} of {len(sizes)}", "all", rising == len(sizes))  # fmt: skip
     _margins(both, table)
     _shuffled(both, table)
     for name, rows in pairs[pairs["y_modality"] == "truth"].groupby("x_twin", sort=False):
