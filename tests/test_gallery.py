@@ -124,7 +124,8 @@ def test_shuffled_pairs_keep_galleries_and_queries_apart(bench: Bench) -> None:
     by_pair = gallery.pivot_table(
         index=["x", "y", "n", "k_rule"], columns="control", values="score"
     )
-    assert (by_pair[""] - by_pair["shuffled"]).abs().max() > 0.05
+    moved = (by_pair[""] - by_pair["shuffled"]).abs().groupby("n").max()
+    assert (moved > 0.05).all()  # in the gallery of the queries alone as well
 
 
 def test_what_is_finished_is_not_searched_again(bench: Bench) -> None:

@@ -144,17 +144,60 @@ def test_blocks_and_room_move_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
                 assert shares(after[key], query) == shares(before[key], query)
 
 
-def test_rows_much_longer_than_the_queries_are_found_as_well() -> None:
-    features = awkward(4)
-    features[40:] *= 1000.0  # the error that was expected is too small now
+def test_rows_much_longer_than_the_queries_are_told_apart_as_well() -> None:
+    """Their products are far less exact than the queries' own let expect."""
+    rng = torch.Generator().manual_seed(0)
+    features = torch.randn(N, 4, generator=rng)
+    far = torch.nn.functional.normalize(features[Q:].double(), dim=1)
+    closer = torch.randn(N - Q, 1, generator=rng, dtype=torch.float64)
+    features[Q:] = (1000 * far * (1 + 1e-7 * closer)).float()
+    features[:Q] *= 1e-4
 
-    found = find(features, "euclidean")
+    found = find(features, "euclidean", wanted=[(90, 30)])[90, 30]
 
-    distances = torch.cdist(features.double(), features.double()).fill_diagonal_(torch.inf)
-    nearest = distances[:Q].topk(5, largest=False).indices
-    for query in range(Q):
-        if found[90, 5].ties is None or query not in found[90, 5].ties.rows:
-            assert set(found[90, 5].neighbors[query].tolist()) == set(nearest[query].tolist())
+    distances = torch.cdist(
+        features[:Q].double(), features.double(), compute_mode="donot_use_mm_for_euclid_dist"
+    )
+    distances[range(Q), range(Q)] = torch.inf
+    nearest = distances.topk(31, largest=False)
+    clear = nearest.values[:, 30] - nearest.values[:, 29] > 1e-9
+    assert clear.sum() > Q / 2
+    for query in clear.nonzero().flatten().tolist():
+        expected = set(nearest.indices[query, :30].tolist())
+        assert set(found.neighbors[query].tolist()) == expected
+
+
+@pytest.mark.parametrize("rows_per_source", [1, 3])
+def test_what_a_product_cannot_tell_apart_is_told_apart(rows_per_source: int) -> None:
+    """All but the queries are within a few of its errors of each other, near every last place."""
+    rng = torch.Generator().manual_seed(6)
+    features = torch.randn(N, 4, generator=rng)
+    features[Q:] = features[Q] + 2e-5 * torch.randn(N - Q, 4, generator=rng)
+    sources = np.arange(N) // rows_per_source
+    wanted = [(40, 8), (90, 10), (90, 15), (90, 20)]
+
+    found = find(features, sources=sources, wanted=wanted)
+
+    for n, k in wanted:
+        for query in range(Q):
+            expected = oracles.nearest_sources(
+                features.tolist(), query, members(n), sources.tolist(), k
+            )
+            assert shares(found[n, k], query) == pytest.approx(expected), (n, k, query)
+
+
+def test_a_source_that_is_in_takes_no_part_in_a_tie() -> None:
+    """Row 1 puts source 1 in; rows 2, 3 and 4 are tied for one more place, row 2 of source 1."""
+    angles = torch.tensor([0.0, 0.1, 0.5, 0.5, 0.5, 2.0])
+    features = torch.stack([angles.cos(), angles.sin()], dim=1)
+    sources = np.array([0, 1, 1, 2, 3, 4])
+    few = Galleries(1, (6,), np.zeros(6, dtype=np.int8), sources)
+
+    found = search_galleries(
+        features[:1], in_blocks(features, 6), few, [(6, 2)], similarity="cosine"
+    )[6, 2]
+
+    assert shares(found, 0) == {1: 1.0, 2: 0.5, 3: 0.5}
 
 
 def test_too_many_equal_rows_end_in_a_message(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -428,3 +428,26 @@ def test_the_dense_way_of_sums_over_rows_gives_the_same(rng: torch.Generator) ->
     expected = lists.sum_over_rows(pairs, combine, torch.device("cpu"))
     found = lists._dense_sum(pairs, combine, torch.device("cpu"))
     assert found == pytest.approx(expected, abs=1e-9)
+
+
+def test_candidates_at_the_edge_of_doubt_are_not_lost(rng: torch.Generator) -> None:
+    """All but a few rows within some errors of a product of each other: every place is in doubt."""
+    queries, n = 12, 300
+    wrong = compared = 0
+    for _ in range(4):
+        features = torch.randn(n, 4, generator=rng)
+        features[queries:] = features[queries] + 2e-5 * torch.randn(n - queries, 4, generator=rng)
+        unit = torch.nn.functional.normalize(features.double(), dim=1)
+        distances = torch.linalg.vector_norm(unit[:queries, None] - unit, dim=2)
+        distances[range(queries), range(queries)] = torch.inf
+        found = nearest.search(Layer(features), "cosine", center=False)
+        for k in range(20, 290, 3):
+            exact = distances.topk(k + 1, largest=False)
+            clear = exact.values[:, k] - exact.values[:, k - 1] > 1e-11
+            lists = found.nearest(k).neighbors
+            for query in clear.nonzero().flatten().tolist():
+                compared += 1
+                wrong += set(lists[query].tolist()) != set(exact.indices[query, :k].tolist())
+
+    assert compared > 4000
+    assert wrong == 0

@@ -239,9 +239,9 @@ class _Search:
     def _undecided(
         self, part: Part, cut: Float[Tensor, "m 1"], unsure: Bool[Tensor, " m"]
     ) -> Bool[Tensor, "m c"]:
-        margin = 4 * self._error
-        near = ((part.scores - cut).abs() <= margin) & (part.nearest <= cut + margin)
-        return near & unsure[:, None]
+        """Neither too far away, nor (by a row of the same name) in without doubt."""
+        margin = 4 * self._error  # added to the cut as in `_list`, so that none is neither
+        return (part.scores >= cut - margin) & (part.nearest <= cut + margin) & unsure[:, None]
 
     def _list(self, chunk: Chunk, first_query: int, w: Wanted) -> Nearest:
         part = chunk.at(w.level)

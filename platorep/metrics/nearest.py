@@ -150,7 +150,7 @@ class Search:
             scores, cut = self.scores(chosen), cuts[chosen][:, None]
             margin = 4 * self.error
             sure = (scores > cut + margin).nonzero().cpu().numpy()
-            near = ((scores - cut).abs() <= margin).nonzero().cpu().numpy()
+            near = ((scores >= cut - margin) & (scores <= cut + margin)).nonzero().cpu().numpy()
             names = chosen.cpu().numpy()
             distances = self.exact(names[near[:, 0]], near[:, 1])
             members, ties = choose(k, sure, near, distances)
