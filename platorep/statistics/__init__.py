@@ -31,7 +31,7 @@ from platorep.statistics.fits import (
     fit_sigmoid,
     r_squared,
 )
-from platorep.statistics.maps import ENOUGH, Layout, has_umap, lay_out, stress
+from platorep.statistics.maps import ENOUGH, Layout, has_umap, lay_out, metric_mds, stress
 from platorep.statistics.null import Null, Scoring, permutation_null
 from platorep.statistics.pairs import PairMean, mean_over_pairs
 from platorep.statistics.permutations import draw_order
@@ -75,6 +75,7 @@ __all__ = [
     "lay_out",
     "mean_over_pairs",
     "mean_spearman_within",
+    "metric_mds",
     "needed_permutations",
     "partial_spearman",
     "pearson",

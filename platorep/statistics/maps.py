@@ -1,10 +1,9 @@
-"""A map of things of which only distances are known.
+"""Places for things of which only distances are known.
 
-Axes: n things.
+Axes: n things, k dimensions.
 """
 
 import importlib.util
-import math
 import warnings
 from typing import Literal
 
@@ -15,6 +14,9 @@ from platorep.errors import AbsentError
 
 Layout = Literal["umap", "mds"]
 ENOUGH = 15  # things that UMAP is worth asking of: its own default of neighbors
+TOLERANCE = 1e-8
+"""Of SMACOF's steps. At scikit-learn's 1e-6 it stops before the minimum, so that every start ends
+elsewhere; at 1e-8 most starts end in the same few places."""
 
 
 def has_umap() -> bool:
@@ -27,8 +29,7 @@ def lay_out(
 ) -> Float[np.ndarray, "n 2"]:
     """Places in the plane, turned so that the same distances give the same picture.
 
-    mds: metric multidimensional scaling, the best of 32 seeded starts (scikit-learn's SMACOF);
-    distances on the map are as near to those asked for as a plane allows. umap: neighborhoods are
+    mds: `metric_mds`, the best of 32 starts. umap: neighborhoods are
     kept, distances are not. The middle is at 0, the longest axis across, and on either axis the
     outermost thing is on the positive side.
 
@@ -42,23 +43,44 @@ def lay_out(
         return np.zeros((len(distances), 2))
     if layout == "umap":
         return _upright(_umap(distances, seed))
+    return _upright(metric_mds(distances, 2, starts=32, seed=seed))
+
+
+def metric_mds(
+    distances: Float[np.ndarray, "n n"],
+    num_dimensions: int,
+    *,
+    starts: int,
+    seed: int,
+    max_iterations: int = 1000,
+) -> Float[np.ndarray, "n k"]:
+    """Places whose distances are as near to those asked for as so many dimensions allow.
+
+    Metric multidimensional scaling (scikit-learn's SMACOF) from seeded random starts, of which the
+    one with the least raw stress is kept.
+
+    Args:
+        distances: Symmetric, 0 on the diagonal, not all 0.
+    """
     from sklearn.manifold import smacof  # slow to import
 
-    # a start per seed of our own: scikit-learn's several starts differ between its versions
-    rng = np.random.default_rng(seed)
     spread = float(distances.max())
-    least, best = math.inf, np.zeros((len(distances), 2))
-    for _ in range(32):
-        start = rng.uniform(-spread, spread, (len(distances), 2))
-        found, raw = smacof(distances, n_components=2, init=start, n_init=1, max_iter=1000,
-                            eps=1e-9, normalized_stress=False)  # fmt: skip
-        if raw < least:
-            least, best = raw, found
-    return _upright(np.asarray(best, dtype=float))
+    places, _ = smacof(
+        distances / spread,
+        metric=True,
+        n_components=num_dimensions,
+        n_init=starts,
+        max_iter=max_iterations,
+        eps=TOLERANCE,
+        n_jobs=1,
+        random_state=seed,
+        normalized_stress=False,
+    )
+    return np.asarray(places, dtype=float) * spread
 
 
-def stress(distances: Float[np.ndarray, "n n"], places: Float[np.ndarray, "n 2"]) -> float:
-    """Kruskal's stress-1 of a map: 0 if every distance is right; above .2 is called poor.
+def stress(distances: Float[np.ndarray, "n n"], places: Float[np.ndarray, "n k"]) -> float:
+    """Kruskal's stress-1 of places: 0 if every distance is right; above .2 is called poor.
 
     Source: Kruskal 1964, Psychometrika 29, there for the distances' order; here for themselves.
     """

@@ -10,11 +10,10 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial import procrustes
 from scipy.stats import rankdata
-from sklearn.manifold import smacof
 
 from platorep.errors import DataError
 from platorep.parameters.color import GeometryParameters
-from platorep.statistics import draw_order
+from platorep.statistics import draw_order, metric_mds, stress
 
 Distances = Float[np.ndarray, "n n"]
 Points = Float[np.ndarray, "n 3"]
@@ -22,39 +21,28 @@ MINIMUM = 5
 """Fewer points fit each other in three dimensions whatever they are."""
 EQUAL = 1e-12
 """Scores that differ by less are ties."""
-TOLERANCE = 1e-8
-"""Of SMACOF's steps. At scikit-learn's 1e-6 it stops before the minimum, so that every start ends
-elsewhere; at 1e-8 most starts end in the same few places."""
 AT_ONCE = 4_000_000  # numbers in memory at a time
 
 
 def embed(distances: Distances, parameters: GeometryParameters) -> tuple[Points, float]:
     """Points in three dimensions with these distances as nearly as can be, and their stress.
 
-    Metric MDS (SMACOF of scikit-learn) from several random starts, of which the best is kept.
-
     Returns:
-        The points, and Kruskal's stress-1: 0 is perfect.
+        The points of metric MDS, and Kruskal's stress-1: 0 is perfect.
 
     Raises:
         DataError: all distances are 0.
     """
     if not distances.any():
         raise DataError("all colours are at distance 0 of each other: there is no geometry.")
-    scaled = distances / distances.max()
-    found, raw = smacof(
-        scaled,
-        metric=True,
-        n_components=3,
-        n_init=parameters.starts,
-        max_iter=parameters.iterations,
-        eps=TOLERANCE,
-        n_jobs=1,
-        random_state=parameters.seed,
-        normalized_stress=False,
+    points = metric_mds(
+        distances,
+        3,
+        starts=parameters.starts,
+        seed=parameters.seed,
+        max_iterations=parameters.iterations,
     )
-    stress = np.sqrt(2 * raw / (scaled**2).sum())
-    return found * distances.max(), float(stress)
+    return points, stress(distances, points)
 
 
 def turn_onto(points: Points, reference: Points) -> Points:
