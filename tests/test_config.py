@@ -18,7 +18,12 @@ from platorep.parameters.section import Section
 
 FULL: dict[str, Any] = {
     "name": "full",
-    "dataset": {"source": "toyworld", "limit": 64, "world": {"seed": 1}},
+    "dataset": {
+        "source": "toyworld",
+        "limit": 64,
+        "world": {"seed": 1},
+        "variants": [{"name": "little", "caption_level": 1}],
+    },
     "families": [
         {
             "name": "readers",

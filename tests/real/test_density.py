@@ -90,7 +90,7 @@ def scores(folder: Path) -> pd.Series:
     """Real pairs by (language label, vision label)."""
     best = pd.read_csv(folder / "best.csv", keep_default_na=False)
     real = best[best["control"] == ""]
-    return real.set_index(["x", "y"])["score"].astype(float)
+    return pd.to_numeric(real.set_index(["x", "y"])["score"])  # "" where there is none
 
 
 def pair(model: str, variant: str, vision: str, *, random: bool = False) -> tuple[str, str]:
