@@ -176,7 +176,8 @@ def cknna(x: np.ndarray, y: np.ndarray, k: int, variant: str) -> float:
             )
 
         top = aligned(x, y, masks(x) * masks(y))
-        return top / (math.sqrt(aligned(x, x, masks(x)) * aligned(y, y, masks(y))) + 1e-6)
+        sizes = aligned(x, x, masks(x)) * aligned(y, y, masks(y))
+        return top / (math.sqrt(sizes) + 1e-6) if sizes >= 0 else math.nan
 
     def centred(z: np.ndarray) -> np.ndarray:
         table = kernel(z, "linear", None)

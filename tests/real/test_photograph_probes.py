@@ -1,4 +1,4 @@
-"""Two ImageNet networks and their random copies, probed for what people wrote about photographs."""
+"""An ImageNet network and its random copy, probed for what people wrote about photographs."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 WORDS = ("dog", "man", "water")
-MODELS = ("mobilenetv2_100", "mobilenetv1_100")
+MODEL = "mobilenetv2_100"
 PROBES = ("linear", "knn")
 
 
@@ -59,12 +59,6 @@ def experiment(real: Path, labels: Path) -> dict[str, Any]:
                         "checkpoint": str(weights / "mobilenetv2_100.safetensors"),
                         "arguments": {"num_classes": 0},
                     },
-                    {
-                        "name": "mobilenetv1_100",
-                        "checkpoint": str(weights / "mobilenetv1_100.safetensors"),
-                        "arguments": {"num_classes": 0, "pad_type": "same"},
-                        "transform": {"mean": [0.5] * 3, "std": [0.5] * 3},
-                    },
                 ],
             }
         ],
@@ -75,7 +69,7 @@ def experiment(real: Path, labels: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def table(real: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+def table(real: Path, real_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     base = tmp_path_factory.mktemp("probes")
     config = base / "probes.yaml"
     raw = experiment(real, write_labels(real, base / "labels"))
@@ -83,7 +77,7 @@ def table(real: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     command = [sys.executable, "-m", "platorep", "measure", str(config), "--offline"]
     run = subprocess.run(
         [*command, "--output", str(base / "results")],
-        env=os.environ | {"PLATOREP_CACHE": str(base / "cache")},
+        env=os.environ | {"PLATOREP_CACHE": str(real_cache)},
         capture_output=True,
         text=True,
         check=False,
@@ -93,11 +87,10 @@ def table(real: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("probe", PROBES)
-@pytest.mark.parametrize("model", MODELS)
-def test_trained_networks_see_dogs_and_random_ones_hardly(
-    table: pd.DataFrame, probe: str, model: str
+def test_a_trained_network_sees_dogs_and_a_random_one_hardly(
+    table: pd.DataFrame, probe: str
 ) -> None:
-    trained, random = (table.loc[(f"{probe}_dog", label)] for label in (model, f"{model} (random)"))
+    trained, random = (table.loc[(f"{probe}_dog", label)] for label in (MODEL, f"{MODEL} (random)"))
     error = (trained["stderr"] ** 2 + random["stderr"] ** 2) ** 0.5
 
     assert trained["value"] > 0.85
@@ -108,19 +101,19 @@ def test_trained_networks_see_dogs_and_random_ones_hardly(
 def test_other_words_are_harder(table: pd.DataFrame, word: str) -> None:
     """On 205 images, 65 with a man and 24 with water, single differences are within the error."""
     trained, random = (
-        [table.loc[(f"{probe}_{word}", f"{m}{copy}"), "value"] for probe in PROBES for m in MODELS]
+        [table.loc[(f"{probe}_{word}", f"{MODEL}{copy}"), "value"] for probe in PROBES]
         for copy in ("", " (random)")
     )
 
-    assert sum(trained) / 4 > sum(random) / 4 + 0.01
+    assert sum(trained) / 2 > sum(random) / 2 + 0.01
 
 
 def test_tasks_solved_by_hand(table: pd.DataFrame) -> None:
     """Rare words make easy tasks: saying never is right often enough."""
     solved = table.loc["tasks_solved", "value"]
 
-    for model in (*MODELS, *(f"{name} (random)" for name in MODELS)):
+    for model in (MODEL, f"{MODEL} (random)"):
         tasks = [table.loc[f"linear_{word}", "value"] for word in WORDS]
-        share = sum(one[model] >= 0.8 * one[list(MODELS)].max() for one in tasks) / len(WORDS)
+        share = sum(one[model] >= 0.8 * one[MODEL] for one in tasks) / len(WORDS)
         assert solved[model] == pytest.approx(share)
-    assert (solved[list(MODELS)] == 1).all()
+    assert solved[MODEL] == 1

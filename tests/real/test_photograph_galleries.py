@@ -45,13 +45,13 @@ def experiment(real: Path, minilm: Path, **said: Any) -> dict[str, Any]:
     } | said
 
 
-def run(base: Path, name: str, raw: dict[str, Any]) -> Path:
+def run(base: Path, name: str, raw: dict[str, Any], real_cache: Path) -> Path:
     config, folder = base / f"{name}.yaml", base / name
     config.write_text(json.dumps(raw), encoding="utf-8")
     command = [sys.executable, "-m", "platorep", "run", str(config), "--offline"]
     ended = subprocess.run(
         [*command, "--output", str(folder)],
-        env=os.environ | {"PLATOREP_CACHE": str(base / "cache")},
+        env=os.environ | {"PLATOREP_CACHE": str(real_cache)},
         capture_output=True,
         text=True,
         check=False,
@@ -66,7 +66,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pairs(real: Path, minilm: Path, base: Path) -> Path:
+def pairs(real: Path, minilm: Path, base: Path, real_cache: Path) -> Path:
     """Results of one row per photograph."""
     gallery = {"queries": QUERIES, "sizes": SIZES, "k": [1, 10, "1%", "4%"]}
     raw = experiment(
@@ -79,11 +79,11 @@ def pairs(real: Path, minilm: Path, base: Path) -> Path:
         },
         align={"null": {"permutations": 100}, "gallery": gallery | {"sizes": [256, 512, "all"]}},
     )
-    return run(base, "pairs", raw)
+    return run(base, "pairs", raw, real_cache)
 
 
 @pytest.fixture(scope="session")
-def sources(real: Path, minilm: Path, base: Path) -> Path:
+def sources(real: Path, minilm: Path, base: Path, real_cache: Path) -> Path:
     """Results of two rows, two captions, per photograph."""
     folder = base / "flickr8k"
     folder.mkdir()
@@ -110,12 +110,13 @@ def sources(real: Path, minilm: Path, base: Path) -> Path:
         real,
         minilm,
         dataset={"source": str(folder), "text": "caption"},
+        controls={"random_weights": False},
         align={
             "null": {"permutations": 100},
             "gallery": gallery | {"groups": str(base / "groups.csv")},
         },
     )
-    return run(base, "sources", raw)
+    return run(base, "sources", raw, real_cache)
 
 
 def scores(folder: Path, x: str = "MiniLM", y: str = "mobilenetv2_100") -> pd.DataFrame:

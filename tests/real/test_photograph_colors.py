@@ -17,7 +17,9 @@ SETS = ("as they are", "32 px")
 
 
 @pytest.fixture(scope="module")
-def found(real: Path, minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+def found(
+    real: Path, minilm: Path, real_cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> pd.DataFrame:
     folder = tmp_path_factory.mktemp("color")
     photographs = {"source": str(real / "flickr8k")}
     raw = {
@@ -49,7 +51,7 @@ def found(real: Path, minilm: Path, tmp_path_factory: pytest.TempPathFactory) ->
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"PLATOREP_CACHE": str(folder / "cache")},
+        env=os.environ | {"PLATOREP_CACHE": str(real_cache)},
     )
     assert done.returncode == 0, done.stderr
     assert "left out for fewer than 100 drawn pixels: violet" in done.stderr
