@@ -31,6 +31,7 @@ from platorep.align.summaries import (
 from platorep.align.tables import best_layers, best_table, scores_table
 from platorep.config import AlignConfig, ExperimentConfig, ModelSpec
 from platorep.errors import ConfigError
+from platorep.files import storage_errors
 from platorep.reporting import Advance, Reporter
 from platorep.results import Failures, Results, write_csv, write_parquet
 from platorep.statistics import draw_order, warn_too_few
@@ -105,7 +106,10 @@ def align(
     write_parquet(results.scores, scores)
     write_csv(results.best, best)
     _warn_of_degenerate_layers(scores, report)
-    if galleries is not None:
+    if galleries is None:  # an earlier run's would be drawn as if it were this one's
+        with storage_errors(results.gallery):
+            results.gallery.unlink(missing_ok=True)
+    else:
         grown = galleries.score(
             best, models, device, failures, report,
             shuffle=config.controls.seed if config.controls.shuffled_pairs else None,

@@ -73,3 +73,17 @@ def test_what_is_asked_too_much_costs_nothing(forks: Forks, place: Place) -> Non
     assert end.code == 2
     assert "asks for 5000 rows, and the dataset has" in end.stderr
     assert (place.results / "gallery.csv").read_bytes() == before
+
+
+def test_galleries_that_are_asked_no_more_are_gone(forks: Forks, place: Place) -> None:
+    raw = experiment()
+    place.write(raw)
+    forks.run("run", str(place.file), folder=place.folder, cache=place.cache)
+    assert (place.results / "gallery.csv").exists()
+    del raw["align"]["gallery"]
+    place.write(raw)
+
+    end = forks.run("align", str(place.file), folder=place.folder, cache=place.cache)
+
+    assert end.code == 0, end.stderr
+    assert not (place.results / "gallery.csv").exists()
