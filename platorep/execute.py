@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from platorep.align import align, asked_metrics, score_file
+from platorep.align import align, asked_metrics, refuse_too_few_rows, score_file
 from platorep.config import BitsPerByteConfig, ColorConfig, ProbeConfig
 from platorep.data import load_dataset
 from platorep.errors import ConfigError
@@ -30,9 +30,12 @@ Outcome = tuple[Sequence[Exception], pd.DataFrame]
 
 def run_stages(session: Session) -> Outcome:
     """Every stage in a row. A later stage takes what the earlier ones could make."""
-    asked_metrics(session.config)  # a metric that cannot be imported is found before the long work
+    # what cannot be is found before the long work: a metric to import, a gallery of more rows
+    asked_metrics(session.config)
+    refuse_too_few_rows(session.config.align, session.config.dataset.limit)
     extracted, _ = extract_stage(session)
-    measured = measure_stage(session)[0] if session.config.performance else []
+    measures = session.config.performance or session.results.performance.exists()
+    measured = measure_stage(session)[0] if measures else []  # or an old table would be drawn from
     aligned, best = align_stage(session)
     plotted = plot_stage(session)[0] if session.config.figures else []
     return [*extracted, *measured, *aligned, *plotted], best
@@ -56,6 +59,7 @@ def extract_stage(session: Session) -> Outcome:
 
 def measure_stage(session: Session) -> Outcome:
     """What failed, and a table of the numbers."""
+    _say_what_is_left_out(session, session.results.performance)
     failures, table = measure(
         session.config,
         session.specs,
@@ -72,7 +76,7 @@ def measure_stage(session: Session) -> Outcome:
 
 def align_stage(session: Session) -> Outcome:
     """What failed, and the best scores."""
-
+    _say_what_is_left_out(session, session.results.best)
     failures, best = align(
         session.config,
         session.specs,
@@ -85,6 +89,14 @@ def align_stage(session: Session) -> Outcome:
     )
     columns = ["x", "y", "control", "metric", "layer_x", "layer_y", "score", "chance", "p_adjusted"]
     return failures.all, best[[name for name in columns if name in best]]
+
+
+def _say_what_is_left_out(session: Session, table: Path) -> None:
+    if len(session.specs) < len(session.config.models()):
+        session.report.warn(
+            f"--models: {table} will hold the models asked for only; the same command without it "
+            "fills in the others"
+        )
 
 
 def score_stage(session: Session, file: Path) -> Outcome:

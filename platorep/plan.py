@@ -136,7 +136,7 @@ def _of_align(
     scored = None if num_rows is None else session.config.align.scored_rows(num_rows)
     rows = []
     for asked in asked_metrics(session.config):
-        made = session.results.best.exists()
+        made = _is_aligned(session)
         seconds = None
         if not made:
             seconds = expected_seconds(asked, scored, null, list(widths.values()), known)
@@ -151,6 +151,15 @@ def _of_align(
             }
         )
     return [*rows, *_of_gallery(session, num_rows, widths, pairs)]
+
+
+def _is_aligned(session: Session) -> bool:
+    """Whether the tables of scores are there, of these settings."""
+    results = session.results
+    if not (results.best.exists() and results.run.exists()):
+        return False
+    done = results.read_json(results.run, "align").get("align", {})
+    return bool(done.get("settings") == session.config.align.model_dump(mode="json"))
 
 
 def _of_gallery(
@@ -168,7 +177,7 @@ def _of_gallery(
     lacking = ""
     if num_rows is not None and cost.largest > num_rows:
         lacking = f"; the dataset has {num_rows} rows"
-    made = session.results.gallery.exists()
+    made = _is_aligned(session) and session.results.gallery.exists()
     return [
         {
             "stage": "align",

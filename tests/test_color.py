@@ -322,6 +322,18 @@ def test_a_moved_turned_mirrored_scaled_copy_agrees() -> None:
         assert turn_onto(y, x) == pytest.approx(x)
 
 
+def test_equal_distances_have_no_order_and_no_p() -> None:
+    """Five words that one token stands for: nothing is found, least of all with the smallest p."""
+    x = random_state(6).normal(size=(5, 3))
+    alike = np.ones((5, 5)) - np.eye(5)
+    asked = GeometryParameters(permutations=99)
+
+    found = agreement(x, x, distances_of(x), alike, asked)
+
+    assert np.isnan(found.correlation)
+    assert np.isnan(found.correlation_p)
+
+
 def test_unrelated_geometries_have_uniform_p() -> None:
     found = [compared(*random_state(seed).normal(size=(2, 12, 3))) for seed in range(60)]
 

@@ -51,7 +51,7 @@ FULL: dict[str, Any] = {
         "metrics": [{"name": "mutual_knn", "k": 5}, {"name": "cka"}],
         "null": {"permutations": 10},
         "interval": {"parts": 4},
-        "gallery": {"sizes": [1024, "all"]},
+        "gallery": {"queries": 16, "sizes": [16, "all"]},
     },
     "controls": {"shuffled_pairs": True},
     "figures": [{"kind": "scaling", "x": "bits_per_byte"}, {"kind": "heatmap"}],

@@ -217,3 +217,8 @@ def test_the_twin_of_prh_vision(twin: Path) -> None:
     controls = map_of(pd.read_csv(twin / "figures" / "with-controls.csv"))
     assert controls["random"].sum() == 5
     assert len(map_of(frame)) == 5
+
+
+def test_a_measure_on_another_scale_is_said() -> None:
+    with pytest.raises(AbsentError, match=r"outside of 0 \.\.\. 1 \(from 50 to 70\)"):
+        convergence_points(vision_pairs((50.0, 60.0, 70.0)), ConvergenceFigure())

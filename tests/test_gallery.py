@@ -196,6 +196,14 @@ def test_what_does_not_fit_the_rows_is_said_before_any_work(bench: Bench, tmp_pa
     groups.to_csv(tmp_path / "groups.csv", index=False)
     with pytest.raises(ConfigError, match="k: 3 means 3 sources in the gallery of 8 rows, which"):
         grow(bench, gallery={"groups": str(tmp_path / "groups.csv")})
+    for text, problem in (
+        ("", "no CSV file"),
+        ("id,group\n" + "".join(f"{i},\n" for i in IDS), "line 2: row .* has no group"),
+        ("id,group\n" + f"{IDS[0]},a\n{IDS[0]},b\n", "line 3: row .* was named before"),
+    ):
+        (tmp_path / "groups.csv").write_text(text)
+        with pytest.raises(DataError, match=problem):
+            grow(bench, gallery={"groups": str(tmp_path / "groups.csv")})
     assert not bench.results.best.exists()
 
 
@@ -208,6 +216,8 @@ def test_what_does_not_fit_the_rows_is_said_before_any_work(bench: Bench, tmp_pa
         ({"k": [1024]}, "fewer than the 1023 other rows"),
         ({"k": ["100%"]}, "fewer than the 1023 other rows"),
         ({"k": [1, 1]}, "twice"),
+        ({"k": ["5%", "5.0%"]}, "twice"),
+        ({"k": ["0%"]}, "no neighbors"),
         ({"k": ["1 percent"]}, "pattern"),
     ],
 )

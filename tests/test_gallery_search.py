@@ -247,6 +247,15 @@ def test_equal_sources_have_the_chance_of_rows() -> None:
     assert found == pytest.approx(3 / 20, abs=1e-12)
 
 
+def test_one_neighbor_has_its_share_of_the_rows_as_chance() -> None:
+    """One source of three rows and three of one: 1/6 and three times 1/6 of what is left."""
+    sizes, own = np.array([2, 3, 1, 1, 1]), np.array([0])
+
+    found = chance_with_sources(sizes, own, 1)
+
+    assert found == pytest.approx((3 / 6) ** 2 + 3 * (1 / 6) ** 2, abs=1e-12)
+
+
 @pytest.mark.parametrize("k", [1, 10, 40])
 def test_unequal_sources_meet_as_often_as_in_random_orders(k: int) -> None:
     sizes = np.repeat([1, 2, 5, 20], [60, 40, 20, 5])

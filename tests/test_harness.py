@@ -116,7 +116,7 @@ def test_before_version_0_4(tmp_path: Path) -> None:
 
     assert found.number(config) == (0.6, 0.01)
     assert found.source(config) == (
-        "a.json, task hellaswag, version 0, 10-shot, metric acc_norm, only 40 samples"
+        "a.json, task hellaswag, version 0, 10-shot, metric acc_norm, limited to 40"
     )
 
 
@@ -212,3 +212,28 @@ def test_no_file_at_all(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "none.json", tmp_path / "*.json"):
         with pytest.raises(AbsentError, match="no result file"):
             read_evaluations(wanted(place))
+
+
+@pytest.mark.parametrize(
+    ("added", "is_it"),
+    [
+        ("", True),
+        (",peft=None,load_in_8bit=False", True),
+        (",load_in_4bit=True", False),
+        (",peft=org/adapter", False),
+    ],
+)
+def test_what_makes_another_model_of_it(tmp_path: Path, added: str, is_it: bool) -> None:
+    write(tmp_path / "a.json", content(f"org/a{added}"))
+    config = wanted(tmp_path / "a.json", task="gsm8k", metric="exact_match", filter="strict-match")
+
+    assert bool(only(config, spec("org/a"))) == is_it
+
+
+def test_files_that_say_nothing_of_shots_and_versions(tmp_path: Path) -> None:
+    write(tmp_path / "a.json", content("org/a", **{"n-shot": None, "versions": None}))
+    config = wanted(tmp_path / "a.json", task="gsm8k", metric="exact_match", filter="strict-match")
+
+    (found,) = only(config, spec("org/a"))
+
+    assert found.source(config) == "a.json, task gsm8k, metric exact_match, filter strict-match"

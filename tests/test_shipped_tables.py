@@ -3,11 +3,14 @@
 import csv
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from platorep.config import TableConfig, load_config, shipped_configs
-from platorep.performance import decimal_year, read_table
+from platorep.config import ModelSpec, TableConfig, load_config, shipped_configs
+from platorep.errors import DataError
+from platorep.performance import TableEntry, decimal_year, read_table
+from platorep.performance.table import entry_of
 
 FOLDER = next(iter(shipped_configs().values())).parent / "performance"
 TABLES = sorted(FOLDER.glob("*.csv"))
@@ -73,3 +76,23 @@ def test_dates_are_years_with_a_fraction(day: str, expected: float, tmp_path: Pa
 
     assert decimal_year(date.fromisoformat(day)) == expected
     assert read_table(config)["a"].value == expected
+
+
+def test_another_revision_does_not_inherit_the_number_of_the_name() -> None:
+    table = {"org/a": TableEntry(0.7, "t.csv"), "a@step1": TableEntry(0.1, "t.csv")}
+
+    def entry(label: str, **settings: Any) -> TableEntry | None:
+        whole = {"name": "org/a", "label": label, "family": "f", "modality": "language"}
+        return entry_of(table, ModelSpec(**whole, backend="transformers", **settings))
+
+    assert entry("a") == entry("a", revision="main") == table["org/a"]
+    assert entry("a@step1", revision="step1") == table["a@step1"]
+    assert entry("a@step2", revision="step2") is None
+    assert entry("a", random_init=True) is None
+
+
+def test_a_table_that_is_not_utf_8_is_said(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes("model,value\nbär,1\n".encode("latin-1"))
+
+    with pytest.raises(DataError, match=r"t\.csv is not UTF-8"):
+        read_table(TableConfig(name="m", table=str(tmp_path / "t.csv")))

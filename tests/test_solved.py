@@ -1,11 +1,16 @@
 """Share of tasks solved, by hand."""
 
-import pytest
+from io import StringIO
+from pathlib import Path
 
-from platorep.config import TasksSolvedConfig
-from platorep.errors import DataError
-from platorep.performance import tasks_solved
+import pytest
+import torch
+
+from platorep.config import ExperimentConfig, TasksSolvedConfig
+from platorep.errors import ConfigError, DataError
+from platorep.performance import measure, tasks_solved
 from platorep.reporting import Reporter
+from platorep.results import Results
 
 ACCURACIES = {
     "birds": {"big": 0.9, "small": 0.71, "big (random)": 0.95},  # solved from 0.72
@@ -44,3 +49,45 @@ def test_a_task_that_nobody_can_do() -> None:
         shares({"a": {"big": 0.0}})
     with pytest.raises(DataError, match="no trained model"):
         shares({"a": {"big (random)": 0.5}})
+
+
+def test_tasks_of_one_name_are_refused_and_so_is_a_table_without_tasks(tmp_path: Path) -> None:
+    """Two tables in two folders may have one file name; neither may hide the other."""
+    (tmp_path / "other").mkdir()
+    for place, numbers in ((".", ".5\nllama16,.6"), ("other", ".1\nllama16,.9")):
+        (tmp_path / place / "t.csv").write_text(f"model,a\nllama8,{numbers}\n")
+    (tmp_path / "empty.csv").write_text("model,source\n")
+    tables = {
+        name: {"table": str(tmp_path / name)} for name in ("t.csv", "other/t.csv", "empty.csv")
+    }
+
+    for tasks, problem in (
+        ([tables["t.csv"], tables["other/t.csv"]], "two tasks are called 't.csv: a'"),
+        ([tables["t.csv"] | {"columns": ["a", "a"]}], "two tasks are called 't.csv: a'"),
+        ([tables["empty.csv"]], "no column with a task's accuracies"),
+    ):
+        raw = {
+            "name": "solved",
+            "dataset": {"source": "toyworld", "limit": 16},
+            "families": [
+                {
+                    "name": "Llamas",
+                    "modality": "language",
+                    "backend": "toyworld",
+                    "models": ["llama8", "llama16"],
+                    "training": {"steps": 0},
+                }
+            ],
+            "performance": [{"name": "solved", "tasks": tasks}],
+            "align": {"pairs": [["language", "language"]]},
+        }
+        config = ExperimentConfig.model_validate(raw)
+        with pytest.raises(ConfigError, match=problem):
+            measure(
+                config,
+                config.models(),
+                Results(tmp_path / "results"),
+                tmp_path / "cache",
+                torch.device("cpu"),
+                Reporter(-1, StringIO()),
+            )

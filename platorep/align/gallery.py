@@ -48,13 +48,8 @@ def open_galleries(align: AlignConfig, num_rows: int, results: Results) -> "Gall
     gallery = align.gallery
     if gallery is None:
         return None
+    refuse_too_few_rows(align, num_rows)
     sizes = sorted({num_rows if size == "all" else int(size) for size in gallery.sizes})
-    largest = max(gallery.queries, *sizes)
-    if largest > num_rows:
-        raise ConfigError(
-            f"align.gallery: asks for {largest} rows, and the dataset has {num_rows}. Ask for "
-            "smaller galleries (`all` is the whole dataset), or raise dataset.limit."
-        )
     sources = None
     if gallery.groups is not None:
         groups = groups_of_rows(gallery.groups, "align.gallery.groups", results)
@@ -72,6 +67,23 @@ def open_galleries(align: AlignConfig, num_rows: int, results: Results) -> "Gall
                 f"{num_sources}, the query's own among them. Ask for fewer, or larger galleries."
             )
     return scoring
+
+
+def refuse_too_few_rows(align: AlignConfig, num_rows: int | None) -> None:
+    """Refuse galleries that are larger than so many rows; None: it is not known how many.
+
+    Raises:
+        ConfigError: a gallery is.
+    """
+    gallery = align.gallery
+    if gallery is None or num_rows is None:
+        return
+    largest = max([gallery.queries, *(size for size in gallery.sizes if size != "all")])
+    if largest > num_rows:
+        raise ConfigError(
+            f"align.gallery: asks for {largest} rows, and the dataset has {num_rows}. Ask for "
+            "smaller galleries (`all` is the whole dataset), or raise dataset.limit."
+        )
 
 
 def levels(num_rows: int, num_queries: int, sizes: Sequence[int], seed: int) -> np.ndarray:
@@ -145,8 +157,8 @@ class GalleryScoring:
             x, y = ((str(pair[s]), int(pair[f"layer_{s}"])) for s in "xy")
             with failures.catch(f"gallery {x[0]} x {y[0]}"):
                 if min(x[1], y[1]) < 0:
-                    raise DataError(f"no layers were chosen: {pair['reason']}")
-                if x in done and y in done:
+                    report.warn(f"no gallery of {x[0]} x {y[0]}: {pair['reason']}")
+                elif x in done and y in done:
                     found += self._rows(pair, done[x], done[y], order)
         return pd.DataFrame(found, columns=list(COLUMNS)).astype({"num_sources": "Int64"})
 

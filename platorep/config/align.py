@@ -162,7 +162,10 @@ class GalleryConfig(Section):
         for rule in self.k:
             if self.neighbors(rule, smallest) >= smallest:
                 raise ValueError(f"k: {rule} must be fewer than the {smallest - 1} other rows")
-        if len(set(self.k)) < len(self.k):
+            if isinstance(rule, str) and float(rule[:-1]) == 0:
+                raise ValueError("k: 0% of a gallery are no neighbors")
+        said = [rule if isinstance(rule, int) else f"{float(rule[:-1]):g}%" for rule in self.k]
+        if len(set(said)) < len(said):
             raise ValueError("k: the same stands there twice")
         return self
 

@@ -28,6 +28,12 @@ class ClassFolderSource:
         folder = Path(config.source)
         if not folder.is_dir():
             raise AbsentError(f"dataset.source: there is no folder {folder}.")
+        if config.split != "train" and not (folder / config.split).is_dir():
+            there = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir()))
+            raise AbsentError(
+                f"{folder} has no subfolder for the split {config.split!r}. Its subfolders: "
+                f"{there or 'none'}."
+            )
         classes = find_class_folders(folder, config.split)
         if not classes:
             raise AbsentError(

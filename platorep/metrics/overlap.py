@@ -68,7 +68,7 @@ def chance_with_sources(
     In a random order a source of many rows comes early: it is found with the probability
     1 - exp(-t m) for m rows, with t such that k are found on the whole (B. Rosén 1972, "Asymptotic
     theory for successive sampling"). That is exact where sources are equal, k / (their number),
-    and close where they are many.
+    and close where they are many; for k = 1 the probability is exact, the source's share of rows.
 
     Args:
         sizes: Number of rows of each source in the gallery.
@@ -88,6 +88,8 @@ def _expected_share(
 ) -> float:
     if counts.sum() <= k:
         return 1.0
+    if k == 1:
+        return float(counts @ (sizes / (counts @ sizes)) ** 2)
 
     def found(t: float) -> Float64[np.ndarray, " g"]:
         return -np.expm1(-t * sizes)

@@ -19,9 +19,13 @@ from typing import Any
 from platorep.config import HarnessConfig, ModelSpec
 from platorep.errors import AbsentError, DataError, IntegrityError, UnknownNameError
 
-ADDITIONS = ("peft", "delta", "gguf_file", "subfolder", "autogptq", "gptqmodel")
+ADDITIONS = (
+    *("peft", "delta", "gguf_file", "subfolder", "autogptq", "gptqmodel"),
+    *("load_in_8bit", "load_in_4bit"),
+)
 """Arguments that make another model of what `pretrained` names."""
 MAIN = ("", "main", None)
+NOTHING = ("", "None", "False", "false")
 NO_METRICS = ("alias", "name", "sample_len", "sample_count", "samples")
 """What else stands among a task's numbers."""
 _STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d")
@@ -42,7 +46,8 @@ class Evaluation:
     def models(self) -> tuple[str, ...]:
         """What the evaluated model is called."""
         name = self._arguments.get("pretrained") or self._arguments.get("model")
-        added = [f"{key}={value}" for key in ADDITIONS if (value := self._arguments.get(key))]
+        said = ((key, self._arguments.get(key)) for key in ADDITIONS)
+        added = [f"{key}={value}" for key, value in said if str(value) not in NOTHING]
         if added:
             return (f"{name} with {', '.join(added)}",)
         names = (name, self.content.get("model_name"))
@@ -75,16 +80,16 @@ class Evaluation:
 
     def source(self, wanted: HarnessConfig) -> str:
         """For tables: file, task, version, shots, metric."""
-        shots = self.content.get("n-shot", {}).get(wanted.task, self._config.get("num_fewshot"))
-        limit = self._config.get("limit")
+        by_task = self.content.get("n-shot") or {}
+        shots = by_task.get(wanted.task, self._config.get("num_fewshot"))
         parts = (
             self.path.name,
             f"task {wanted.task}",
-            _said("version", self.content.get("versions", {}).get(wanted.task)),
+            _said("version", (self.content.get("versions") or {}).get(wanted.task)),
             "" if shots is None else f"{shots}-shot",
             f"metric {wanted.metric}",
             "" if wanted.filter == "none" else f"filter {wanted.filter}",
-            "" if limit is None else f"only {limit} samples" if limit >= 1 else f"{limit} of all",
+            _said("limited to", self._config.get("limit")),
         )
         return ", ".join(part for part in parts if part)
 

@@ -22,6 +22,7 @@ from platorep.config import (
     TasksSolvedConfig,
 )
 from platorep.data import load_dataset
+from platorep.errors import ConfigError
 from platorep.models import compute_dtype, environment, open_model
 from platorep.performance.bits import bits_per_byte, measurement_key
 from platorep.performance.causal import CausalModel, open_causal
@@ -185,16 +186,27 @@ def _from_harness(job: Job, wanted: HarnessConfig) -> Iterator[Row]:
 
 def _solved(job: Job, wanted: TasksSolvedConfig, before: Sequence[Row]) -> Iterator[Row]:
     accuracies: dict[str, dict[str, float]] = {}
+
+    def add(task: str, found: dict[str, float]) -> None:
+        if task in accuracies:
+            raise ConfigError(
+                f"{wanted.name}: two tasks are called {task!r}. Name each once; of two tables with "
+                "one file name, rename one."
+            )
+        accuracies[task] = found
+
     for one in wanted.tasks:
         if isinstance(one, str):
-            found = {row["model"]: row["value"] for row in before if row["measure"] == one}
-            accuracies[one] = found
+            add(one, {row["model"]: row["value"] for row in before if row["measure"] == one})
             continue
         header = table_columns(Path(one.table), wanted.name)
-        for column in one.columns or [c for c in header if c not in ("model", "source")]:
+        columns = one.columns or [c for c in header if c not in ("model", "source")]
+        if not columns:
+            raise ConfigError(f"{wanted.name}: {one.table} has no column with a task's accuracies.")
+        for column in columns:
             table = TableConfig(name=wanted.name, table=one.table, value=column)
             found = {label: e.value for label, e in _of_models(job, column, read_table(table))}
-            accuracies[f"{Path(one.table).name}: {column}"] = found
+            add(f"{Path(one.table).name}: {column}", found)
     if len(job.specs) < len(job.config.models()):
         job.report.warn(f"{wanted.name}: only the models asked for are candidates for the best")
     labels = [spec.label for spec in job.trained]

@@ -4,9 +4,11 @@ import calendar
 import csv
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import IO
 
 from platorep.config import ModelSpec, TableConfig
 from platorep.errors import AbsentError, ConfigError, DataError, nearest
@@ -49,8 +51,15 @@ def read_table(config: TableConfig) -> dict[str, TableEntry]:
 
 
 def entry_of(table: Mapping[str, TableEntry], spec: ModelSpec) -> TableEntry | None:
-    """A trained model's number, by its label or its name; a random copy has none of its own."""
-    return None if spec.random_init else table.get(spec.label) or table.get(spec.name)
+    """A trained model's number, by its label or its name.
+
+    A random copy has none of its own, nor has another revision, or a checkpoint of a toy network,
+    that of the name: these are found by their labels.
+    """
+    if spec.random_init:
+        return None
+    itself = spec.revision in (None, "main") and spec.step is None
+    return table.get(spec.label) or (table.get(spec.name) if itself else None)
 
 
 def table_columns(path: Path, measure: str) -> list[str]:
@@ -61,7 +70,7 @@ def table_columns(path: Path, measure: str) -> list[str]:
     """
     if not path.is_file():
         raise AbsentError(f"performance {measure}: there is no table {path}.")
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with _utf8(path) as file:
         return list(csv.DictReader(file).fieldnames or ())
 
 
@@ -73,10 +82,19 @@ def decimal_year(day: date) -> float:
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Number of its line and cells of each row."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with _utf8(path) as file:
         reader = csv.DictReader(file)
         for row in reader:
             yield reader.line_num, row
+
+
+@contextmanager
+def _utf8(path: Path) -> Iterator[IO[str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield file
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8: {error}. Save it as UTF-8.") from error
 
 
 def _number(text: str, place: str) -> float:

@@ -111,6 +111,11 @@ def _bins(
     if outside.any():
         names = ", ".join(models["label"].to_numpy()[outside])
         notes.append(f"outside of {low:g} ... {high:g}, so in no bin: {names}")
+    if outside.sum() == len(known):
+        raise AbsentError(
+            f"nothing to draw: every {parameters.measure} is outside of {low:g} ... {high:g} (from "
+            f"{known.min():g} to {known.max():g}). Give the figure a `range`, or null."
+        )
     number = parameters.bins if low < high else 1
     width = (high - low) / number if low < high else 1.0
     # an edge belongs to the upper bin although 0.6 / 0.2 is 2.9999999999999996

@@ -5,6 +5,7 @@ Axes: n colours, K permutations.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import isnan, nan
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -69,7 +70,8 @@ class Agreement:
     correlation: float
     """Spearman's between the distances of the pairs of colours, -1 to 1."""
     correlation_p: float
-    """Mantel's test, one-sided: share of relabellings with one at least as large."""
+    """Mantel's test, one-sided: share of relabellings with one at least as large. NaN where all
+    distances of a geometry are equal, as the correlation is then."""
 
 
 def agreement(
@@ -100,7 +102,7 @@ def agreement(
         residual_low=float(np.quantile(residuals, 0.05)),
         residual_p=float(1 + beyond[0]) / (len(orders) + 1),
         correlation=correlation,
-        correlation_p=float(1 + beyond[1]) / (len(orders) + 1),
+        correlation_p=(1 + beyond[1]) / (len(orders) + 1) if not isnan(correlation) else nan,
     )
 
 
