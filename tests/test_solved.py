@@ -1,6 +1,5 @@
 """Share of tasks solved, by hand."""
 
-from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -89,5 +88,5 @@ def test_tasks_of_one_name_are_refused_and_so_is_a_table_without_tasks(tmp_path:
                 Results(tmp_path / "results"),
                 tmp_path / "cache",
                 torch.device("cpu"),
-                Reporter(-1, StringIO()),
+                Reporter(-1),
             )
