@@ -16,7 +16,7 @@ from platorep.performance import measure, read_corpus, read_labelled
 from platorep.plots import Tables, figure_names, save_figure
 from platorep.plots.color import color_points, draw_color
 from platorep.plots.pmi import draw_pmi, pmi_points
-from platorep.plots.saving import write_figure
+from platorep.plots.saving import no_old_figure, write_figure
 from platorep.plots.style import figure_style
 from platorep.reporting import Reporter
 from platorep.results import Failures, Results, write_csv
@@ -135,7 +135,7 @@ def plot_stage(session: Session) -> Outcome:
     written = []
     names = figure_names(session.config.figures)
     for name, figure in zip(names, session.config.figures, strict=True):
-        with failures.catch(name):
+        with failures.catch(name), no_old_figure(results.figures / name):
             saved = save_figure(results.figures / name, tables, figure)
             for note in saved.notes:
                 report.say(f"{name}: {note}")

@@ -4,13 +4,15 @@ import fnmatch
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import pandas as pd
 import torch
 
 from platorep.align import asked_metrics, expected_seconds, gallery_cost, model_pairs
 from platorep.config import ModelSpec, shipped_configs
+from platorep.config.reading import Command
 from platorep.data import PairedDataset, load_dataset
 from platorep.errors import PlatorepError
 from platorep.extract import Work, open_work
@@ -86,9 +88,19 @@ def listing(what: str, pattern: str) -> pd.DataFrame:
             for name, figure in FIGURES.items()
         ]
     else:
-        rows = [{"name": name, "file": str(path)} for name, path in shipped_configs().items()]
+        rows = [
+            {"name": name, "command": f"platorep {command} {name}", "about": _first_words(path)}
+            for command in get_args(Command)
+            for name, path in shipped_configs(command).items()
+        ]
     found = [row for row in rows if fnmatch.fnmatch(str(row["name"]), pattern)]
     return pd.DataFrame(found, columns=list(rows[0]) if rows else ["name"])
+
+
+def _first_words(path: Path) -> str:
+    """The first sentence, or line, of a file's comment."""
+    comment = path.read_text(encoding="utf-8").splitlines()[0].removeprefix("#").strip()
+    return comment.partition(". ")[0]
 
 
 def checked_claims(name: str) -> pd.DataFrame:
@@ -261,9 +273,11 @@ def _total(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return [row[name] for row in rows if row.get(name) is not None]
 
     missing = sum(row.get("state") not in ("cached", "here", "made before") for row in rows)
+    unknown = sum(row.get("state") == "unknown" for row in rows)
+    least = f", {unknown} not known: the sums are of the others" if unknown else ""
     return {
         "stage": "total",
-        "cell": f"{len(rows)} cells, {missing} to do",
+        "cell": f"{len(rows)} cells, {missing} to do{least}",
         "weights_mb": max(known("weights_mb"), default=None),
         "disk_mb": sum(known("disk_mb")),
         "download_mb": sum(known("download_mb")) if known("download_mb") else None,

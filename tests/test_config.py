@@ -550,3 +550,17 @@ def test_a_bare_name_is_a_shipped_experiment(
         config_path("smoke.yaml")
     (tmp_path / "smoke").write_text("name: own")  # a file of that name comes first
     assert config_path("smoke").read_text() == "name: own"
+
+
+def test_random_copies_of_one_architecture_are_different_networks() -> None:
+    models = ["resnet18.a1_in1k", "resnet18.tv_in1k", "resnet34.a1_in1k"]
+    raw = small(
+        families=[{"name": "viewers", "modality": "vision", "models": models}],
+        align={"pairs": [["vision", "vision"]]},
+        controls={"random_weights": True, "seed": 5},
+    )
+
+    specs = ExperimentConfig.model_validate(raw).models()
+
+    copies = {spec.random_of: spec.seed for spec in specs if spec.random_init}
+    assert copies == dict(zip(models, (5, 6, 5), strict=True))

@@ -3,6 +3,7 @@
 Relative paths in a file mean: relative to the file's own folder.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any
 
@@ -90,19 +91,20 @@ def model_specs(families: Iterable[FamilyConfig], dataset: DatasetConfig) -> tup
 
 
 def random_copies(specs: Iterable[ModelSpec], seed: int) -> tuple[ModelSpec, ...]:
-    """A random-weight copy of every model of which one means anything."""
-    return tuple(
-        spec.model_copy(
-            update={
-                "random_init": True,
-                "seed": seed,
-                "label": f"{spec.label} (random)",
-                "random_of": spec.label,
-            }
-        )
-        for spec in specs
-        if _has_random_copy(spec)
-    )
+    """A random-weight copy of every model of which one means anything.
+
+    The first of each architecture has this seed, the next ones those that follow: two copies with
+    one seed would be one and the same network.
+    """
+    copies: list[ModelSpec] = []
+    taken: Counter[tuple[str, ...]] = Counter()
+    for spec in filter(_has_random_copy, specs):
+        architecture = spec.name.partition(".")[0] if spec.backend == "timm" else spec.name
+        same = spec.backend, architecture, spec.variant
+        changes = {"random_init": True, "seed": seed + taken[same], "random_of": spec.label}
+        copies.append(spec.model_copy(update=changes | {"label": f"{spec.label} (random)"}))
+        taken[same] += 1
+    return tuple(copies)
 
 
 def refuse_bad_families(families: Iterable[FamilyConfig]) -> None:

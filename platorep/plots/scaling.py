@@ -173,6 +173,8 @@ def x_label(measure: str, modality: str) -> str:
     """What the x axis says."""
     if measure == SIZE:
         return f"{modality} model parameters"
+    if measure == "release_date":
+        return f"release of the {modality} model (year)"
     return f"{modality} performance ({measure_text(measure)})"
 
 
