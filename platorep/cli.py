@@ -298,7 +298,7 @@ def measure(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Put a number on each model's competence: bits per byte, or tables."""
+    """Put a number on each model's competence: bits per byte, probes, or numbers of others."""
     with exit_on_error():
         session = _session(
             config,
