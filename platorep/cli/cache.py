@@ -1,0 +1,76 @@
+"""`platorep cache`: look after the feature cache."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from platorep.cli.options import (
+    Config,
+    Json,
+    Offline,
+    Output,
+    Set,
+)
+from platorep.cli.running import exit_on_error, open_command, print_table
+from platorep.errors import IntegrityError
+
+app = typer.Typer(no_args_is_help=True, help="Look after the feature cache.")
+
+
+@app.command("list")
+def cache_list(as_json: Json = False) -> None:
+    """List the cells of the cache: dataset, model, rows, layers, size, complete or not."""
+    with exit_on_error():
+        from platorep.features import cache_root, cell_table
+
+        print_table(cell_table(cache_root()), as_json)
+
+
+@app.command("verify")
+def cache_verify(as_json: Json = False) -> None:
+    """Read every shard and compare its checksum; exit code 5 if one is damaged."""
+    with exit_on_error():
+        from platorep.features import cache_root, damaged_files
+
+        table = damaged_files(cache_root())
+        if len(table) or as_json:
+            print_table(table, as_json)
+        else:
+            print("no file of the cache is damaged")
+        if len(table):
+            raise IntegrityError(
+                f"{len(table)} files of the cache are damaged. `platorep cache clean --broken` "
+                "removes them; `platorep extract` makes them again."
+            )
+
+
+@app.command("clean")
+def cache_clean(
+    broken: Annotated[bool, typer.Option("--broken", help="Damaged files.")] = False,
+    partial: Annotated[bool, typer.Option("--partial", help="What killed runs left.")] = False,
+    model: Annotated[str | None, typer.Option("--model", help="Cells of models like GLOB.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Remove damaged files, left-overs of killed runs, or whole cells; lists what was removed."""
+    with exit_on_error():
+        from platorep.features import cache_root, clean
+
+        print_table(clean(cache_root(), broken=broken, partial=partial, model=model), as_json)
+
+
+@app.command("import")
+def cache_import(
+    config: Config,
+    model: Annotated[str, typer.Argument(help="Label of the model in the experiment.")],
+    file: Annotated[Path, typer.Argument(help="A .pt with `feats`, .npz, .npy or .safetensors.")],
+    overrides: Set = None,
+    output: Output = None,
+    offline: Offline = False,
+) -> None:
+    """Take features over that other code has saved (the paper's .pt, arrays), as a model's cell."""
+    with exit_on_error():
+        session = open_command(config, overrides, models=model, output=output, offline=offline)
+        from platorep.execute import import_features
+
+        print(import_features(session, file))
