@@ -4,6 +4,8 @@ by scipy and by planting it, and the command from YAML to PNG."""
 import itertools
 import json
 import math
+import subprocess
+import sys
 from collections import Counter
 from io import BytesIO
 from pathlib import Path
@@ -671,3 +673,19 @@ def test_config_path_and_loaders() -> None:
         load_theory(config_path("prh-color", "theory color"))
     with pytest.raises(UnknownNameError, match="Did you mean 'prh-color'"):
         config_path("prh-colour", "theory color")
+
+
+def test_the_library_of_colours_leaves_numpy_as_it_was() -> None:
+    """It sets how numpy prints, and with it the digits of every CSV file of the process."""
+    code = (
+        "import sys, numpy as np, pandas as pd, platorep.execute\n"
+        "assert 'colour' not in sys.modules\n"
+        "from platorep.theory.colorimetry import to_lab\n"
+        "to_lab(np.ones((1, 3)))\n"
+        "assert 'colour' in sys.modules\n"
+        "print(pd.DataFrame({'x': [1 / 3]}).to_csv(index=False), end='')"
+    )
+
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert run.stdout == f"x\n{1 / 3!r}\n"

@@ -4,8 +4,9 @@ Axes: c colours. All conversions and differences are those of the library `colou
 """
 
 from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
-import colour
 import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.colors import get_named_colors_mapping, to_hex, to_rgb
@@ -15,6 +16,15 @@ from platorep.parameters.color import WordConfig
 
 Colors = Float[np.ndarray, "c 3"]
 Distances = Float[np.ndarray, "c c"]
+
+
+@cache
+def _library() -> Any:
+    """`colour`, which on import tells numpy for the whole process to spell numbers in 12 digits, in
+    CSV files too: that is undone."""
+    with np.printoptions():
+        import colour
+    return colour
 
 
 def word_colors(words: Sequence[str | WordConfig]) -> Colors:
@@ -44,26 +54,26 @@ def cell_colors(levels: int) -> Colors:
 
 def to_lab(rgb: Colors) -> Colors:
     """CIELAB (L* 0 to 100, a*, b*) of sRGB colours, white point D65."""
-    lab: np.ndarray = colour.XYZ_to_Lab(colour.sRGB_to_XYZ(rgb))
+    lab: np.ndarray = _library().XYZ_to_Lab(_library().sRGB_to_XYZ(rgb))
     return lab
 
 
 def lab_distances(lab: Colors) -> Distances:
     """CIE 1976: the Euclidean distance in CIELAB."""
-    found: np.ndarray = colour.delta_E(lab[:, None], lab[None], method="CIE 1976")
+    found: np.ndarray = _library().delta_E(lab[:, None], lab[None], method="CIE 1976")
     return found
 
 
 def perceived_differences(lab: Colors) -> Distances:
     """CIEDE2000: nearer to what people see, and no Euclidean distance."""
-    found: np.ndarray = colour.delta_E(lab[:, None], lab[None], method="CIE 2000")
+    found: np.ndarray = _library().delta_E(lab[:, None], lab[None], method="CIE 2000")
     symmetric: np.ndarray = (found + found.T) / 2  # it is, but for rounding
     return symmetric
 
 
 def nearest_colors(lab: Colors, centers: Float[np.ndarray, "w 3"]) -> Int[np.ndarray, " c"]:
     """For each colour, which of the centres is nearest in CIELAB."""
-    found: np.ndarray = colour.delta_E(lab[:, None], centers[None], method="CIE 1976").argmin(1)
+    found: np.ndarray = _library().delta_E(lab[:, None], centers[None], method="CIE 1976").argmin(1)
     return found
 
 
