@@ -232,6 +232,30 @@ def test_the_plan_adds_up(run: Run) -> None:
     assert total["seconds"] == align["seconds"]  # arrays of one's own are only read
 
 
+def test_what_is_asked_no_more_is_not_drawn_from(run: Run) -> None:
+    objects(run("run", "small.yaml", "--json"))
+    figures = Path("results/small/figures")
+    assert (figures / "heatmap.png").exists()
+
+    failed = run("plot", "small.yaml", "--set", "figures.0.metric=cka")
+    assert failed.exit_code != 0
+    assert list(figures.iterdir()) == []  # no figure of before under the name of one that failed
+
+    objects(run("run", "small.yaml", "--set", "performance=[]", "--json"))
+    assert len(Path("results/small/performance.csv").read_text().splitlines()) == 1
+
+
+def test_a_plan_knows_scores_of_other_settings(run: Run) -> None:
+    objects(run("run", "small.yaml", "--json"))
+
+    def state(*more: str) -> str:
+        rows = objects(run("plan", "small.yaml", *more, "--json"))
+        return str(next(row["state"] for row in rows if row["stage"] == "align"))
+
+    assert state() == "made before"
+    assert state("--set", "align.metrics.0.k=4") == "missing"
+
+
 def test_a_plan_without_its_dataset(run: Run) -> None:
     rows = objects(run("plan", "small.yaml", "--set", "dataset.source=./nowhere", "--json"))
 
