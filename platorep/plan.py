@@ -146,9 +146,9 @@ def _of_align(
     known = [(labels.index(x), labels.index(y)) for x, y in pairs if x in widths and y in widths]
     null = session.config.align.null.permutations
     scored = None if num_rows is None else session.config.align.scored_rows(num_rows)
+    made = _is_aligned(session)
     rows = []
     for asked in asked_metrics(session.config):
-        made = _is_aligned(session)
         seconds = None
         if not made:
             seconds = expected_seconds(asked, scored, null, list(widths.values()), known)
