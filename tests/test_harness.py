@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from platorep.config import HarnessConfig, ModelSpec
-from platorep.errors import AbsentError, DataError, IntegrityError, UnknownNameError
+from platorep.errors import AbsentError, ConfigError, DataError, IntegrityError, UnknownNameError
 from platorep.performance import Evaluation, evaluations_of, read_evaluations
 
 WRITTEN = Path(__file__).parent / "harness"
@@ -136,6 +136,10 @@ def test_before_version_0_4(tmp_path: Path) -> None:
         ("pretrained=org/a,peft=org/lora", {}, spec("org/a"), False),
         ({"pretrained": "org/a", "dtype": "float16"}, {}, spec("org/a"), True),
         ({"pretrained": "org/a", "subfolder": "x"}, {}, spec("org/a"), False),
+        ("pretrained='org/a',revision=\"main\"", {}, spec("org/a"), True),
+        ("pretrained=/somewhere/a/", {}, spec("/somewhere/a", "b"), True),
+        ("pretrained=/somewhere/a", {}, spec("/somewhere/a/", "b"), True),
+        ("", {}, spec("org/a"), False),
     ],
 )
 def test_whose_numbers_they_are(
@@ -172,6 +176,26 @@ def test_groups_of_tasks(tmp_path: Path) -> None:
 
     assert value == 0.25
     assert math.isnan(stderr)
+
+
+@pytest.mark.parametrize("empty", ["results", "groups"])
+def test_a_group_whose_number_stands_in_one_of_two_tables(tmp_path: Path, empty: str) -> None:
+    numbers = {"acc,none": 0.25, "alias": "mmlu"}
+    tables = {"results": {"mmlu": numbers}, "groups": {"mmlu": numbers}}
+    tables[empty] = {"mmlu": {" ": " ", "alias": "mmlu"}}
+    write(tmp_path / "results.json", content("org/a", **tables))
+    config = wanted(tmp_path, task="mmlu")
+
+    assert only(config, spec("org/a"))[0].number(config)[0] == 0.25
+
+
+def test_a_group_without_a_number_names_its_tasks(tmp_path: Path) -> None:
+    results = {"mmlu": {" ": " ", "alias": "mmlu"}, "mmlu_law": {"acc,none": 0.5}}
+    parts = {"mmlu": ["mmlu_law"], "mmlu_law": []}
+    write(tmp_path / "results.json", content("org/a", results=results, group_subtasks=parts))
+
+    with pytest.raises(ConfigError, match=r"mmlu is a group .* its tasks: mmlu_law\."):
+        only(wanted(tmp_path, task="mmlu"), spec("org/a"))
 
 
 def test_unknown_tasks_and_metrics() -> None:
@@ -221,13 +245,30 @@ def test_no_file_at_all(tmp_path: Path) -> None:
         (",peft=None,load_in_8bit=False", True),
         (",load_in_4bit=True", False),
         (",peft=org/adapter", False),
+        (",lora_local_path=/adapters/one", False),  # of vLLM
+        (",steer_path=vector.pt", False),
+        (",quantization=awq", False),
+        (",quantization=None,tensor_parallel_size=2,gpu_memory_utilization=0.8", True),
+        (",tokenizer=org/a,dtype=auto,max_model_len=4096", True),
+        (",tokenizer=org/b", False),
+        (",nobody_knows_what=1", False),
     ],
 )
 def test_what_makes_another_model_of_it(tmp_path: Path, added: str, is_it: bool) -> None:
+    """Any argument that is not known to leave the weights as they are."""
     write(tmp_path / "a.json", content(f"org/a{added}"))
     config = wanted(tmp_path / "a.json", task="gsm8k", metric="exact_match", filter="strict-match")
 
     assert bool(only(config, spec("org/a"))) == is_it
+
+
+def test_arguments_that_the_user_knows_to_be_harmless(tmp_path: Path) -> None:
+    write(tmp_path / "a.json", content("org/a,nobody_knows_what=1"))
+    config = wanted(tmp_path / "a.json", task="gsm8k", metric="exact_match", filter="strict-match")
+    knowing = config.model_copy(update={"regardless_of": ("nobody_knows_what",)})
+
+    assert read_evaluations(config)[0].models == ("org/a with nobody_knows_what=1",)
+    assert only(knowing, spec("org/a"))
 
 
 def test_files_that_say_nothing_of_shots_and_versions(tmp_path: Path) -> None:

@@ -70,6 +70,9 @@ class HarnessConfig(Section):
     """Such as `acc_norm`."""
     filter: str = "none"
     """What picked the answer out of the generated text, such as `strict-match`."""
+    regardless_of: tuple[str, ...] = ()
+    """Arguments of the evaluated model (`model_args`) that leave it what it is. Those of the
+    harness, vLLM and SGLang are known; any other makes the file another model's."""
 
 
 class LabelledConfig(Section):

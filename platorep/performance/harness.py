@@ -10,23 +10,45 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from glob import glob
 from pathlib import Path
 from typing import Any
 
 from platorep.config import HarnessConfig, ModelSpec
-from platorep.errors import AbsentError, DataError, IntegrityError, UnknownNameError
-
-ADDITIONS = (
-    *("peft", "delta", "gguf_file", "subfolder", "autogptq", "gptqmodel"),
-    *("load_in_8bit", "load_in_4bit"),
+from platorep.errors import (
+    AbsentError,
+    ConfigError,
+    DataError,
+    IntegrityError,
+    PlatorepError,
+    UnknownNameError,
 )
-"""Arguments that make another model of what `pretrained` names."""
+
+NAMES = ("pretrained", "model", "model_path")
+"""Arguments that name a model, the first that is there."""
+PLAIN = frozenset(
+    (
+        *("revision", "backend", "dtype", "torch_dtype", "softmax_dtype", "mixed_precision_dtype"),
+        *("device", "device_map", "parallelize", "gpus", "max_memory_per_gpu", "max_cpu_memory"),
+        *("offload_folder", "low_cpu_mem_usage", "attn_implementation", "trust_remote_code"),
+        *("batch_size", "max_batch_size", "max_length", "max_model_len", "max_gen_toks"),
+        *("context_length", "truncation", "logits_cache", "use_fast_tokenizer", "tokenizer_mode"),
+        *("add_bos_token", "prefix_token_id", "seed", "cache_dir", "token", "local_files_only"),
+        *("think_end_token", "enable_thinking", "chat_template_args", "use_safetensors"),
+        # how vLLM and SGLang spread a model and its memory
+        *("tensor_parallel_size", "data_parallel_size", "pipeline_parallel_size", "tp_size"),
+        *("dp_size", "gpu_memory_utilization", "mem_fraction_static", "swap_space"),
+        *("max_num_seqs", "max_num_batched_tokens", "enforce_eager", "enable_prefix_caching"),
+        *("enable_chunked_prefill", "chunked_prefill_size", "distributed_executor_backend"),
+        *("disable_log_stats", "max_lora_rank"),
+    )
+)
+"""Arguments that leave the weights as they are; any other makes another model of what is named."""
 MAIN = ("", "main", None)
 NOTHING = ("", "None", "False", "false")
-NO_METRICS = ("alias", "name", "sample_len", "sample_count", "samples")
+NO_METRICS = ("alias", "name", "sample_len", "sample_count", "samples", " ")
 """What else stands among a task's numbers."""
 _STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d")
 
@@ -37,21 +59,28 @@ class Evaluation:
 
     path: Path
     content: Mapping[str, Any]
+    plain: frozenset[str] = PLAIN
+    """Arguments that leave the model as it is."""
 
     @property
     def tasks(self) -> Mapping[str, Mapping[str, Any]]:
-        return {**self.content.get("groups", {}), **self.content["results"]}
+        """Task or group -> its numbers. A group stands in both tables, and often in one empty."""
+        groups, results = self.content.get("groups") or {}, self.content["results"]
+        return {task: groups.get(task, {}) | results.get(task, {}) for task in groups | results}
 
     @property
     def models(self) -> tuple[str, ...]:
         """What the evaluated model is called."""
-        name = self._arguments.get("pretrained") or self._arguments.get("model")
-        said = ((key, self._arguments.get(key)) for key in ADDITIONS)
-        added = [f"{key}={value}" for key, value in said if str(value) not in NOTHING]
+        name = next((own for key in NAMES if (own := self._arguments.get(key))), None)
+        added = [
+            f"{key}={value}"
+            for key, value in self._arguments.items()
+            if key not in self.plain and str(value) not in (*NOTHING, str(name))
+        ]
         if added:
             return (f"{name} with {', '.join(added)}",)
         names = (name, self.content.get("model_name"))
-        return tuple(dict.fromkeys(str(name) for name in names if name))
+        return tuple(dict.fromkeys(_bare(str(name)) for name in names if name))
 
     @property
     def revision(self) -> str | None:
@@ -69,12 +98,16 @@ class Evaluation:
             return 0.0
         return datetime.strptime(stamp[0], "%Y-%m-%dT%H-%M-%S").replace(tzinfo=UTC).timestamp()
 
+    def parts(self, group: str) -> tuple[str, ...]:
+        """The tasks of a group."""
+        return tuple((self.content.get("group_subtasks") or {}).get(group) or ())
+
     def is_of(self, spec: ModelSpec) -> bool:
         """Whether this is the trained model of `spec`: by name and revision, or by label."""
         wanted = None if spec.revision in MAIN else spec.revision
         commit = str(self._config.get("model_sha") or "")
         same_revision = self.revision == wanted or bool(wanted and commit.startswith(wanted))
-        if spec.name in self.models:
+        if _bare(spec.name) in self.models:
             return same_revision
         return spec.label in self.models and (same_revision or self.revision is None)
 
@@ -120,12 +153,20 @@ class Evaluation:
 
     @property
     def _arguments(self) -> Mapping[str, Any]:
-        """`model_args`: an object, or `pretrained=org/name,revision=main`."""
-        found = self._config.get("model_args") or {}
-        if isinstance(found, Mapping):
-            return found
-        pairs = (part.partition("=") for part in str(found).split(","))
-        return {key.strip(): value.strip() for key, _, value in pairs}
+        """`model_args`: an object, or `pretrained=org/name,revision=main`, perhaps with quotes."""
+        arguments = self._config.get("model_args") or {}
+        if not isinstance(arguments, Mapping):
+            pairs = (part.partition("=") for part in str(arguments).split(","))
+            arguments = {key.strip(): value for key, equals, value in pairs if equals}
+        return {
+            key: value.strip().strip("'\"") if isinstance(value, str) else value
+            for key, value in arguments.items()
+        }
+
+
+def _bare(name: str) -> str:
+    """A model's name or folder without a closing slash."""
+    return name.rstrip("/") or name
 
 
 def metric_key(numbers: Mapping[str, Any], wanted: HarnessConfig) -> str | None:
@@ -143,17 +184,18 @@ def read_evaluations(wanted: HarnessConfig) -> list[Evaluation]:
         AbsentError: there is none.
         IntegrityError: a file is no result of the harness; names it.
     """
-    place = Path(wanted.harness)
-    if place.is_dir():
-        paths: Iterable[Path] = place.rglob("results*.json")
-    elif place.is_file():
-        paths = [place]
+    named = Path(wanted.harness)
+    if named.is_dir():
+        paths: Iterable[Path] = named.rglob("results*.json")
+    elif named.is_file():
+        paths = [named]
     else:
         paths = map(Path, glob(wanted.harness, recursive=True))  # noqa: PTH207  absolute patterns
-    evaluations = [_read(path) for path in sorted(paths)]
+    plain = PLAIN.union(wanted.regardless_of)
+    evaluations = [replace(_read(path), plain=plain) for path in sorted(paths)]
     if not evaluations:
         raise AbsentError(
-            f"performance {wanted.name}: no result file of lm-evaluation-harness at {place}. "
+            f"performance {wanted.name}: no result file of lm-evaluation-harness at {named}. "
             "Expected a file, a folder with results*.json, or a pattern."
         )
     return sorted(evaluations, key=lambda evaluation: evaluation.date)
@@ -170,21 +212,31 @@ def evaluations_of(
     Raises:
         UnknownNameError: no file has the task, or the metric with this filter.
     """
-    with_task = [found for found in evaluations if wanted.task in found.tasks]
+    with_task = [one for one in evaluations if wanted.task in one.tasks]
     if not with_task:
-        tasks = {task for found in evaluations for task in found.tasks}
+        tasks = {task for one in evaluations for task in one.tasks}
         raise UnknownNameError("task of the result files", wanted.task, tasks)
-    usable = [found for found in with_task if metric_key(found.tasks[wanted.task], wanted)]
+    usable = [one for one in with_task if metric_key(one.tasks[wanted.task], wanted)]
     if not usable:
-        keys = {
-            key.removesuffix(",none")
-            for found in with_task
-            for key in found.tasks[wanted.task]
-            if "_stderr" not in key and key not in NO_METRICS
-        }
-        asked = wanted.metric + ("" if wanted.filter == "none" else f",{wanted.filter}")
-        raise UnknownNameError(f"metric of task {wanted.task} (metric,filter)", asked, keys)
-    return {spec.label: [found for found in usable if found.is_of(spec)] for spec in specs}
+        raise _no_such_metric(wanted, with_task)
+    return {spec.label: [one for one in usable if one.is_of(spec)] for spec in specs}
+
+
+def _no_such_metric(wanted: HarnessConfig, evaluations: Sequence[Evaluation]) -> PlatorepError:
+    keys = {
+        key.removesuffix(",none")
+        for one in evaluations
+        for key in one.tasks[wanted.task]
+        if "_stderr" not in key and key not in NO_METRICS
+    }
+    parts = dict.fromkeys(part for one in evaluations for part in one.parts(wanted.task))
+    if parts and not keys:
+        return ConfigError(
+            f"performance {wanted.name}: {wanted.task} is a group of tasks without a number of its "
+            f"own. Name one of its tasks: {', '.join(parts)}."
+        )
+    asked = wanted.metric + ("" if wanted.filter == "none" else f",{wanted.filter}")
+    return UnknownNameError(f"metric of task {wanted.task} (metric,filter)", asked, keys)
 
 
 def _read(path: Path) -> Evaluation:
@@ -195,11 +247,11 @@ def _read(path: Path) -> Evaluation:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise IntegrityError(f"{path} is not JSON: {error}.") from error
-    keys = ("results", "groups", "versions", "n-shot", "config")
+    keys = ("results", "groups", "versions", "n-shot", "config", "group_subtasks")
     if (
         not isinstance(content, dict)
         or not content.get("results")
-        or not all(is_table(content.get(key, {})) for key in keys[:2])
+        or not all(is_table(content.get(key) or {}) for key in keys[:2])
         or not all(isinstance(content.get(key) or {}, dict) for key in keys[2:])
     ):
         found = ", ".join(content) if isinstance(content, dict) else type(content).__name__
