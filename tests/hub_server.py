@@ -12,7 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+LARGE = (".safetensors", ".bin", ".parquet", ".model", ".tar")
+"""Files that the hub keeps in a store of their own, to which it redirects."""
 
 
 @dataclass
@@ -21,20 +24,40 @@ class Hub:
 
     branches: dict[str, dict[str, str]] = field(default_factory=dict)  # repo -> branch -> commit
     files: dict[tuple[str, str], dict[str, bytes]] = field(default_factory=dict)
+    hashes: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
+    """As the hub names content: SHA-256 of a large file, Git's name of any other."""
     gated: set[str] = field(default_factory=set)
+    """Repositories whose files are for holders of a token in `tokens`; their lists are public."""
+    tokens: set[str] = field(default_factory=set)
     requests: list[str] = field(default_factory=list)
+    sent_bytes: int = 0
+    """Of files, not of what is told about them."""
     url: str = ""
 
     def commit(self, repo: str, branch: str, files: dict[str, bytes]) -> str:
-        content = json.dumps({name: hashlib.sha1(data).hexdigest() for name, data in files.items()})
-        commit = hashlib.sha1(f"{repo} {branch} {content}".encode()).hexdigest()
+        hashes = {name: content_hash(name, data) for name, data in files.items()}
+        commit = hashlib.sha1(f"{repo} {branch} {json.dumps(hashes)}".encode()).hexdigest()
         self.branches.setdefault(repo, {})[branch] = commit
-        self.files[repo, commit] = files
+        self.files[repo, commit], self.hashes[repo, commit] = files, hashes
         return commit
 
     def resolve(self, repo: str, revision: str) -> str | None:
         commit = self.branches[repo].get(revision, revision)
         return commit if (repo, commit) in self.files else None
+
+    def refusal(self, repo: str, authorization: str | None) -> int | None:
+        """The status that keeps a file from who asks; None: it is his."""
+        if repo not in self.gated:
+            return None
+        if authorization is None:
+            return 401
+        return None if authorization.removeprefix("Bearer ") in self.tokens else 403
+
+
+def content_hash(name: str, content: bytes) -> str:
+    if name.endswith(LARGE):
+        return hashlib.sha256(content).hexdigest()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 @contextmanager
@@ -73,53 +96,89 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer()
 
+    def do_CONNECT(self) -> None:
+        """Named as a proxy, this hub hears of requests for other places."""
+        self._answer()
+
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         parts = [unquote(p) for p in urlsplit(self.path).path.strip("/").split("/")]
         self.hub.requests.append(f"{self.command} /{'/'.join(parts)}")
         if parts[0] == "api" and parts[1] in ("datasets", "models"):
             repo, rest = "/".join(parts[2:4]), parts[4:]
-        elif parts[0] == "datasets":
+        elif parts[0] in ("datasets", "store"):
             repo, rest = "/".join(parts[1:3]), parts[3:]
         elif parts[2:3] == ["resolve"]:  # a model's file
             repo, rest = "/".join(parts[:2]), parts[2:]
         else:
             return self._error(404, "EntryNotFound")
-        if repo in self.hub.gated and parts[0] != "api":
-            return self._error(401, "GatedRepo")
+        if parts[0] not in ("api", "store"):
+            status = self.hub.refusal(repo, self.headers.get("Authorization"))
+            if status is not None:
+                return self._error(status, "GatedRepo", message=f"Access to {repo} is restricted.")
         if repo not in self.hub.branches:
             return self._error(401, "RepoNotFound")
         action, revision, *inner = [*rest, "revision", "main"][: max(len(rest), 2)]
         commit = self.hub.resolve(repo, revision)
         if commit is None:
             return self._error(404, "RevisionNotFound")
-        files = self.hub.files[repo, commit]
-        name = "/".join(inner)
+        name, key = "/".join(inner), (repo, commit)
         if action == "resolve":
-            return self._file(files, name, commit)
+            return self._file(key, name, redirect=parts[0] != "store")
         if action == "revision":
-            siblings = [{"rfilename": name, "size": len(data)} for name, data in files.items()]
-            return self._json({"id": repo, "sha": commit, "siblings": siblings, "private": False})
+            siblings = [
+                {"rfilename": name, "size": len(c)} for name, c in self.hub.files[key].items()
+            ]
+            about = {"id": repo, "sha": commit, "siblings": siblings, "private": False}
+            return self._json(about | {"gated": "manual" if repo in self.hub.gated else False})
         if action == "tree":
-            return self._json(_entries(files, name, self.path))
+            return self._json(self._entries(key, name, self.path))
         if action == "paths-info":
             asked = parse_qs(body.decode()).get("paths") or json.loads(body or "{}")["paths"]
-            every = {entry["path"]: entry for entry in _entries(files, "", "recursive=true")}
+            every = {entry["path"]: entry for entry in self._entries(key, "", "recursive=true")}
             return self._json([every[path] for path in asked if path in every])
         return self._error(404, "EntryNotFound")
 
-    def _file(self, files: dict[str, bytes], name: str, commit: str) -> None:
+    def _file(self, key: tuple[str, str], name: str, *, redirect: bool) -> None:
+        (repo, commit), files = key, self.hub.files[key]
         if name not in files:
             return self._error(404, "EntryNotFound", commit)
-        content = files[name]
-        headers = {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": commit}
+        content, content_hash = files[name], self.hub.hashes[key][name]
+        headers = {"ETag": f'"{content_hash}"', "X-Repo-Commit": commit}
+        if redirect and name.endswith(LARGE):
+            headers |= {"X-Linked-ETag": f'"{content_hash}"', "X-Linked-Size": str(len(content))}
+            headers["Location"] = f"{self.hub.url}/store/{repo}/resolve/{commit}/{quote(name)}"
+            return self._send(302, b"", headers)
+        self.hub.sent_bytes += len(content) if self.command == "GET" else 0
         return self._send(200, content, headers)
+
+    def _entries(self, key: tuple[str, str], folder: str, query: str) -> list[dict[str, Any]]:
+        """The tree listing: files and folders below `folder`."""
+        files, prefix = self.hub.files[key], f"{folder}/" if folder else ""
+        below = [name for name in files if name.startswith(prefix)]
+        folders = {
+            "/".join(name.split("/")[:depth])
+            for name in below
+            for depth in range(prefix.count("/") + 1, name.count("/") + 1)
+        }
+        if "recursive=true" not in query.lower():
+            below = [name for name in below if "/" not in name[len(prefix) :]]
+            folders = {name for name in folders if "/" not in name[len(prefix) :]}
+        hashes = self.hub.hashes[key]
+        return [
+            {"type": "directory", "path": name, "oid": hashlib.sha1(name.encode()).hexdigest()}
+            | {"size": 0}
+            for name in sorted(folders)
+        ] + [
+            {"type": "file", "path": name, "oid": hashes[name], "size": len(files[name])}
+            for name in below
+        ]
 
     def _json(self, value: Any) -> None:
         self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
-    def _error(self, status: int, code: str, commit: str = "") -> None:
-        headers = {"X-Error-Code": code, "X-Error-Message": code}
+    def _error(self, status: int, code: str, commit: str = "", message: str = "") -> None:
+        headers = {"X-Error-Code": code, "X-Error-Message": message or code}
         self._send(status, b"{}", headers | ({"X-Repo-Commit": commit} if commit else {}))
 
     def _send(self, status: int, content: bytes, headers: dict[str, str]) -> None:
@@ -130,25 +189,3 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
-
-
-def _entries(files: dict[str, bytes], folder: str, query: str) -> list[dict[str, Any]]:
-    """The tree listing: files and folders below `folder`."""
-    prefix = f"{folder}/" if folder else ""
-    below = [name for name in files if name.startswith(prefix)]
-    folders = {
-        "/".join(name.split("/")[:depth])
-        for name in below
-        for depth in range(prefix.count("/") + 1, name.count("/") + 1)
-    }
-    if "recursive=true" not in query.lower():
-        below = [name for name in below if "/" not in name[len(prefix) :]]
-        folders = {name for name in folders if "/" not in name[len(prefix) :]}
-    return [_entry("directory", name, b"") for name in sorted(folders)] + [
-        _entry("file", name, files[name]) for name in below
-    ]
-
-
-def _entry(kind: str, path: str, content: bytes) -> dict[str, Any]:
-    oid = hashlib.sha1(content + path.encode()).hexdigest()
-    return {"type": kind, "path": path, "oid": oid, "size": len(content)}
