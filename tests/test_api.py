@@ -1,5 +1,6 @@
 """The Python interface."""
 
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,14 @@ def test_what_cannot_be_scored_is_refused() -> None:
 
 def test_metrics_are_listed() -> None:
     assert "mutual_knn" in platorep.list_metrics()
+
+
+def test_type_checkers_are_told_to_read_the_annotations() -> None:
+    root = Path(platorep.__file__).parent
+    settings = tomllib.loads((root.parent / "pyproject.toml").read_text(encoding="utf-8"))
+
+    assert (root / "py.typed").is_file()
+    assert "py.typed" in settings["tool"]["setuptools"]["package-data"]["platorep"]
 
 
 def test_unknown_names_are_attribute_errors() -> None:

@@ -64,6 +64,15 @@ def test_wrong_entries_say_what_is_wrong(
     assert message in str(caught.value)
 
 
+def test_a_metric_that_is_none_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it holds may be nobody's business."""
+    monkeypatch.setenv("HF_TOKEN", "a secret")
+
+    with pytest.raises(ConfigError, match="_Environ") as caught:
+        bind("os:environ")
+    assert "a secret" not in str(caught.value)
+
+
 OWN = """
 import torch
 from platorep.metrics import Claims, own_metric

@@ -127,7 +127,7 @@ def _own(path: str) -> Metric:
         return own_metric(name=path, compare=found)
     raise ConfigError(
         f"metric {path!r}: expected a platorep.metrics.Metric or a function of two n d feature "
-        f"tensors that returns a number, found {found!r}."
+        f"tensors that returns a number; it is of type {type(found).__name__}."
     )
 
 
