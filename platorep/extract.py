@@ -8,39 +8,26 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import torch
 
-from platorep.config import ExperimentConfig, ModelSpec
+from platorep.config import ModelSpec
 from platorep.data import PairedDataset, load_dataset
 from platorep.errors import AbsentError
 from platorep.features import Cell, CellKey, Rows, cell_of, num_shards
 from platorep.files import ByteLocks, sha256_file, storage_errors
-from platorep.models import Model, compute_dtype, environment, open_model, resolve_device
+from platorep.models import Model, compute_dtype, environment, open_model
 from platorep.models.arrays import read_arrays
 from platorep.reporting import Reporter
 from platorep.results import Failures, Results, text_hashes_column, write_csv, write_parquet
+from platorep.run import Options, Run
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExtractOptions:
-    """How to extract; nothing here is meant to move a number."""
-
-    device: str = "auto"
-    offline: bool = False
-    keep_going: bool = True
-    overwrite: Literal["never", "missing", "always"] = "missing"
-    """never: compute nothing; missing: what is not there; always: everything anew."""
-    process: int = 0
-    num_processes: int = 1
-    """Which share of the work is this process's."""
-
-
-@dataclass
-class Place:
-    """One model and its place in the cache."""
+@dataclass(frozen=True)
+class ModelCell:
+    """One model and its cell of the cache."""
 
     spec: ModelSpec
     key: CellKey
@@ -50,121 +37,100 @@ class Place:
 
 
 @dataclass
-class Work(Place):
-    """What is to do there: its shards in this process's share."""
+class Work:
+    """What is to do for one model: the shards of its cell in this process's share."""
 
+    target: ModelCell
     model: Model
     rows: Rows
     rows_per_shard: int
     shards: Sequence[int]
 
+    @property
+    def label(self) -> str:
+        return self.target.spec.label
+
+    @property
+    def cell(self) -> Cell:
+        return self.target.cell
+
     def missing(self) -> list[int]:
         return [i for i in self.shards if not self.cell.shard_path(i).exists()]
 
 
-def extract(
-    config: ExperimentConfig,
-    specs: Sequence[ModelSpec],
-    results: Results,
-    root: Path,
-    options: ExtractOptions,
-    report: Reporter,
-) -> Failures:
-    """Complete this process's share of the cells of `specs` and write `cells.json`.
+def extract(run: Run) -> Failures:
+    """Complete this process's share of the cells of the run's models and write `cells.json`.
 
     Raises:
         PlatorepError: the dataset cannot be used, the storage fails, or (every cell failed, or
             `keep_going` is off) the first cell's error.
     """
     started = time.monotonic()
-    failures = Failures("extract", results, report, options.keep_going)
-    device = resolve_device(options.device)
+    options, report, results = run.options, run.report, run.results
+    failures = run.failures("extract")
     if options.num_processes > 1:
         report.say(f"process {options.process} of {options.num_processes}: only its share is done")
-    dataset = load_dataset(config.dataset, offline=options.offline)
-    results.record("config", config.model_dump(mode="json"))
+    dataset = load_dataset(run.config.dataset, offline=options.offline)
+    results.record("config", run.config.model_dump(mode="json"))
     _record_dataset(dataset, results, report)
 
     works: list[Work] = []
-    for spec in specs:
+    for spec in run.specs:
         with failures.catch(spec.label):
             model = open_model(spec, offline=options.offline)
             model.prepare(report)
-            works.append(open_work(config, model, dataset, root, device))
+            works.append(open_work(run, model, dataset))
     _divide(works, options)
     if options.overwrite == "always":
         _remove_shards(works)
-    _record_cells(results, config, works)
+    _record_cells(run, [work.target for work in works])
 
     waiting = works
     for wait in (False, True):  # first what nobody else is doing, then what others left undone
         undone = []
         for work in waiting:
-            with failures.catch(work.spec.label):
-                if not _complete(work, dataset, config, options, device, report, wait):
+            with failures.catch(work.label):
+                if not _complete(run, work, dataset, wait=wait):
                     undone.append(work)
         waiting = undone
-    _record_cells(results, config, works)
+    _record_cells(run, [work.target for work in works])
 
     results.record(
         "extract",
         {
-            "environment": environment(device),
+            "environment": environment(run.device),
             "failed": sorted(failures.errors),
             "seconds": round(time.monotonic() - started, 3),
             "warnings": report.warnings,
         },
     )
-    failures.raise_if_all(len(specs))
+    failures.raise_if_all(len(run.specs))
     return failures
 
 
-def open_work(
-    config: ExperimentConfig,
-    model: Model,
-    dataset: PairedDataset,
-    root: Path,
-    device: torch.device,
-) -> Work:
+def open_work(run: Run, model: Model, dataset: PairedDataset) -> Work:
     """Find a model's cell, without loading its weights."""
-    spec = model.spec
+    spec, extract = model.spec, run.config.extract
     rows = rows_for(spec, dataset)
     key = CellKey(
         model=model.identity(),
         rows=rows.fingerprint,
-        compute_dtype=compute_dtype(spec, config.extract.dtype, device),
-        store_dtype=config.extract.store,
+        compute_dtype=compute_dtype(spec, extract.dtype, run.device),
+        store_dtype=extract.store,
     )
-    cell = cell_of(root, dataset.name, _readable_name(spec), key)
-    per_shard = config.extract.rows_per_shard
-    if cell.exists():
-        per_shard = int(cell.meta["rows_per_shard"])
-    shards = range(num_shards(len(rows), per_shard))
-    return Work(
-        spec, key, cell, model, rows, per_shard, shards, num_words=_num_words(spec, dataset)
-    )
+    cell = cell_of(run.root, dataset.name, _readable_name(spec), key)
+    per_shard = int(cell.meta["rows_per_shard"]) if cell.exists() else extract.rows_per_shard
+    target = ModelCell(spec, key, cell, num_words=_num_words(spec, dataset))
+    return Work(target, model, rows, per_shard, range(num_shards(len(rows), per_shard)))
 
 
-def complete_cell(
-    work: Work,
-    dataset: PairedDataset,
-    config: ExperimentConfig,
-    device: torch.device,
-    report: Reporter,
-) -> Cell:
+def complete_cell(run: Run, work: Work, dataset: PairedDataset) -> Cell:
     """Make what is missing of a cell, and wait for what other processes are making of it."""
-    _complete(work, dataset, config, ExtractOptions(), device, report, wait=True)
+    _complete(run, work, dataset, wait=True)
     return work.cell
 
 
-def adopt(
-    config: ExperimentConfig,
-    spec: ModelSpec,
-    dataset: PairedDataset,
-    file: Path,
-    results: Results,
-    root: Path,
-) -> Path:
+def adopt(run: Run, spec: ModelSpec, dataset: PairedDataset, file: Path) -> Path:
     """Put features that were computed elsewhere into a model's cell; returns its folder.
 
     Its key names the file's content: nobody can tell what model and settings made it.
@@ -182,15 +148,15 @@ def adopt(
         compute_dtype="float32",
         store_dtype="float32",
     )
-    cell = cell_of(root, dataset.name, spec.label, key)
+    cell = cell_of(run.root, dataset.name, spec.label, key)
     layers = [(name, f.shape[1]) for name, f in zip(loaded.layers, features, strict=True)]
     facts: dict[str, Any] = {"label": spec.label, "name": spec.name, "num_parameters": None}
-    cell.create(key, rows, layers, config.extract.rows_per_shard, facts)
+    cell.create(key, rows, layers, run.config.extract.rows_per_shard, facts)
     for shard in cell.missing_shards():
         part = cell.shard_range(shard)
         cell.write_shard(shard, [layer[part.start : part.stop] for layer in features])
-    _record_dataset(dataset, results, Reporter(-1))
-    _record_cells(results, config, [Place(spec, key, cell, num_words=_num_words(spec, dataset))])
+    _record_dataset(dataset, run.results, Reporter(-1))
+    _record_cells(run, [ModelCell(spec, key, cell, num_words=_num_words(spec, dataset))])
     return cell.folder
 
 
@@ -216,80 +182,66 @@ def models_table(cells: dict[str, dict[str, Any]]) -> pd.DataFrame:
     return table.astype({"num_parameters": "Int64"}).reset_index(drop=True)
 
 
-def _complete(
-    work: Work,
-    dataset: PairedDataset,
-    config: ExperimentConfig,
-    options: ExtractOptions,
-    device: torch.device,
-    report: Reporter,
-    wait: bool,
-) -> bool:
+def _complete(run: Run, work: Work, dataset: PairedDataset, *, wait: bool) -> bool:
     """Make the missing shards that no other process is making; True if none is left to make."""
     if not work.missing():
-        report.detail(f"{work.spec.label}: cached")
+        run.report.detail(f"{work.label}: cached")
         return True
-    if options.overwrite == "never":
+    if run.options.overwrite == "never":
         raise AbsentError(
-            f"{work.spec.label} is not in the cache (expected {work.cell.folder}) and "
+            f"{work.label} is not in the cache (expected {work.cell.folder}) and "
             "--overwrite never forbids to compute it. Leave that out."
         )
     with ByteLocks(work.cell.folder / ".lock") as locks:
         locked = [i for i in work.missing() if locks.acquire(i, wait=wait)]
         mine = [i for i in locked if i in work.missing()]  # another may just have finished it
         if mine:
-            _compute(work, mine, dataset, config, device, report)
+            _compute(run, work, mine, dataset)
     return not work.missing()
 
 
-def _compute(
-    work: Work,
-    shards: Sequence[int],
-    dataset: PairedDataset,
-    config: ExperimentConfig,
-    device: torch.device,
-    report: Reporter,
-) -> None:
+def _compute(run: Run, work: Work, shards: Sequence[int], dataset: PairedDataset) -> None:
     def rows_of(shard: int) -> range:
         start = shard * work.rows_per_shard
         return range(start, min(start + work.rows_per_shard, len(work.rows)))
 
+    spec, key, report = work.target.spec, work.target.key, run.report
     num_rows = sum(len(rows_of(shard)) for shard in shards)
-    read = dataset.reading(work.spec.variant)
-    report.detail(f"{work.spec.label}: loading on {device}")
-    loaded = work.model.load(device, getattr(torch, work.key.compute_dtype))
+    read = dataset.reading(spec.variant)
+    report.detail(f"{work.label}: loading on {run.device}")
+    loaded = work.model.load(run.device, getattr(torch, key.compute_dtype))
     with (
         closing(loaded),
-        report.task(f"extract {work.spec.label}", num_rows, "rows") as advance,
+        report.task(f"extract {work.label}", num_rows, "rows") as advance,
     ):
         for shard in shards:
             features = loaded.features(
                 rows_of(shard),
                 read,
-                batch=config.extract.batch,
-                workers=config.extract.workers,
+                batch=run.config.extract.batch,
+                workers=run.config.extract.workers,
                 progress=advance,
             )
             work.cell.create(
-                work.key,
+                key,
                 work.rows,
                 [(name, f.shape[1]) for name, f in zip(loaded.layers, features, strict=True)],
                 work.rows_per_shard,
                 {
-                    "environment": environment(device),
-                    "label": work.spec.label,
-                    "name": work.spec.name,
+                    "environment": environment(run.device),
+                    "label": work.label,
+                    "name": spec.name,
                     "num_parameters": work.model.describe().parameters,
                     "notes": list(loaded.notes),
                 },
             )
             work.cell.write_shard(shard, features)
-            report.detail(f"{work.spec.label}: wrote {work.cell.shard_path(shard).name}")
+            report.detail(f"{work.label}: wrote {work.cell.shard_path(shard).name}")
     for note in loaded.notes:
-        report.warn(f"{work.spec.label}: {note}")
+        report.warn(f"{work.label}: {note}")
 
 
-def _divide(works: Sequence[Work], options: ExtractOptions) -> None:
+def _divide(works: Sequence[Work], options: Options) -> None:
     """Give this process its share: neighbouring shards, balanced by rows times parameters."""
     if options.num_processes == 1:
         return
@@ -346,21 +298,22 @@ def _record_dataset(dataset: PairedDataset, results: Results, report: Reporter) 
         report.warn(f"{len(dropped)} rows were dropped; run.json lists them with their reasons")
 
 
-def _record_cells(results: Results, config: ExperimentConfig, places: Sequence[Place]) -> None:
+def _record_cells(run: Run, targets: Sequence[ModelCell]) -> None:
     """Write where each model's features lie: later stages read this and never work out a key."""
-    trained = {(s.name, s.variant): s.label for s in reversed(config.models()) if not s.random_init}
-    order = [spec.label for spec in config.models()]
+    models = run.config.models()
+    trained = {(s.name, s.variant): s.label for s in reversed(models) if not s.random_init}
+    order = [spec.label for spec in models]
 
     def change(content: dict[str, Any]) -> None:
         cells = content.setdefault("cells", {})
         for label in set(cells) - set(order):
             del cells[label]
-        for place in places:
-            spec, cell, exists = place.spec, place.cell, place.cell.exists()
+        for target in targets:
+            spec, cell, exists = target.spec, target.cell, target.cell.exists()
             meta = cell.meta if exists else {}
             cells[spec.label] = {
                 "folder": cell.folder.relative_to(cell.folder.parents[3]).as_posix(),
-                "key": place.key.digest(),
+                "key": target.key.digest(),
                 "name": spec.name,
                 "family": spec.family,
                 "modality": spec.modality,
@@ -368,17 +321,19 @@ def _record_cells(results: Results, config: ExperimentConfig, places: Sequence[P
                 "random": spec.random_init,
                 "random_of": spec.random_of
                 or (trained.get((spec.name, spec.variant), "") if spec.random_init else ""),
-                "revision": place.key.model.get("revision"),
-                "compute_dtype": place.key.compute_dtype,
+                "revision": target.key.model.get("revision"),
+                "compute_dtype": target.key.compute_dtype,
                 "num_layers": len(meta["layers"]) if exists else None,
                 "num_parameters": meta["facts"]["num_parameters"] if exists else None,
             }
             if spec.variant:
-                cells[spec.label] |= {"variant": spec.variant, "num_words": place.num_words}
+                cells[spec.label] |= {"variant": spec.variant, "num_words": target.num_words}
 
-        write_csv(results.models, models_table(cells))  # here: another's may be newer afterwards
+        write_csv(
+            run.results.models, models_table(cells)
+        )  # here: another's may be newer afterwards
 
-    results.update_json(results.cells, change)
+    run.results.update_json(run.results.cells, change)
 
 
 def _num_words(spec: ModelSpec, dataset: PairedDataset) -> float | None:

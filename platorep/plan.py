@@ -1,27 +1,21 @@
 """What is there already, what is missing, and what it will take. Nothing is made here."""
 
-import fnmatch
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pandas as pd
 import torch
 
 from platorep.align import asked_metrics, expected_seconds, gallery_cost, model_pairs
-from platorep.config import ModelSpec, shipped_configs
-from platorep.config.reading import Command
+from platorep.config import ModelSpec
 from platorep.data import PairedDataset, load_dataset
 from platorep.errors import PlatorepError
 from platorep.extract import Work, open_work
-from platorep.metrics import METRICS, BoundMetric, bind
-from platorep.metrics.claims import check_claims
 from platorep.models import Description, Model, compute_dtype, open_model, resolve_device
 from platorep.models.cost import BYTES_PER_TOKEN, products_per_second
 from platorep.performance import plan_measure
-from platorep.session import Session
+from platorep.run import Run
 
 COLUMNS = (
     "stage",
@@ -39,7 +33,7 @@ COLUMNS = (
 )
 
 
-def plan_table(session: Session) -> pd.DataFrame:
+def plan_table(run: Run) -> pd.DataFrame:
     """One row per cell of every stage, and a last one of totals.
 
     `disk_mb` is what the features take (or will take) in the cache, `weights_mb` the weights in
@@ -48,22 +42,22 @@ def plan_table(session: Session) -> pd.DataFrame:
     this machine: forward passes at the speed of its large matrix products, with four bytes to a
     token, so that small models take a few times as long; metrics by a small sample.
     """
-    device = resolve_device(session.options.device)
-    dataset, trouble = _dataset(session)
+    device = resolve_device(run.options.device)
+    dataset, trouble = _dataset(run)
     rows = [
-        {"stage": "dataset", "cell": session.config.dataset.source}
+        {"stage": "dataset", "cell": run.config.dataset.source}
         | ({"state": "missing", "note": trouble} if dataset is None else _of_dataset(dataset))
     ]
     widths: dict[str, Sequence[int]] = {}
-    rows += [_of_model(session, spec, dataset, device, widths) for spec in session.specs]
-    results = session.results
-    stored = getattr(torch, session.config.extract.store).itemsize
-    for measure in session.config.performance:
+    rows += [_of_model(run, spec, dataset, device, widths) for spec in run.specs]
+    results = run.results
+    stored = getattr(torch, run.config.extract.store).itemsize
+    for measure in run.config.performance:
         state = "made before" if results.performance.exists() else "missing"
-        about_it = plan_measure(measure, session.specs, widths, stored)
+        about_it = plan_measure(measure, run.specs, widths, stored)
         rows.append({"stage": "measure", "cell": measure.name, "state": state} | about_it)
-    rows += _of_align(session, _num_rows(session, dataset), widths)
-    for figure in session.config.figures:
+    rows += _of_align(run, _num_rows(run, dataset), widths)
+    for figure in run.config.figures:
         state = "made before" if results.figures.exists() else "missing"
         rows.append({"stage": "plot", "cell": figure.name or figure.kind, "state": state})
     rows.append(_total(rows))
@@ -71,66 +65,15 @@ def plan_table(session: Session) -> pd.DataFrame:
     return table.astype(dict.fromkeys(("rows", "layers", "parameters"), "Int64"))
 
 
-def listing(what: str, pattern: str) -> pd.DataFrame:
-    """A table of the things called `what` whose name matches `pattern`."""
-    rows: list[dict[str, Any]]
-    if what == "models":
-        import timm
-
-        rows = [{"backend": "timm", "name": name} for name in timm.list_models(pretrained=True)]
-    elif what == "metrics":
-        rows = [_of_metric(bind(name)) for name in METRICS]
-    elif what == "figures":
-        from platorep.plots import FIGURES
-
-        rows = [
-            {"name": name, "about": (figure.parameters.__doc__ or "").splitlines()[0]}
-            for name, figure in FIGURES.items()
-        ]
-    else:
-        rows = [
-            {"name": name, "command": f"platorep {command} {name}", "about": _first_words(path)}
-            for command in get_args(Command)
-            for name, path in shipped_configs(command).items()
-        ]
-    found = [row for row in rows if fnmatch.fnmatch(str(row["name"]), pattern)]
-    return pd.DataFrame(found, columns=list(rows[0]) if rows else ["name"])
-
-
-def _first_words(path: Path) -> str:
-    """The first sentence, or line, of a file's comment."""
-    comment = path.read_text(encoding="utf-8").splitlines()[0].removeprefix("#").strip()
-    return comment.partition(". ")[0]
-
-
-def checked_claims(name: str) -> pd.DataFrame:
-    """One row per claim of a metric (with its default parameters): whether it holds."""
-    return pd.DataFrame([asdict(claim) for claim in check_claims(bind(name))])
-
-
-def _of_metric(metric: BoundMetric) -> dict[str, Any]:
-    """A metric with its default parameters, and what it claims."""
-    claims = metric.claims
-    return {
-        "name": metric.name,
-        "parameters": ", ".join(type(metric.parameters).model_fields),
-        "range": f"{claims.low:g} to {claims.high:g}",
-        "closer": "larger" if claims.larger_is_closer else "smaller",
-        "symmetric": claims.symmetric,
-        "cost": f"per {claims.cost}",
-        "invariances": ", ".join(sorted(i.value for i in claims.invariances)),
-    }
-
-
-def _dataset(session: Session) -> tuple[PairedDataset | None, str]:
+def _dataset(run: Run) -> tuple[PairedDataset | None, str]:
     try:
-        return load_dataset(session.config.dataset, offline=session.options.offline), ""
+        return load_dataset(run.config.dataset, offline=run.options.offline), ""
     except PlatorepError as error:
         return None, str(error)
 
 
-def _num_rows(session: Session, dataset: PairedDataset | None) -> int | None:
-    return session.config.dataset.limit if dataset is None else len(dataset)
+def _num_rows(run: Run, dataset: PairedDataset | None) -> int | None:
+    return run.config.dataset.limit if dataset is None else len(dataset)
 
 
 def _of_dataset(dataset: PairedDataset) -> dict[str, Any]:
@@ -138,17 +81,17 @@ def _of_dataset(dataset: PairedDataset) -> dict[str, Any]:
 
 
 def _of_align(
-    session: Session, num_rows: int | None, widths: Mapping[str, Sequence[int]]
+    run: Run, num_rows: int | None, widths: Mapping[str, Sequence[int]]
 ) -> list[dict[str, Any]]:
     """One row per metric: how many pairs, and how long they will take here."""
-    pairs = model_pairs(session.config, session.specs)
+    pairs = model_pairs(run.config, run.specs)
     labels = list(widths)
     known = [(labels.index(x), labels.index(y)) for x, y in pairs if x in widths and y in widths]
-    null = session.config.align.null.permutations
-    scored = None if num_rows is None else session.config.align.scored_rows(num_rows)
-    made = _is_aligned(session)
+    null = run.config.align.null.permutations
+    scored = None if num_rows is None else run.config.align.scored_rows(num_rows)
+    made = _is_aligned(run)
     rows = []
-    for asked in asked_metrics(session.config):
+    for asked in asked_metrics(run.config):
         seconds = None
         if not made:
             seconds = expected_seconds(asked, scored, null, list(widths.values()), known)
@@ -162,25 +105,25 @@ def _of_align(
                 "seconds": _seconds(seconds),
             }
         )
-    return [*rows, *_of_gallery(session, num_rows, widths, pairs)]
+    return [*rows, *_of_gallery(run, num_rows, widths, pairs)]
 
 
-def _is_aligned(session: Session) -> bool:
+def _is_aligned(run: Run) -> bool:
     """Whether the tables of scores are there, of these settings."""
-    results = session.results
+    results = run.results
     if not (results.best.exists() and results.run.exists()):
         return False
     done = results.read_json(results.run, "align").get("align", {})
-    return bool(done.get("settings") == session.config.align.model_dump(mode="json"))
+    return bool(done.get("settings") == run.config.align.model_dump(mode="json"))
 
 
 def _of_gallery(
-    session: Session,
+    run: Run,
     num_rows: int | None,
     widths: Mapping[str, Sequence[int]],
     pairs: Sequence[tuple[str, str]],
 ) -> list[dict[str, Any]]:
-    gallery = session.config.align.gallery
+    gallery = run.config.align.gallery
     if gallery is None:
         return []
     labels = {label for pair in pairs for label in pair}
@@ -189,7 +132,7 @@ def _of_gallery(
     lacking = ""
     if num_rows is not None and cost.largest > num_rows:
         lacking = f"; the dataset has {num_rows} rows"
-    made = _is_aligned(session) and session.results.gallery.exists()
+    made = _is_aligned(run) and run.results.gallery.exists()
     return [
         {
             "stage": "align",
@@ -204,7 +147,7 @@ def _of_gallery(
 
 
 def _of_model(
-    session: Session,
+    run: Run,
     spec: ModelSpec,
     dataset: PairedDataset | None,
     device: torch.device,
@@ -213,27 +156,27 @@ def _of_model(
     """What can be known, though the data or the weights may not be here yet."""
     row: dict[str, Any] = {"stage": "extract", "cell": spec.label, "state": "unknown"}
     try:
-        model = open_model(spec, offline=session.options.offline)
+        model = open_model(spec, offline=run.options.offline)
         about = model.describe()
         if about.widths:
             widths[spec.label] = about.widths
-        row |= _sizes(session, spec, about, _num_rows(session, dataset), device)
+        row |= _sizes(run, spec, about, _num_rows(run, dataset), device)
         if dataset is None:
             return row | {"note": "; ".join(("the dataset cannot be read", *about.unknown))}
-        row["seconds"] = _forward_seconds(session, model, dataset, device)
-        return row | _state(open_work(session.config, model, dataset, session.root, device))
+        row["seconds"] = _forward_seconds(run, model, dataset, device)
+        return row | _state(open_work(run, model, dataset))
     except PlatorepError as error:
         return row | {"note": str(error)}
 
 
 def _sizes(
-    session: Session,
+    run: Run,
     spec: ModelSpec,
     about: Description,
     num_rows: int | None,
     device: torch.device,
 ) -> dict[str, Any]:
-    extract = session.config.extract
+    extract = run.config.extract
     itemsize = getattr(torch, compute_dtype(spec, extract.dtype, device)).itemsize
     stored = getattr(torch, extract.store).itemsize
     disk = stored * num_rows * sum(about.widths) if num_rows and about.widths else None
@@ -250,7 +193,7 @@ def _sizes(
 
 
 def _forward_seconds(
-    session: Session, model: Model, dataset: PairedDataset, device: torch.device
+    run: Run, model: Model, dataset: PairedDataset, device: torch.device
 ) -> float | None:
     """Of all rows through the model, at the speed of large matrix products."""
     flops = model.flops()
@@ -259,7 +202,7 @@ def _forward_seconds(
     times = len(dataset)
     if model.spec.modality == "language":
         times = sum(len(text.encode()) for text in dataset.texts) // BYTES_PER_TOKEN
-    dtype = getattr(torch, compute_dtype(model.spec, session.config.extract.dtype, device))
+    dtype = getattr(torch, compute_dtype(model.spec, run.config.extract.dtype, device))
     return _seconds(flops * times / _speed(device, dtype))
 
 

@@ -12,6 +12,7 @@ import oracles
 import pandas as pd
 import pytest
 import torch
+from runs import run_of
 from torch import Tensor
 
 from platorep.align import align
@@ -99,14 +100,14 @@ class Bench:
         """Errors by cell, all scores, the best ones."""
         config = self.config(**said)
         failures, best = align(
-            config,
-            config.models(),
-            self.results,
-            self.root,
-            torch.device("cpu"),
-            self.report,
-            keep_going=not fail_fast,
-            overwrite=overwrite,
+            run_of(
+                config,
+                self.results,
+                self.root,
+                self.report,
+                keep_going=not fail_fast,
+                overwrite="always" if overwrite else "missing",
+            )
         )
         scores = self.results.read_table(self.results.scores, "align")
         written = self.results.read_table(self.results.best, "align")

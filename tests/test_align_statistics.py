@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from runs import run_of
 from torch import Tensor
 
 from platorep.align import align
@@ -84,8 +85,7 @@ def run(tmp_path: Path) -> Run:
                 "align": asked | {"null": {"permutations": 99}} | settings,
             }
         )
-        talk = report or Reporter(-1)
-        _, best = align(config, config.models(), results, tmp_path, torch.device("cpu"), talk)
+        _, best = align(run_of(config, results, tmp_path, report))
         return best.set_index(["metric", "x", "y"])
 
     return run

@@ -14,11 +14,11 @@ import matplotlib.image as mpl_image
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 import yaml
 from caption_variants import SCORES, WORDS, density_tables
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from pydantic import ValidationError
+from runs import run_of
 
 from platorep.config import DatasetConfig, ExperimentConfig, VariantConfig
 from platorep.data import load_dataset
@@ -290,10 +290,9 @@ def test_without_variants_all_is_as_it_was(tmp_path: Path) -> None:
     assert key("llama8@5 (random)") == "8387cbfa493edec2"
     assert key("conv4") == "ff0a41f836f51881"
     (truth,) = [spec for spec in config.models() if spec.label == "truth"]
-    work = open_work(
-        config, open_model(truth, offline=True), dataset, tmp_path, torch.device("cpu")
-    )
-    assert work.key.digest() == "95c0586363b74caf"
+    run = run_of(config, tmp_path / "results", tmp_path)
+    work = open_work(run, open_model(truth, offline=True), dataset)
+    assert work.target.key.digest() == "95c0586363b74caf"
     assert digest(dict(dataset.provenance)) == "ad4adc94671e80fc"
     assert [path.name for path in Path(os.environ["PLATOREP_CACHE"]).glob("toyworld/pairs-*")] == [
         "pairs-adcd02ea972be28d"

@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from runs import run_of
 
 from platorep.config import ExperimentConfig, ModelSpec
 from platorep.errors import AbsentError, ConfigError, DataError, IntegrityError
-from platorep.extract import ExtractOptions, Work, _divide, extract
+from platorep.extract import ModelCell, Work, _divide, extract
 from platorep.features import Cell, CellKey, Rows, cell_of
 from platorep.models import Description, Loaded, Model
 from platorep.parameters.toyworld import WorldParameters
 from platorep.reporting import Reporter
 from platorep.results import Failures, Results
-from platorep.session import share_of_work
+from platorep.run import Options, share_of_work
 from platorep.toyworld.folder import write_folder
 
 N, PER_SHARD = 10, 4
@@ -65,9 +66,7 @@ class Bench:
     ) -> Failures:
         config = config or self.config()
         specs = [spec for spec in config.models() if spec.label in only]
-        return extract(
-            config, specs, self.results, self.root, ExtractOptions(**options), self.report
-        )
+        return extract(run_of(config, self.results, self.root, self.report, specs, **options))
 
     def entries(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.results.cells.read_text())["cells"]
@@ -292,7 +291,8 @@ def work(parameters: int | None, num_rows: int, per_shard: int, root: Path) -> W
     key = CellKey(model={}, rows=rows.fingerprint, compute_dtype="float32", store_dtype="float32")
     shards = range(-(-num_rows // per_shard))
     model = Sized(parameters)
-    return Work(spec, key, cell_of(root, "d", "m", key), model, rows, per_shard, shards)
+    target = ModelCell(spec, key, cell_of(root, "d", "m", key))
+    return Work(target, model, rows, per_shard, shards)
 
 
 def shares(sizes: Sequence[int | None], num_processes: int, root: Path) -> list[list[list[int]]]:
@@ -300,7 +300,7 @@ def shares(sizes: Sequence[int | None], num_processes: int, root: Path) -> list[
     found = []
     for process in range(num_processes):
         works = [work(size, 40, 4, root) for size in sizes]
-        _divide(works, ExtractOptions(process=process, num_processes=num_processes))
+        _divide(works, Options(process=process, num_processes=num_processes))
         found.append([list(one.shards) for one in works])
     return found
 

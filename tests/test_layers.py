@@ -16,10 +16,10 @@ LAYERS = (
     {"config", "metrics", "preprocess", "statistics", "toyworld"},
     {"data", "models"},
     {"features", "results"},
+    {"run"},
     {"extract"},
     {"performance", "align", "plots", "theory"},
-    {"session"},
-    {"plan", "execute"},
+    {"listing", "plan", "execute"},
     {"api", "cli"},
     {"__main__"},
 )

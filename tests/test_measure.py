@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import torch
+from runs import run_of
 from transformers import BertConfig, BertModel
 
 from platorep.config import ExperimentConfig
@@ -55,11 +55,7 @@ def experiment(networks: Path, **changes: Any) -> ExperimentConfig:
 
 
 def run(config: ExperimentConfig, folder: Path, **options: Any) -> tuple[Any, pd.DataFrame]:
-    results = Results(folder / "results")
-    device = torch.device("cpu")
-    return measure(
-        config, config.models(), results, folder / "cache", device, Reporter(-1), **options
-    )
+    return measure(run_of(config, folder / "results", folder / "cache", **options))
 
 
 def test_what_has_a_number_gets_one(networks: Path, tmp_path: Path) -> None:
@@ -88,7 +84,7 @@ def test_a_measurement_is_made_once(networks: Path, tmp_path: Path) -> None:
     first.write_text(json.dumps(changed))
 
     assert -1.0 in run(experiment(networks), tmp_path)[1]["value"].tolist()
-    assert -1.0 not in run(experiment(networks), tmp_path, overwrite=True)[1]["value"].tolist()
+    assert -1.0 not in run(experiment(networks), tmp_path, overwrite="always")[1]["value"].tolist()
 
 
 def test_another_rule_is_another_measurement(networks: Path, tmp_path: Path) -> None:
@@ -141,7 +137,7 @@ def test_harness_results_have_their_standard_errors(
     config = experiment(networks, performance=[wanted])
     results = Results(tmp_path / "results")
 
-    _, table = measure(config, config.models(), results, tmp_path, torch.device("cpu"), Reporter(0))
+    _, table = measure(run_of(config, results, tmp_path, Reporter(0)))
 
     assert table[["model", "value", "stderr"]].to_numpy().tolist() == [["causal", 0.25, 0.125]]
     assert "newest is taken, results_a.json, not results_b.json" in capsys.readouterr().err

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from numpy.typing import NDArray
 from PIL import Image
+from runs import run_of
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -22,7 +22,6 @@ from platorep.parameters.toyworld import parse_network
 from platorep.performance import Examples, ProbeResult, measure, run_probe
 from platorep.performance.probes import standard_error
 from platorep.reporting import Reporter
-from platorep.results import Results
 from platorep.toyworld.checkpoints import write_untrained
 
 SIZES = (60, 30, 40)
@@ -213,11 +212,7 @@ def probe(material: Path, **settings: Any) -> dict[str, Any]:
 
 
 def run(config: ExperimentConfig, folder: Path, **options: Any) -> tuple[Any, pd.DataFrame]:
-    results = Results(folder / "results")
-    device = torch.device("cpu")
-    return measure(
-        config, config.models(), results, folder / "cache", device, Reporter(0), **options
-    )
+    return measure(run_of(config, folder / "results", folder / "cache", Reporter(0), **options))
 
 
 def test_every_vision_model_is_probed(material: Path, tmp_path: Path) -> None:
@@ -272,7 +267,7 @@ def test_a_probe_is_measured_once(
     other = probe(material, c=[1.0, 2.0])
     assert -1.0 not in run(experiment(material, other), tmp_path)[1]["value"].tolist()
     again = experiment(material, probe(material))
-    assert -1.0 not in run(again, tmp_path, overwrite=True)[1]["value"].tolist()
+    assert -1.0 not in run(again, tmp_path, overwrite="always")[1]["value"].tolist()
     assert "extract conv4" not in capsys.readouterr().err  # the features were there
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from runs import run_of
 
 from platorep.config import ExperimentConfig
 from platorep.data import load_dataset
@@ -45,10 +46,10 @@ def test_they_become_a_models_cell(tmp_path: Path) -> None:
     torch.save({"feats": feats[:4]}, tmp_path / "four.pt")
     results = Results(tmp_path / "results")
 
-    folder = adopt(config, spec, dataset, tmp_path / "five.pt", results, tmp_path)
+    folder = adopt(run_of(config, results, tmp_path), spec, dataset, tmp_path / "five.pt")
 
     assert torch.equal(torch.stack(Cell(folder).read(), dim=1), feats)
     cells = results.read_json(results.cells, "extract")["cells"]
     assert tmp_path / cells["gpt2"]["folder"] == folder
     with pytest.raises(DataError, match="4 rows, the dataset 5"):
-        adopt(config, spec, dataset, tmp_path / "four.pt", results, tmp_path)
+        adopt(run_of(config, results, tmp_path), spec, dataset, tmp_path / "four.pt")

@@ -3,13 +3,12 @@
 from pathlib import Path
 
 import pytest
-import torch
+from runs import run_of
 
 from platorep.config import ExperimentConfig, TasksSolvedConfig
 from platorep.errors import ConfigError, DataError
 from platorep.performance import measure, tasks_solved
 from platorep.reporting import Reporter
-from platorep.results import Results
 
 ACCURACIES = {
     "birds": {"big": 0.9, "small": 0.71, "big (random)": 0.95},  # solved from 0.72
@@ -82,11 +81,4 @@ def test_tasks_of_one_name_are_refused_and_so_is_a_table_without_tasks(tmp_path:
         }
         config = ExperimentConfig.model_validate(raw)
         with pytest.raises(ConfigError, match=problem):
-            measure(
-                config,
-                config.models(),
-                Results(tmp_path / "results"),
-                tmp_path / "cache",
-                torch.device("cpu"),
-                Reporter(-1),
-            )
+            measure(run_of(config, tmp_path / "results", tmp_path / "cache"))

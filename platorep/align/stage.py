@@ -7,7 +7,6 @@ on where it was.
 import itertools
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -29,28 +28,19 @@ from platorep.align.summaries import (
     summarize,
 )
 from platorep.align.tables import best_layers, best_table, scores_table
-from platorep.config import AlignConfig, ExperimentConfig, ModelSpec
+from platorep.config import AlignConfig, ExperimentConfig
 from platorep.errors import ConfigError
 from platorep.files import storage_errors
 from platorep.reporting import Advance, Reporter
-from platorep.results import Failures, Results, write_csv, write_parquet
+from platorep.results import Failures, write_csv, write_parquet
+from platorep.run import Run
 from platorep.statistics import draw_order, warn_too_few
 
 Pair = tuple[Aligned, Aligned]
 LAYERS_TOGETHER = 128
 
 
-def align(
-    config: ExperimentConfig,
-    specs: Sequence[ModelSpec],
-    results: Results,
-    root: Path,
-    device: torch.device,
-    report: Reporter,
-    *,
-    keep_going: bool = True,
-    overwrite: bool = False,
-) -> tuple[Failures, pd.DataFrame]:
+def align(run: Run) -> tuple[Failures, pd.DataFrame]:
     """Score all pairs, write `scores.parquet` and `best.csv`, and return the latter.
 
     With `align.gallery` all of that is done on the queries alone, and `gallery.csv` is written too.
@@ -62,23 +52,25 @@ def align(
         IntegrityError: a cell is damaged, or holds other rows than the experiment.
     """
     started = time.monotonic()
-    failures = Failures("align", results, report, keep_going)
+    config, results, report = run.config, run.results, run.report
+    overwrite = run.options.overwrite == "always"
+    failures = run.failures("align")
     asked = asked_metrics(config)
-    wanted = model_pairs(config, specs)
+    wanted = model_pairs(config, run.specs)
     if not wanted:
         raise ConfigError("align.pairs: no two of the models make a pair.")
     models: dict[str, Aligned] = {}
-    for spec in specs:
+    for spec in run.specs:
         if any(spec.label in pair for pair in wanted):
             with failures.catch(spec.label):
-                models[spec.label] = find_cell(spec, results, root)
+                models[spec.label] = find_cell(spec, results, run.root)
     pairs = [(models[x], models[y]) for x, y in wanted if x in models and y in models]
 
     if not pairs:
         failures.raise_if_all(1)
-    run = results.read_json(results.run, "extract")
-    facts = run["dataset"]
-    _warn_of_changes(config, run.get("config"), report)
+    extracted = results.read_json(results.run, "extract")
+    facts = extracted["dataset"]
+    _warn_of_changes(config, extracted.get("config"), report)
     galleries = open_galleries(config.align, int(facts["num_rows"]), results)
     n = config.align.scored_rows(int(facts["num_rows"]))
     groups = None
@@ -94,7 +86,7 @@ def align(
             groups,
         )
         with report.task("align", len(todo), "pairs") as advance:
-            _Scoring(asked, settings, row_sets(config.align, n), device, failures).run(
+            _Scoring(asked, settings, row_sets(config.align, n), run.device, failures).run(
                 todo, n, pieces, advance
             )
 
@@ -111,7 +103,7 @@ def align(
             results.gallery.unlink(missing_ok=True)
     else:
         grown = galleries.score(
-            best, models, device, failures, report,
+            best, models, run.device, failures, report,
             shuffle=config.controls.seed if config.controls.shuffled_pairs else None,
             overwrite=overwrite,
         )  # fmt: skip
@@ -119,7 +111,7 @@ def align(
     results.record(
         "align",
         {
-            "device": str(device),
+            "device": str(run.device),
             "failed": sorted(failures.errors),
             "settings": config.align.model_dump(mode="json"),
             "num_pairs": len(found),

@@ -5,6 +5,7 @@ experiment are in this file, `platorep cache` and `platorep theory` in files of 
 """
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,25 +13,9 @@ import typer
 
 from platorep.cli import cache as cache_commands
 from platorep.cli import theory as theory_commands
-from platorep.cli.options import (
-    BatchSize,
-    Config,
-    Device,
-    Json,
-    KeepGoing,
-    Limit,
-    Listable,
-    Models,
-    Offline,
-    Output,
-    Overwrite,
-    OverwriteOption,
-    Quiet,
-    Set,
-    Shard,
-    Verbose,
-)
-from platorep.cli.running import exit_on_error, fail_if, open_command, print_table
+from platorep.cli.experiment import finish, open_experiment
+from platorep.cli.options import EXPERIMENT, TALK, WORK, CommandLine, Json, command
+from platorep.cli.running import exit_on_error, print_table
 from platorep.errors import IntegrityError
 
 app = typer.Typer(
@@ -50,243 +35,80 @@ def main() -> None:
     app()
 
 
-@app.command()
-def run(
-    config: Config,
-    overrides: Set = None,
-    models: Models = "*",
-    limit: Limit = None,
-    output: Output = None,
-    device: Device = "auto",
-    batch_size: BatchSize = None,
-    overwrite: OverwriteOption = Overwrite.missing,
-    offline: Offline = False,
-    keep_going: KeepGoing = True,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> None:
+@command(app, "run", *EXPERIMENT, *WORK, "batch_size", "overwrite", "offline", *TALK)
+def run(line: CommandLine) -> None:
     """All stages in a row: extract, measure, align, plot. Redoes nothing that is done."""
-    with exit_on_error():
-        session = open_command(
-            config,
-            overrides,
-            models=models,
-            limit=limit,
-            batch_size=batch_size,
-            output=output,
-            quiet=quiet,
-            verbose=verbose,
-            device=device,
-            overwrite=overwrite.value,
-            offline=offline,
-            keep_going=keep_going,
-        )
-        from platorep.execute import run_stages
+    experiment = open_experiment(line)
+    from platorep.execute import run_stages
 
-        failed, best = run_stages(session)
-        print_table(best, as_json)
-        fail_if(failed, session)
+    finish(experiment, run_stages(experiment), line)
 
 
-@app.command()
-def plan(
-    config: Config,
-    overrides: Set = None,
-    models: Models = "*",
-    limit: Limit = None,
-    output: Output = None,
-    device: Device = "auto",
-    offline: Offline = False,
-    as_json: Json = False,
-) -> None:
+@command(app, "plan", *EXPERIMENT, "models", "device", "offline", *TALK)
+def plan(line: CommandLine) -> None:
     """What is there already, what is missing, and what it will take. Computes nothing."""
-    with exit_on_error():
-        session = open_command(
-            config,
-            overrides,
-            models=models,
-            limit=limit,
-            output=output,
-            device=device,
-            offline=offline,
-        )
-        from platorep.plan import plan_table
+    experiment = open_experiment(line)
+    from platorep.plan import plan_table
 
-        print_table(plan_table(session), as_json)
+    print_table(plan_table(experiment), line.as_json)
 
 
-@app.command()
-def extract(
-    config: Config,
-    overrides: Set = None,
-    models: Models = "*",
-    limit: Limit = None,
-    output: Output = None,
-    device: Device = "auto",
-    batch_size: BatchSize = None,
-    overwrite: OverwriteOption = Overwrite.missing,
-    offline: Offline = False,
-    keep_going: KeepGoing = True,
-    shard: Shard = None,
-    download_only: Annotated[
-        bool, typer.Option("--download-only", help="Fetch models and data, compute nothing.")
-    ] = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> None:
+@command(
+    app,
+    "extract",
+    *(*EXPERIMENT, *WORK, "batch_size", "overwrite", "offline"),
+    *("shard", "download_only", *TALK),
+)
+def extract(line: CommandLine) -> None:
     """Cache the features of every layer of every model."""
-    with exit_on_error():
-        session = open_command(
-            config,
-            overrides,
-            models=models,
-            limit=limit,
-            batch_size=batch_size,
-            output=output,
-            quiet=quiet,
-            verbose=verbose,
-            device=device,
-            overwrite=overwrite.value,
-            offline=offline,
-            keep_going=keep_going,
-            shard=shard,
-        )
-        from platorep.execute import download, extract_stage
+    experiment = open_experiment(line, shared=True)
+    from platorep.execute import download, extract_stage
 
-        failed, table = (download if download_only else extract_stage)(session)
-        print_table(table, as_json)
-        fail_if(failed, session)
+    stage = download if line.download_only else extract_stage
+    finish(experiment, stage(experiment), line)
 
 
-@app.command()
-def measure(
-    config: Config,
-    overrides: Set = None,
-    models: Models = "*",
-    output: Output = None,
-    device: Device = "auto",
-    overwrite: OverwriteOption = Overwrite.missing,
-    offline: Offline = False,
-    keep_going: KeepGoing = True,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> None:
+@command(app, "measure", *EXPERIMENT, *WORK, "overwrite", "offline", *TALK)
+def measure(line: CommandLine) -> None:
     """Put a number on each model's competence: bits per byte, probes, or numbers of others."""
-    with exit_on_error():
-        session = open_command(
-            config,
-            overrides,
-            models=models,
-            output=output,
-            quiet=quiet,
-            verbose=verbose,
-            device=device,
-            overwrite=overwrite.value,
-            offline=offline,
-            keep_going=keep_going,
-        )
-        from platorep.execute import measure_stage
+    experiment = open_experiment(line)
+    from platorep.execute import measure_stage
 
-        failed, table = measure_stage(session)
-        print_table(table, as_json)
-        fail_if(failed, session)
+    finish(experiment, measure_stage(experiment), line)
 
 
-@app.command()
-def align(
-    config: Config,
-    overrides: Set = None,
-    models: Models = "*",
-    output: Output = None,
-    device: Device = "auto",
-    overwrite: OverwriteOption = Overwrite.missing,
-    keep_going: KeepGoing = True,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> None:
+@command(app, "align", *EXPERIMENT, *WORK, "overwrite", *TALK)
+def align(line: CommandLine) -> None:
     """Score all layer pairs of all model pairs from cached features."""
-    with exit_on_error():
-        session = open_command(
-            config,
-            overrides,
-            models=models,
-            output=output,
-            quiet=quiet,
-            verbose=verbose,
-            device=device,
-            overwrite=overwrite.value,
-            keep_going=keep_going,
-        )
-        from platorep.execute import align_stage
+    experiment = open_experiment(line)
+    from platorep.execute import align_stage
 
-        failed, best = align_stage(session)
-        print_table(best, as_json)
-        fail_if(failed, session)
+    finish(experiment, align_stage(experiment), line)
 
 
-@app.command()
-def score(
-    features: Annotated[
-        Path, typer.Argument(help="A file of your own: .safetensors, .npy, .npz, .pt.")
-    ],
-    config: Config,
-    overrides: Set = None,
-    models: Models = "*",
-    output: Output = None,
-    device: Device = "auto",
-    keep_going: KeepGoing = True,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> None:
+@command(app, "score", "file", *EXPERIMENT, *WORK, *TALK)
+def score(line: CommandLine) -> None:
     """Score your own features against the models of an extracted experiment."""
-    with exit_on_error():
-        session = open_command(
-            config,
-            overrides,
-            models=models,
-            output=output,
-            quiet=quiet,
-            verbose=verbose,
-            device=device,
-            keep_going=keep_going,
-        )
-        from platorep.execute import score_stage
+    experiment = open_experiment(line)
+    from platorep.execute import score_stage
 
-        failed, table = score_stage(session, features)
-        print_table(table, as_json)
-        fail_if(failed, session)
+    finish(experiment, score_stage(experiment, line.file), line)
 
 
-@app.command()
-def plot(
-    config: Config,
-    overrides: Set = None,
-    output: Output = None,
-    keep_going: KeepGoing = True,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> None:
+@command(app, "plot", *EXPERIMENT, "keep_going", *TALK)
+def plot(line: CommandLine) -> None:
     """Draw the experiment's figures from its tables."""
-    with exit_on_error():
-        session = open_command(
-            config,
-            overrides,
-            output=output,
-            quiet=quiet,
-            verbose=verbose,
-            keep_going=keep_going,
-        )
-        from platorep.execute import plot_stage
+    experiment = open_experiment(line)
+    from platorep.execute import plot_stage
 
-        failed, table = plot_stage(session)
-        print_table(table, as_json)
-        fail_if(failed, session)
+    finish(experiment, plot_stage(experiment), line)
+
+
+class Listable(StrEnum):
+    models = "models"
+    metrics = "metrics"
+    figures = "figures"
+    configs = "configs"
 
 
 @app.command("list")
@@ -304,7 +126,7 @@ def list_things(
     exit code 5 if one does not hold.
     """
     with exit_on_error():
-        from platorep.plan import checked_claims, listing
+        from platorep.listing import checked_claims, listing
 
         if check is None:
             print_table(listing(what.value, pattern), as_json)

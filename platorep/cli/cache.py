@@ -1,18 +1,13 @@
 """`platorep cache`: look after the feature cache."""
 
-from pathlib import Path
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from platorep.cli.options import (
-    Config,
-    Json,
-    Offline,
-    Output,
-    Set,
-)
-from platorep.cli.running import exit_on_error, open_command, print_table
+from platorep.cli.experiment import open_experiment
+from platorep.cli.options import CommandLine, Json, command
+from platorep.cli.running import exit_on_error, print_table
 from platorep.errors import IntegrityError
 
 app = typer.Typer(no_args_is_help=True, help="Look after the feature cache.")
@@ -59,18 +54,10 @@ def cache_clean(
         print_table(clean(cache_root(), broken=broken, partial=partial, model=model), as_json)
 
 
-@app.command("import")
-def cache_import(
-    config: Config,
-    model: Annotated[str, typer.Argument(help="Label of the model in the experiment.")],
-    file: Annotated[Path, typer.Argument(help="A .pt with `feats`, .npz, .npy or .safetensors.")],
-    overrides: Set = None,
-    output: Output = None,
-    offline: Offline = False,
-) -> None:
+@command(app, "import", "config", "model", "file", "overrides", "output", "offline")
+def cache_import(line: CommandLine) -> None:
     """Take features over that other code has saved (the paper's .pt, arrays), as a model's cell."""
-    with exit_on_error():
-        session = open_command(config, overrides, models=model, output=output, offline=offline)
-        from platorep.execute import import_features
+    experiment = open_experiment(replace(line, models=line.model))
+    from platorep.execute import import_features
 
-        print(import_features(session, file))
+    print(import_features(experiment, line.file))

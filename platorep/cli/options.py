@@ -1,10 +1,15 @@
-"""What the commands can be told: arguments and options, each written down once."""
+"""What a command can be told: every argument and option once, and which command takes which."""
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
+
+from platorep.cli.running import exit_on_error
 
 
 class Overwrite(StrEnum):
@@ -13,37 +18,105 @@ class Overwrite(StrEnum):
     always = "always"
 
 
-class Listable(StrEnum):
-    models = "models"
-    metrics = "metrics"
-    figures = "figures"
-    configs = "configs"
-
-
-Config = Annotated[str, typer.Argument(help="An experiment file, or the name of a shipped one.")]
-Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a value: a.b=v.")
-]
-Models = Annotated[str, typer.Option("--models", metavar="GLOB", help="Only models so labelled.")]
-Limit = Annotated[int | None, typer.Option("--limit", help="Only so many rows (dataset.limit).")]
-Output = Annotated[
-    Path | None, typer.Option("--output", help="Folder of the results; results/NAME when absent.")
-]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
-BatchSize = Annotated[
-    int | None, typer.Option("--batch-size", help="Tokens or images per batch (extract.batch).")
-]
-OverwriteOption = Annotated[
-    Overwrite, typer.Option("--overwrite", help="What to compute: never, missing or always.")
-]
-Offline = Annotated[bool, typer.Option("--offline", help="Never ask the network.")]
-KeepGoing = Annotated[
-    bool, typer.Option("--keep-going/--fail-fast", help="After a failed cell: go on, or stop.")
-]
-Shard = Annotated[
-    str | None,
-    typer.Option("--shard", metavar="I/N", help="This process's share; else the launcher's word."),
-]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say only warnings.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say details too.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandLine:
+    """All that the commands of an experiment can be told. Each takes some of it (`command`)."""
+
+    config: Annotated[
+        str, typer.Argument(help="An experiment file, or the name of a shipped one.")
+    ] = ""
+    model: Annotated[str, typer.Argument(help="Label of the model in the experiment.")] = ""
+    file: Annotated[
+        Path, typer.Argument(help="Features of your own: .safetensors, .npy, .npz, .pt (`feats`).")
+    ] = Path()
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Replace a value: a.b=v."),
+    ] = None
+    models: Annotated[
+        str, typer.Option("--models", metavar="GLOB", help="Only models so labelled.")
+    ] = "*"
+    limit: Annotated[
+        int | None, typer.Option("--limit", help="Only so many rows (dataset.limit).")
+    ] = None
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Folder of the results; results/NAME if absent.")
+    ] = None
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")] = "auto"
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", help="Tokens or images per batch (extract.batch).")
+    ] = None
+    overwrite: Annotated[
+        Overwrite, typer.Option("--overwrite", help="What to compute: never, missing or always.")
+    ] = Overwrite.missing
+    offline: Annotated[bool, typer.Option("--offline", help="Never ask the network.")] = False
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going/--fail-fast", help="After a failed cell: go on, or stop.")
+    ] = True
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard", metavar="I/N", help="This process's share; else the launcher's word."
+        ),
+    ] = None
+    download_only: Annotated[
+        bool, typer.Option("--download-only", help="Fetch models and data, compute nothing.")
+    ] = False
+    as_json: Json = False
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say only warnings.")] = False
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say details too.")] = False
+
+    @property
+    def verbosity(self) -> int:
+        """As `Reporter` has it."""
+        return -1 if self.quiet else int(self.verbose)
+
+
+REQUIRED = ("config", "model", "file")
+TALK = ("as_json", "quiet", "verbose")
+EXPERIMENT = ("config", "overrides", "limit", "output")
+WORK = ("models", "device", "keep_going")
+
+Command = Callable[[CommandLine], None]
+
+
+def command(
+    app: typer.Typer, name: str, *takes: str, **defaults: Any
+) -> Callable[[Command], Command]:
+    """Make a function the command `name`, with those fields of `CommandLine` that it takes.
+
+    Args:
+        **defaults: Of fields that have another one here; an argument with one may be left out.
+    """
+    hints = get_type_hints(CommandLine, include_extras=True)
+    known = {field.name: field.default for field in fields(CommandLine)}
+    assert set(takes) <= set(known), takes
+
+    def default(field: str) -> Any:
+        return defaults.get(field, inspect.Parameter.empty if field in REQUIRED else known[field])
+
+    def register(function: Command) -> Command:
+        def from_shell(**values: Any) -> None:
+            with exit_on_error():
+                function(CommandLine(**values))
+
+        from_shell.__doc__ = function.__doc__
+        from_shell.__annotations__ = {field: hints[field] for field in takes}
+        from_shell.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [
+                inspect.Parameter(
+                    field,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=default(field),
+                    annotation=hints[field],
+                )
+                for field in takes
+            ]
+        )
+        app.command(name)(from_shell)
+        return function
+
+    return register

@@ -1,20 +1,14 @@
-"""Around every command: signals, exit codes, the session, and tables on stdout."""
+"""Around every command: signals, exit codes, and tables on stdout."""
 
-import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from platorep.errors import PlatorepError
-from platorep.reporting import Reporter
-
-if TYPE_CHECKING:
-    from platorep.session import Session
 
 
 @contextmanager
@@ -50,55 +44,6 @@ def _listen_to_signals() -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
         if signal.getsignal(number) != signal.SIG_IGN:  # such as by nohup
             signal.signal(number, end)
-
-
-def open_command(
-    name: str,
-    overrides: list[str] | None,
-    *,
-    models: str = "*",
-    limit: int | None = None,
-    batch_size: int | None = None,
-    output: Path | None = None,
-    quiet: bool = False,
-    verbose: bool = False,
-    **options: Any,
-) -> "Session":
-    """The experiment that a command names, with what its options say.
-
-    Args:
-        **options: Of `ExtractOptions`, and `shard`.
-    """
-    if options.get("offline"):
-        os.environ["HF_HUB_OFFLINE"] = "1"  # before the hub's library is imported: it looks once
-    from platorep.config import config_path, load_config
-
-    texts = list(overrides or [])
-    texts += [f"dataset.limit={limit}"] if limit is not None else []
-    texts += [f"extract.batch={batch_size}"] if batch_size is not None else []
-    load_config(config_path(name), texts)  # a wrong file is told before torch is imported
-
-    from platorep.extract import ExtractOptions
-    from platorep.session import open_session, share_of_work
-
-    if "shard" in options:
-        options["process"], options["num_processes"] = share_of_work(options.pop("shard"))
-    return open_session(
-        name,
-        overrides=texts,
-        models=models,
-        output=output,
-        options=ExtractOptions(**options),
-        report=Reporter(-1 if quiet else int(verbose)),
-    )
-
-
-def fail_if(failed: Sequence[Exception], session: "Session") -> None:
-    """End with the right exit code if cells failed, once everything has been printed."""
-    if failed:
-        from platorep.results import failed_cells
-
-        raise failed_cells(failed, session.results.failures)
 
 
 def print_table(frame: Any, as_json: bool) -> None:

@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import sklearn
-import torch
 
-from platorep.config import ExperimentConfig, ModelSpec, ProbeConfig
+from platorep.config import ModelSpec, ProbeConfig
 from platorep.errors import ConfigError
 from platorep.extract import complete_cell, open_work
 from platorep.features import Cell
@@ -17,20 +15,11 @@ from platorep.models import environment, open_model
 from platorep.performance.kept import kept
 from platorep.performance.labelled import Labelled
 from platorep.performance.probes import RULE_VERSION, Examples, run_probe
-from platorep.reporting import Reporter
+from platorep.run import Run
 
 
 def probed(
-    config: ExperimentConfig,
-    wanted: ProbeConfig,
-    labelled: Labelled,
-    spec: ModelSpec,
-    root: Path,
-    device: torch.device,
-    report: Reporter,
-    *,
-    offline: bool,
-    overwrite: bool,
+    run: Run, wanted: ProbeConfig, labelled: Labelled, spec: ModelSpec
 ) -> tuple[str, dict[str, Any]]:
     """The compute precision, and the finished measurement: a `ProbeResult` as JSON, and `chance`.
 
@@ -40,32 +29,34 @@ def probed(
     Raises:
         PlatorepError: the model or an image cannot be used, or as `run_probe`.
     """
-    model = open_model(tapped(spec, wanted), offline=offline)
-    model.prepare(report)
-    works = [open_work(config, model, data, root, device) for data in labelled.datasets]
+    model = open_model(tapped(spec, wanted), offline=run.options.offline)
+    model.prepare(run.report)
+    works = [open_work(run, model, data) for data in labelled.datasets]
 
     def make() -> dict[str, Any]:
         names = model.describe().layers
-        cells = _all_layers(config, spec, labelled, root, device, offline) if names else []
+        cells = _all_layers(run, spec, labelled) if names else []
         cells = cells or [
-            complete_cell(work, data, config, device, report)
+            complete_cell(run, work, data)
             for work, data in zip(works, labelled.datasets, strict=True)
         ]
         names = names or tuple(cells[0].layers)
         parts = _examples(labelled, cells, names)
         settings = wanted.c if wanted.probe == "linear" else wanted.k
         num_fits = len(names) * len(set(settings)) + 1
-        with report.task(f"{wanted.name} of {spec.label}", num_fits, "fits") as advance:
+        with run.report.task(f"{wanted.name} of {spec.label}", num_fits, "fits") as advance:
             found = run_probe(wanted, names, *parts, progress=advance)
         return asdict(found) | {
             "model": spec.label,
             "identity": model.identity(),
             "chance": labelled.chance,
-            "environment": environment(device) | {"scikit-learn": sklearn.__version__},
+            "environment": environment(run.device) | {"scikit-learn": sklearn.__version__},
         }
 
-    key = probe_key(wanted, labelled, [work.key.digest() for work in works])
-    return works[0].key.compute_dtype, kept(root, key, make, overwrite=overwrite)
+    key = probe_key(wanted, labelled, [work.target.key.digest() for work in works])
+    return works[0].target.key.compute_dtype, kept(
+        run.root, key, make, overwrite=run.options.overwrite == "always"
+    )
 
 
 def probe_key(wanted: ProbeConfig, labelled: Labelled, cells: Sequence[str]) -> str:
@@ -106,17 +97,10 @@ def tapped(spec: ModelSpec, wanted: ProbeConfig) -> ModelSpec:
     return spec.model_copy(update={"layers": layers})
 
 
-def _all_layers(
-    config: ExperimentConfig,
-    spec: ModelSpec,
-    labelled: Labelled,
-    root: Path,
-    device: torch.device,
-    offline: bool,
-) -> list[Cell]:
+def _all_layers(run: Run, spec: ModelSpec, labelled: Labelled) -> list[Cell]:
     """The cells with all layers of the model, if another probe has had them made."""
-    model = open_model(spec, offline=offline)
-    works = [open_work(config, model, data, root, device) for data in labelled.datasets]
+    model = open_model(spec, offline=run.options.offline)
+    works = [open_work(run, model, data) for data in labelled.datasets]
     return [work.cell for work in works] if all(work.cell.is_complete() for work in works) else []
 
 

@@ -12,7 +12,6 @@ import torch
 
 from platorep.config import (
     BitsPerByteConfig,
-    ExperimentConfig,
     HarnessConfig,
     LabelledConfig,
     ModelSpec,
@@ -34,7 +33,8 @@ from platorep.performance.probing import probed
 from platorep.performance.solved import tasks_solved
 from platorep.performance.table import TableEntry, entry_of, read_table, table_columns
 from platorep.reporting import Reporter
-from platorep.results import Failures, Results, write_csv
+from platorep.results import Failures, write_csv
+from platorep.run import Run
 
 COLUMNS = (
     *("model", "measure", "value", "stderr", "source"),
@@ -47,19 +47,25 @@ Row = dict[str, Any]
 class Job:
     """What all measures of one run need."""
 
-    config: ExperimentConfig
-    specs: Sequence[ModelSpec]
-    root: Path
-    device: torch.device
-    report: Reporter
+    run: Run
     failures: Failures
-    offline: bool
-    overwrite: bool
     _labelled: dict[LabelledConfig, Labelled] = field(default_factory=dict)
+
+    @property
+    def report(self) -> Reporter:
+        return self.run.report
+
+    @property
+    def offline(self) -> bool:
+        return self.run.options.offline
+
+    @property
+    def overwrite(self) -> bool:
+        return self.run.options.overwrite == "always"
 
     @cached_property
     def trained(self) -> tuple[ModelSpec, ...]:
-        return tuple(spec for spec in self.specs if not spec.random_init)
+        return tuple(spec for spec in self.run.specs if not spec.random_init)
 
     def labelled(self, config: LabelledConfig) -> Labelled:
         """Read once, though several probes may use it."""
@@ -79,18 +85,7 @@ class Job:
         return self._labelled[config]
 
 
-def measure(
-    config: ExperimentConfig,
-    specs: Sequence[ModelSpec],
-    results: Results,
-    root: Path,
-    device: torch.device,
-    report: Reporter,
-    *,
-    offline: bool = False,
-    keep_going: bool = True,
-    overwrite: bool = False,
-) -> tuple[Failures, pd.DataFrame]:
+def measure(run: Run) -> tuple[Failures, pd.DataFrame]:
     """Measure all models and write `performance.csv`.
 
     A measurement is kept in the cache (`measurements/`), shared by all experiments.
@@ -99,11 +94,13 @@ def measure(
         PlatorepError: with `keep_going`, only if nothing at all could be measured.
     """
     started = time.monotonic()
-    failures = Failures("measure", results, report, keep_going)
-    job = Job(config, specs, root, device, report, failures, offline, overwrite)
+    failures = run.failures("measure")
+    job = Job(run, failures)
     rows: list[Row] = []
     # the share of tasks solved comes last: it is made of the others
-    for wanted in sorted(config.performance, key=lambda one: isinstance(one, TasksSolvedConfig)):
+    for wanted in sorted(
+        run.config.performance, key=lambda one: isinstance(one, TasksSolvedConfig)
+    ):
         with failures.catch(wanted.name):
             rows += _rows(job, wanted, rows)
     if not rows:
@@ -111,14 +108,14 @@ def measure(
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     table = table.astype(dict.fromkeys(("num_bytes", "num_documents", "context"), "Int64"))
     table = table.astype({"stderr": float})
-    write_csv(results.performance, table)
-    results.record(
+    write_csv(run.results.performance, table)
+    run.results.record(
         "measure",
         {
-            "environment": environment(device),
+            "environment": environment(run.device),
             "failed": sorted(failures.errors),
             "seconds": round(time.monotonic() - started, 3),
-            "warnings": report.warnings,
+            "warnings": run.report.warnings,
         },
     )
     return failures, table
@@ -136,14 +133,14 @@ def _rows(job: Job, wanted: PerformanceConfig, before: Sequence[Row]) -> list[Ro
     rows: list[Row] = []
     if isinstance(wanted, ProbeConfig):
         labelled = job.labelled(wanted.dataset)
-        for spec in job.specs:
+        for spec in job.run.specs:
             with job.failures.catch(f"{wanted.name} of {spec.label}"):
                 rows += _probe(job, wanted, labelled, spec)
         return rows
     corpora = _corpora(job, wanted)
     for corpus in dict.fromkeys(corpora.values()):
         job.report.say(f"{wanted.name}: {corpus.num_bytes} bytes of {corpus.source}")
-    for spec in job.specs:
+    for spec in job.run.specs:
         with job.failures.catch(f"{wanted.name} of {spec.label}"):
             rows += _bits(job, wanted, corpora[spec.variant], spec)
     return rows
@@ -207,7 +204,7 @@ def _solved(job: Job, wanted: TasksSolvedConfig, before: Sequence[Row]) -> Itera
             table = TableConfig(name=wanted.name, table=one.table, value=column)
             found = {label: e.value for label, e in _of_models(job, column, read_table(table))}
             add(f"{Path(one.table).name}: {column}", found)
-    if len(job.specs) < len(job.config.models()):
+    if len(job.run.specs) < len(job.run.config.models()):
         job.report.warn(f"{wanted.name}: only the models asked for are candidates for the best")
     labels = [spec.label for spec in job.trained]
     chances = {row["measure"]: row["chance"] for row in before if "chance" in row}
@@ -225,17 +222,7 @@ def _probe(job: Job, wanted: ProbeConfig, labelled: Labelled, spec: ModelSpec) -
     """One row, or none for what sees no images of a dataset."""
     if spec.modality != "vision" or spec.backend not in ("timm", "toyworld"):
         return
-    dtype, found = probed(
-        job.config,
-        wanted,
-        labelled,
-        spec,
-        job.root,
-        job.device,
-        job.report,
-        offline=job.offline,
-        overwrite=job.overwrite,
-    )
+    dtype, found = probed(job.run, wanted, labelled, spec)
     if not found["converged"]:
         job.report.warn(
             f"{wanted.name} of {spec.label}: the solver did not converge in "
@@ -258,10 +245,10 @@ def _probe(job: Job, wanted: ProbeConfig, labelled: Labelled, spec: ModelSpec) -
 
 def _corpora(job: Job, wanted: BitsPerByteConfig) -> dict[str, Corpus]:
     """Variant ("" for none) -> what its models are measured on: one corpus, or their captions."""
-    variants = dict.fromkeys(spec.variant for spec in job.specs)
+    variants = dict.fromkeys(spec.variant for spec in job.run.specs)
     if wanted.source != "captions":
         return dict.fromkeys(variants, read_corpus(wanted, offline=job.offline))
-    dataset = load_dataset(job.config.dataset, offline=job.offline)
+    dataset = load_dataset(job.run.config.dataset, offline=job.offline)
     return {
         variant: read_corpus(wanted, dataset.reading(variant).texts, offline=job.offline)
         for variant in variants
@@ -277,7 +264,7 @@ def _bits(job: Job, wanted: BitsPerByteConfig, corpus: Corpus, spec: ModelSpec) 
     if why := model.why_none():
         job.report.say(f"{spec.label} is {why}: it has no {wanted.name}")
         return
-    dtype = compute_dtype(spec, job.config.extract.dtype, job.device)
+    dtype = compute_dtype(spec, job.run.config.extract.dtype, job.run.device)
     key = measurement_key(
         model.identity(),
         corpus,
@@ -286,9 +273,9 @@ def _bits(job: Job, wanted: BitsPerByteConfig, corpus: Corpus, spec: ModelSpec) 
         dtype=dtype,
     )
     found = kept(
-        job.root,
+        job.run.root,
         key,
-        lambda: _measure_bits(wanted, corpus, model, dtype, job.device, job.report),
+        lambda: _measure_bits(job.run, wanted, corpus, model, dtype),
         overwrite=job.overwrite,
     )
     if found["num_not_given_back"]:
@@ -306,16 +293,11 @@ def _bits(job: Job, wanted: BitsPerByteConfig, corpus: Corpus, spec: ModelSpec) 
 
 
 def _measure_bits(
-    wanted: BitsPerByteConfig,
-    corpus: Corpus,
-    model: CausalModel,
-    dtype: str,
-    device: torch.device,
-    report: Reporter,
+    run: Run, wanted: BitsPerByteConfig, corpus: Corpus, model: CausalModel, dtype: str
 ) -> dict[str, Any]:
-    loaded = model.load(device, getattr(torch, dtype))
+    loaded = model.load(run.device, getattr(torch, dtype))
     name = f"{wanted.name} of {model.spec.label}"
-    with report.task(name, corpus.num_bytes, "bytes") as advance:
+    with run.report.task(name, corpus.num_bytes, "bytes") as advance:
         found = bits_per_byte(
             loaded.network,
             loaded.tokenizer,
@@ -327,5 +309,5 @@ def _measure_bits(
     return asdict(found) | {
         "model": model.spec.label,
         "identity": model.identity(),
-        "environment": environment(device),
+        "environment": environment(run.device),
     }

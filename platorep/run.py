@@ -1,40 +1,67 @@
-"""One command at work: the experiment, the models asked for, and this process's share."""
+"""One command at work on one experiment: what every stage takes."""
 
 import fnmatch
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Literal
+
+import torch
 
 from platorep.config import ExperimentConfig, ModelSpec, config_path, load_config
 from platorep.errors import ConfigError
-from platorep.extract import ExtractOptions
 from platorep.files import cache_root
+from platorep.models import resolve_device
 from platorep.reporting import Reporter
-from platorep.results import Results
+from platorep.results import Failures, Results
 
 
 @dataclass(frozen=True, kw_only=True)
-class Session:
-    """One experiment, the models asked for, and how to work on them."""
+class Options:
+    """How to work; nothing here is meant to move a number."""
+
+    device: str = "auto"
+    offline: bool = False
+    keep_going: bool = True
+    overwrite: Literal["never", "missing", "always"] = "missing"
+    """never: compute nothing; missing: what is not there; always: everything anew."""
+    process: int = 0
+    num_processes: int = 1
+    """Which share of the extraction is this process's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One experiment, the models that were asked for, where they lie, and how to work on them."""
 
     config: ExperimentConfig
     specs: tuple[ModelSpec, ...]
     results: Results
     root: Path
-    options: ExtractOptions
+    """Of the cache."""
+    options: Options
     report: Reporter
 
+    @cached_property
+    def device(self) -> torch.device:
+        return resolve_device(self.options.device)
 
-def open_session(
+    def failures(self, stage: str) -> Failures:
+        """A collector of what `stage` cannot do."""
+        return Failures(stage, self.results, self.report, self.options.keep_going)
+
+
+def open_run(
     name: str,
     *,
     overrides: Sequence[str] = (),
     models: str = "*",
     output: Path | None = None,
-    options: ExtractOptions,
+    options: Options,
     report: Reporter,
-) -> Session:
+) -> Run:
     """Read an experiment and find its folders.
 
     Args:
@@ -49,11 +76,10 @@ def open_session(
     if not specs:
         labels = ", ".join(spec.label for spec in config.models())
         raise ConfigError(f"--models {models}: no model matches. There are: {labels}.")
-    results = Results(output or Path("results") / config.name)
-    return Session(
+    return Run(
         config=config,
         specs=specs,
-        results=results,
+        results=Results(output or Path("results") / config.name),
         root=cache_root(),
         options=options,
         report=report,

@@ -1,0 +1,57 @@
+"""From the command line to a `Run`, and from what came out to stdout and an exit code."""
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from platorep.cli.options import CommandLine
+from platorep.cli.running import print_table
+from platorep.reporting import Reporter
+
+if TYPE_CHECKING:
+    from platorep.run import Run
+
+
+def open_experiment(line: CommandLine, *, shared: bool = False) -> "Run":
+    """The experiment that a command names, with what its options say.
+
+    Args:
+        shared: Whether several processes may divide the work: `--shard`, or what a launcher says.
+    """
+    if line.offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # before the hub's library is imported: it looks once
+    from platorep.config import config_path, load_config
+
+    overrides = list(line.overrides or [])
+    overrides += [f"dataset.limit={line.limit}"] if line.limit is not None else []
+    overrides += [f"extract.batch={line.batch_size}"] if line.batch_size is not None else []
+    load_config(config_path(line.config), overrides)  # told before torch is imported
+
+    from platorep.run import Options, open_run, share_of_work
+
+    process, num_processes = share_of_work(line.shard) if shared else (0, 1)
+    return open_run(
+        line.config,
+        overrides=overrides,
+        models=line.models,
+        output=line.output,
+        options=Options(
+            device=line.device,
+            offline=line.offline,
+            keep_going=line.keep_going,
+            overwrite=line.overwrite.value,
+            process=process,
+            num_processes=num_processes,
+        ),
+        report=Reporter(line.verbosity),
+    )
+
+
+def finish(run: "Run", outcome: tuple[Sequence[Exception], Any], line: CommandLine) -> None:
+    """Print the table, and only then end with the right exit code if cells failed."""
+    errors, table = outcome
+    print_table(table, line.as_json)
+    if errors:
+        from platorep.results import failed_cells
+
+        raise failed_cells(errors, run.results.failures)

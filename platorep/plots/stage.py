@@ -1,0 +1,47 @@
+"""The stage: the tables of an experiment -> `figures/`."""
+
+import pandas as pd
+
+from platorep.plots import Tables, figure_names, save_figure
+from platorep.plots.saving import no_old_figure
+from platorep.results import Failures, Results
+from platorep.run import Run
+
+
+def plot(run: Run) -> tuple[Failures, pd.DataFrame]:
+    """Draw every figure of the experiment; what failed, and the files that were written.
+
+    Raises:
+        AbsentError: there are no scores yet.
+        PlatorepError: no figure at all could be drawn (the first one's error).
+    """
+    failures = run.failures("plot")
+    tables = read_tables(run.results)
+    written = []
+    names = figure_names(run.config.figures)
+    for name, figure in zip(names, run.config.figures, strict=True):
+        path = run.results.figures / name
+        with failures.catch(name), no_old_figure(path):
+            saved = save_figure(path, tables, figure)
+            for note in saved.notes:
+                run.report.say(f"{name}: {note}")
+            written += [{"figure": name, "file": str(file)} for file in saved.paths]
+    failures.raise_if_all(len(names))
+    return failures, pd.DataFrame(written, columns=["figure", "file"])
+
+
+def read_tables(results: Results) -> Tables:
+    """All that figures are drawn from; what an experiment need not have is empty where absent."""
+    performance = pd.DataFrame(columns=["model", "measure", "value", "source"])
+    gallery = pd.DataFrame()
+    if results.performance.exists():
+        performance = results.read_table(results.performance, "measure")
+    if results.gallery.exists():
+        gallery = results.read_table(results.gallery, "align")
+    return Tables(
+        best=results.read_table(results.best, "align"),
+        scores=results.read_table(results.scores, "align"),
+        performance=performance,
+        models=results.read_table(results.models, "extract"),
+        gallery=gallery,
+    )
