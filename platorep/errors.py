@@ -13,6 +13,9 @@ PlatorepError
 import difflib
 from collections.abc import Iterable
 
+MOST_NAMES, MOST_COMPARED, MOST_CHARACTERS = 100, 5000, 200
+"""Of names in a message, of names looked through for a similar one, of one value in a message."""
+
 
 class PlatorepError(Exception):
     """Base class, never raised itself. `str(error)` is the whole message a user needs."""
@@ -52,11 +55,42 @@ class UnknownNameError(PlatorepError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         self.kind, self.name, self.known = kind, name, sorted(known)
         super().__init__(
-            f"unknown {kind} {name!r}.{nearest(name, self.known)} Known: {', '.join(self.known)}."
+            f"unknown {kind} {shown(name)}.{nearest(name, self.known)} Known: {listed(self.known)}."
         )
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """` Did you mean 'x'?` for the known name most like `name`, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1)
+    """` Did you mean 'x'?` for the known name most like `name`, or nothing.
+
+    Nothing either where there are so many names, or so long ones, that looking would take minutes.
+    """
+    names = [other for other in known if len(other) <= MOST_CHARACTERS]
+    if len(names) > MOST_COMPARED or len(name) > MOST_CHARACTERS:
+        return ""
+    close = difflib.get_close_matches(name, names, n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for a message, separated by commas: not more of them, nor longer ones, than one reads.
+
+    What stands in a message may be anything that a file holds: a million columns, an image.
+    """
+    every = list(names)
+    more = len(every) - MOST_NAMES
+    return ", ".join(map(short, every[:MOST_NAMES])) + (f" and {more} more" if more > 0 else "")
+
+
+def short(text: str) -> str:
+    """A text for a message, cut where it is long."""
+    if len(text) <= MOST_CHARACTERS:
+        return text
+    return f"{text[:MOST_CHARACTERS]}... ({len(text)} characters)"
+
+
+def shown(value: object) -> str:
+    """A value for a message: its `repr`, cut where it is long."""
+    try:
+        return short(repr(value))
+    except (RecursionError, ValueError):  # nested too deep; an integer of thousands of digits
+        return f"a value of type {type(value).__name__} that is too large to be shown"

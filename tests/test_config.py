@@ -239,6 +239,58 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
         load_config(path)
 
 
+LAUGHS = "a0: &a0 [x, x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12)
+)
+MERGED = "a0: &a0 {x: 1}\n" + "".join(
+    f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 10)}]}}\n" for i in range(1, 12)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (LAUGHS, "aliases .* spell out 345679012357 values"),
+        (MERGED, "aliases .* spell out"),
+        ("a: &a [*a]", "line 1: an alias stands within what it stands for"),
+        ("a: &a {<<: *a}", "line 1: an alias stands within"),
+        ("name: " + "[" * 3000 + "]" * 3000, "line 1: more than 60 levels"),
+        ("name: " + "{a: " * 3000 + "}" * 3000, "line 1: more than 60 levels"),
+        ("name: [" + "1, " * 40_000 + "]", "more than 30000 values"),
+        ("#" * 2**22 + "\nname: x", "419431. bytes"),
+        ("limit: " + "9" * 5000, "not valid YAML"),
+        ("k" * 1000 + ": 1", "unknown key"),
+        ("name: 1\ndataset: " + "x" * 100_000, "found 'xxx"),
+        ("\n".join(f"k{i}: 1" for i in range(300)), "and 20. more"),
+    ],
+    ids=range(12),
+)
+def test_a_file_that_asks_for_too_much_is_refused(tmp_path: Path, text: str, problem: str) -> None:
+    """In little time, little memory and a message that one can read."""
+    file = tmp_path / "x.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=problem) as error:
+        load_config(file)
+    assert len(str(error.value)) < 20_000
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "a=" + "[" * 3000 + "]" * 3000,
+        ".".join("a" * 3000) + "=1",
+        "name=" + "x" * 10**5,
+        "a=&a [*a]",
+    ],
+    ids=range(4),
+)
+def test_an_override_that_asks_for_too_much_is_refused(tmp_path: Path, override: str) -> None:
+    (tmp_path / "x.yaml").write_text("name: x\n")
+    with pytest.raises(ConfigError) as error:
+        load_config(tmp_path / "x.yaml", [override])
+    assert len(str(error.value)) < 5000
+
+
 def test_a_key_that_stands_there_twice_is_refused(problems: Callable[..., str]) -> None:
     found = problems("name: a\ndataset:\n  source: x\n  limit: 3\n  source: y\n")
 

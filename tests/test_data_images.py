@@ -1,5 +1,6 @@
 """Every kind of encoded image becomes upright RGB, or a named error."""
 
+import zlib
 from io import BytesIO
 
 import numpy as np
@@ -98,5 +99,40 @@ def test_truncated(kind: str, tolerant: bool, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("content", [b"", b"not an image", b"<svg/>"])
 def test_no_image(content: bytes) -> None:
-    with pytest.raises(DataError, match=r"not an image format|does not decode \(0 bytes\)"):
+    with pytest.raises(DataError, match="none of the formats"):
         decode_image(content)
+
+
+@pytest.mark.parametrize("kind", ["EPS", "ICO", "PCX", "TGA"])
+def test_formats_outside_the_list_are_not_opened(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For an EPS, Pillow would start Ghostscript."""
+    started: list[object] = []
+    monkeypatch.setattr("subprocess.check_call", lambda *a, **k: started.append(a))
+    with pytest.raises(DataError, match="none of the formats that are read: .*JPEG"):
+        decode_image(saved(Image.new("RGB", (8, 8)), kind))
+    assert not started
+
+
+@pytest.mark.parametrize("kind", ["BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"])
+def test_formats_of_the_list_are_opened(kind: str) -> None:
+    assert decode_image(saved(Image.new("RGB", (8, 8), "white"), kind)).size == (8, 8)
+
+
+@pytest.mark.parametrize("size", [(20_000, 1), (1, 20_000)])
+def test_a_ribbon_is_refused(size: tuple[int, int]) -> None:
+    """Its shorter side resized to 224 pixels, this one would take 4.4 GB."""
+    with pytest.raises(DataError, match=f"{size[0]} x {size[1]}"):
+        decode_image(saved(Image.new("RGB", size)))
+    assert decode_image(saved(Image.new("RGB", (200, 1)))).size == (200, 1)
+
+
+def test_a_bomb_is_refused() -> None:
+    header = saved(Image.new("1", (1, 1))).replace(
+        (1).to_bytes(4) + (1).to_bytes(4), (20_000).to_bytes(4) + (20_000).to_bytes(4), 1
+    )
+    at = header.index(b"IHDR")
+    sum_of = zlib.crc32(header[at : at + 17]).to_bytes(4)
+    with pytest.raises(DataError, match="exceeds limit"):
+        decode_image(header[: at + 17] + sum_of + header[at + 21 :])

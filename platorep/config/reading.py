@@ -12,7 +12,15 @@ from pydantic import ValidationError
 
 from platorep.config.color import ColorConfig
 from platorep.config.experiment import ExperimentConfig
-from platorep.errors import ConfigError, UnknownNameError, nearest
+from platorep.errors import (
+    MOST_NAMES,
+    ConfigError,
+    UnknownNameError,
+    listed,
+    nearest,
+    short,
+    shown,
+)
 from platorep.parameters.section import Section
 from platorep.parameters.theory import PmiConfig
 
@@ -26,6 +34,8 @@ SHAPES: dict[Command, type[Section]] = {
 }
 SHIPPED: dict[str, Command] = {"theory-*": "theory pmi", "*-color": "theory color"}
 """Shipped files that are so called are for that command, all others are experiments."""
+MAX_BYTES, MAX_DEPTH, MAX_VALUES = 2**22, 60, 30_000
+"""Of a file: a few kilobytes of aliases can spell out more than any memory holds."""
 
 
 def config_path(name: str, command: Command = "run") -> Path:
@@ -85,15 +95,7 @@ def read_config(path: Path, shape: type[Shape], overrides: Iterable[str] = ()) -
     Raises:
         ConfigError: the YAML does not parse, or names a wrong key or value; names them all.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        root = yaml.compose(text, Loader=_Loader)
-        _refuse_duplicate_keys(path, root)
-        raw = yaml.load(text, Loader=_Loader)
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}.") from error
-    except (ValueError, RecursionError, yaml.YAMLError) as error:  # a date that is none; a loop
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    root, raw = _parse(path)
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}.")
     for override in overrides:
@@ -103,9 +105,10 @@ def read_config(path: Path, shape: type[Shape], overrides: Iterable[str] = ()) -
         return shape.model_validate(raw, context={"folder": path.absolute().parent})
     except ValidationError as error:
         problems = _problems(path, root, shape, error)
-        raise ConfigError(
-            "\n  ".join([f"{path} is not a valid experiment ({len(problems)}):", *problems])
-        ) from error
+        unsaid = error.error_count() - MOST_NAMES
+        more = [f"and {unsaid} more"] if unsaid > 0 else []
+        head = f"{path} is not a valid experiment ({len(problems) + max(unsaid, 0)}):"
+        raise ConfigError("\n  ".join([head, *problems, *more])) from error
 
 
 def _refuse_other_shapes(path: Path, raw: dict[str, Any], shape: type[Section]) -> None:
@@ -128,8 +131,42 @@ def _wrong_command(name: str, asked: Command, found: Command) -> ConfigError:
     )
 
 
+def _parse(path: Path) -> tuple[yaml.Node | None, Any]:
+    """The nodes of a file, which know their lines, and the values that they spell."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise ConfigError(f"{path} has {size} bytes, at most {MAX_BYTES} are read as YAML.")
+        text = path.read_text(encoding="utf-8")
+        root = yaml.compose(text, Loader=_Loader)
+        num_values = _num_values(root, {})
+        if num_values > MAX_VALUES:
+            raise ConfigError(
+                f"{path}: its aliases (`*name`) spell out {num_values} values, at most "
+                f"{MAX_VALUES} are read."
+            )
+        _refuse_duplicate_keys(path, root)
+        return root, yaml.load(text, Loader=_Loader)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}.") from error
+    except (ValueError, yaml.YAMLError) as error:  # a date that is none; an alias within itself
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+
+
 class _Loader(yaml.SafeLoader):
     """Reads keys as they are written: `null:` is the key null, not the absence of one."""
+
+    depth = num_nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.depth, self.num_nodes = self.depth + 1, self.num_nodes + 1
+        if self.depth > MAX_DEPTH or self.num_nodes > MAX_VALUES:
+            line = self.peek_event().start_mark.line + 1
+            many = f"{MAX_DEPTH} levels" if self.depth > MAX_DEPTH else f"{MAX_VALUES} values"
+            raise yaml.YAMLError(f"line {line}: more than {many}")
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         super().flatten_mapping(node)
@@ -138,20 +175,38 @@ class _Loader(yaml.SafeLoader):
                 key.tag = "tag:yaml.org,2002:str"
 
 
+def _num_values(node: Any, known: dict[int, int]) -> int:
+    """How many values a node spells out, each alias as often as it stands there.
+
+    Raises:
+        YAMLError: a node holds itself.
+    """
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = 0
+        pairs = node.value if isinstance(node, yaml.MappingNode) else [node.value]
+        known[id(node)] = 1 + sum(_num_values(child, known) for pair in pairs for child in pair)
+    elif known[id(node)] == 0:
+        line = node.start_mark.line + 1
+        raise yaml.YAMLError(f"line {line}: an alias stands within what it stands for")
+    return known[id(node)]
+
+
 def _refuse_duplicate_keys(path: Path, node: yaml.Node | None) -> None:
     """YAML forbids a key twice in one mapping; PyYAML would keep the last without a word."""
     if isinstance(node, yaml.MappingNode):
-        seen: dict[str, int] = {}
+        lines: dict[str, int] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 continue  # the loader refuses it
             line = key.start_mark.line + 1
-            if key.value in seen:
+            if key.value in lines:
                 raise ConfigError(
-                    f"{path}:{line}: the key {key.value!r} stands already in line "
-                    f"{seen[key.value]}. Delete one of the two."
+                    f"{path}:{line}: the key {shown(key.value)} stands already in line "
+                    f"{lines[key.value]}. Delete one of the two."
                 )
-            seen[key.value] = line
+            lines[key.value] = line
             _refuse_duplicate_keys(path, value)
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
@@ -162,42 +217,48 @@ def _override(raw: dict[str, Any], override: str) -> None:
     """Put one `a.b=value` into the raw mapping; numbers in the path index lists."""
     path, equals, text = override.partition("=")
     keys = path.split(".")
-    if not equals or not all(keys):
-        raise ConfigError(f"--set {override}: expected KEY.KEY=VALUE, such as dataset.limit=256.")
+    name = f"--set {short(override)}"
+    if not equals or not all(keys) or len(keys) > MAX_DEPTH:
+        raise ConfigError(f"{name}: expected KEY.KEY=VALUE, such as dataset.limit=256.")
     try:
+        if _num_values(yaml.compose(text, Loader=_Loader), {}) > MAX_VALUES:
+            raise ConfigError(f"{name}: spells out more than {MAX_VALUES} values.")
         value = yaml.load(text, Loader=_Loader)
-        place: Any = raw
+    except (ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"{name}: the value is not valid YAML: {error}") from error
+    try:
+        parent: Any = raw
         for key in keys[:-1]:
-            place = place[int(key)] if isinstance(place, list) else place.setdefault(key, {})
-        if isinstance(place, list):
-            place[int(keys[-1])] = value
+            parent = parent[int(key)] if isinstance(parent, list) else parent.setdefault(key, {})
+        if isinstance(parent, list):
+            parent[int(keys[-1])] = value
         else:
-            place[keys[-1]] = value
+            parent[keys[-1]] = value
     except (AttributeError, IndexError, TypeError, ValueError) as error:
         raise ConfigError(
-            f"--set {override}: {path} does not lead to a value of the file ({error})."
+            f"{name}: {short(path)} does not lead to a value of the file ({error})."
         ) from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override}: the value is not valid YAML: {error}") from error
 
 
 def _problems(
     path: Path, root: yaml.Node | None, shape: type[Section], error: ValidationError
 ) -> list[str]:
-    """Each wrong place once, as `file:line: key.path: what is wrong there`."""
+    """Each of the first wrong places once, as `file:line: key.path: what is wrong there`."""
     problems: dict[str, list[str]] = {}
-    for problem in error.errors():
+    for problem in error.errors()[:MOST_NAMES]:
         keys, siblings = _keys(shape, problem["loc"])
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             keys.append(str(problem["loc"][-1]))
             message = f"unknown key.{nearest(keys[-1], siblings)}"
-            message += f" Known: {', '.join(sorted(siblings))}." if siblings else ""
+            message += f" Known: {listed(sorted(siblings))}." if siblings else ""
         elif problem["type"] == "missing":
             message = "is missing"
         elif problem["type"] != "value_error":
-            message += f"; found {problem['input']!r}"
-        where = f"{path.name}:{_line(root, keys)}: " + (f"{'.'.join(keys)}: " if keys else "")
+            message += f"; found {shown(problem['input'])}"
+        where = f"{path.name}:{_line(root, keys)}: " + (
+            f"{short('.'.join(keys))}: " if keys else ""
+        )
         problems.setdefault(where, []).append(message)
     return [where + "; or ".join(messages) for where, messages in problems.items()]
 

@@ -3,9 +3,15 @@
 from io import BytesIO
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from platorep.errors import DataError
+
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+"""What is opened, whatever a file is called. Pillow knows more, among them EPS, for which it starts
+Ghostscript: a program, run on what somebody put into a dataset."""
+MAX_ASPECT_RATIO = 200
+"""Networks want the shorter side at 224 pixels or so: 20,000 x 1 would become 4,480,000 x 224."""
 
 
 def decode_image(encoded: bytes) -> Image.Image:
@@ -16,20 +22,37 @@ def decode_image(encoded: bytes) -> Image.Image:
     between versions of the JPEG library, so hashes of decoded pixels are no identity.
 
     Raises:
-        DataError: the bytes are no complete image of a known format.
+        DataError: the bytes are no complete image of one of `FORMATS`, or it has more pixels than
+            Pillow holds for a bomb (179 million), or is longer than `MAX_ASPECT_RATIO` allows.
     """
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # some libraries make Pillow fill up broken images
+    Image.init()  # not all formats are known before
+    formats = [name for name in FORMATS if name in Image.OPEN]
     try:
-        with Image.open(BytesIO(encoded)) as image:
+        with Image.open(BytesIO(encoded), formats=formats) as image:
+            _refuse_ribbon(*image.size)
             image.load()
             return _to_rgb(ImageOps.exif_transpose(image))
-    except Exception as error:  # Pillow's decoders raise nearly everything on broken files
-        reason = str(error).replace(repr(error.args[0]), "the bytes") if error.args else ""
-        if "BytesIO" in reason:
-            reason = "not an image format that Pillow knows"
+    except DataError:
+        raise
+    except UnidentifiedImageError as error:
         raise DataError(
-            f"image does not decode ({len(encoded)} bytes): {type(error).__name__}: {reason}"
+            f"the image ({len(encoded)} bytes) is in none of the formats that are read: "
+            f"{', '.join(formats)}"
         ) from error
+    except Exception as error:  # Pillow's decoders raise nearly everything on broken files
+        raise DataError(
+            f"image does not decode ({len(encoded)} bytes): {type(error).__name__}: {error}"
+        ) from error
+
+
+def _refuse_ribbon(width: int, height: int) -> None:
+    longer, shorter = max(width, height), min(width, height)
+    if longer > MAX_ASPECT_RATIO * shorter:
+        raise DataError(
+            f"the image has {width} x {height} pixels, and a side may be at most "
+            f"{MAX_ASPECT_RATIO} times the other: resized for a network it would fill the memory"
+        )
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
