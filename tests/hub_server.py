@@ -6,6 +6,8 @@ nothing of platorep.
 
 import hashlib
 import json
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +35,9 @@ class Hub:
     sent_bytes: int = 0
     """Of files, not of what is told about them."""
     url: str = ""
+    fault: str = ""
+    """How it fails: a status, `silent`, `reset`, `loop`, `page`, or (files only) `cut`."""
+    over: threading.Event = field(default_factory=threading.Event)
 
     def commit(self, repo: str, branch: str, files: dict[str, bytes]) -> str:
         hashes = {name: content_hash(name, data) for name, data in files.items()}
@@ -75,6 +80,7 @@ def serve() -> Iterator[Hub]:
     try:
         yield hub
     finally:
+        hub.over.set()
         server.shutdown()
         server.server_close()
         thread.join()
@@ -104,6 +110,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         parts = [unquote(p) for p in urlsplit(self.path).path.strip("/").split("/")]
         self.hub.requests.append(f"{self.command} /{'/'.join(parts)}")
+        if self.hub.fault and self._fail():
+            return None
         if parts[0] == "api" and parts[1] in ("datasets", "models"):
             repo, rest = "/".join(parts[2:4]), parts[4:]
         elif parts[0] in ("datasets", "store"):
@@ -138,6 +146,24 @@ class _Handler(BaseHTTPRequestHandler):
             every = {entry["path"]: entry for entry in self._entries(key, "", "recursive=true")}
             return self._json([every[path] for path in asked if path in every])
         return self._error(404, "EntryNotFound")
+
+    def _fail(self) -> bool:
+        """Answer as a hub that is out of order; False where this fault answers well."""
+        fault = self.hub.fault
+        if fault == "silent":
+            self.hub.over.wait(30)
+        elif fault == "reset":  # no lingering: the kernel sends RST
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif fault == "loop":
+            self._send(307, b"", {"Location": f"{self.hub.url}{self.path}"})
+        elif fault == "page":
+            self._send(200, b"<html>log in</html>", {"Content-Type": "text/html"})
+        elif fault.isdigit():
+            self._send(int(fault), b"{}", {"Retry-After": "0"} if fault == "429" else {})
+        else:
+            return False
+        self.close_connection = fault in ("silent", "reset")
+        return True
 
     def _file(self, key: tuple[str, str], name: str, *, redirect: bool) -> None:
         (repo, commit), files = key, self.hub.files[key]
@@ -188,4 +214,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(content)
+            cut = self.hub.fault == "cut" and "ETag" in headers
+            self.wfile.write(content[: len(content) // 2] if cut else content)
+            self.close_connection = self.close_connection or cut

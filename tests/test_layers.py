@@ -12,7 +12,7 @@ import platorep
 LAYERS = (
     {"errors"},
     {"files", "reporting"},
-    {"registry", "parameters"},
+    {"registry", "parameters", "hub"},
     {"config", "metrics", "preprocess", "statistics", "toyworld"},
     {"data", "models"},
     {"features", "results"},

@@ -1,6 +1,8 @@
 """Models from a hub: a real one over HTTP, on this machine."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ from PIL import Image
 from test_language import save as save_language
 from timm.models import save_for_hf
 
-from platorep.config import ModelSpec
-from platorep.errors import PlatorepError
+from platorep.config import DatasetConfig, ModelSpec
+from platorep.data import load_dataset
+from platorep.data.hub import Repository
+from platorep.errors import AbsentError, IntegrityError, PlatorepError
 from platorep.models import open_model
 
 
@@ -34,6 +38,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setenv("PLATOREP_CACHE", str(tmp_path / "own"))
         yield hub
 
 
@@ -143,7 +148,7 @@ def test_what_the_hub_refuses(hub: Hub, tmp_path: Path) -> None:
         return str(found["error"][1])
 
     assert "is gated. Ask for access" in refusal("org/closed")
-    assert "no hub repository 'org/none'" in refusal("org/none")
+    assert "'org/none' at revision 'main' is neither" in refusal("org/none")
     assert "has no revision 'v9'" in refusal("org/empty", revision="v9")
     assert "has no weights" in refusal("org/empty")
     random = attempt("features", name="org/empty", random_init=True, **LANGUAGE)
@@ -165,3 +170,129 @@ def test_a_hub_that_is_down_is_replaced_by_the_cache(
     assert down["identity"] == online["identity"]
     assert len(down["features"]) == 4
     assert attempt("identity", **about | {"name": "org/other"})["error"][0] == "AbsentError"
+
+
+FAULTS = {
+    "silent": "did not answer within 0.2 s",
+    "reset": "broke off",
+    "loop": "redirects without end",
+    "page": "no JSON",
+    "500": "status 500",
+    "429": "status 429",
+}
+
+
+@pytest.mark.parametrize("kind", ["model", "dataset"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_hub_out_of_order_is_told_and_not_waited_for(
+    fault: str, kind: str, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 0.2)
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
+    hub.commit("org/some", "main", {"config.json": b"{}"})
+    hub.fault = fault
+    spec = ModelSpec(name="org/some", label="m", family="f", **LANGUAGE)
+    asks: dict[str, Callable[[], object]] = {
+        "model": lambda: open_model(spec, offline=False).identity(),
+        "dataset": lambda: load_dataset(DatasetConfig(source="org/some")),
+    }
+    with pytest.raises(AbsentError) as refused:
+        asks[kind]()
+    assert FAULTS[fault] in str(refused.value)
+    assert hub.url in str(refused.value)
+    hub.fault = ""
+    assert len({r for r in hub.requests if "org/some" in r}) == 1  # and nothing else was tried
+
+
+@pytest.mark.parametrize("name", ["org/nowhere", "photos"])
+def test_a_name_that_is_no_folder_is_asked_for_once(
+    name: str, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody listens, `datasets` itself would try for half a minute."""
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    started = time.monotonic()
+    with pytest.raises(AbsentError, match=f"there is no '{name}'"):
+        load_dataset(DatasetConfig(source=name))
+    assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("chunk", [100, 10**6])
+def test_a_download_that_always_breaks_off_ends(
+    chunk: int, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one of which something comes each time, for which huggingface_hub has no end."""
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", chunk)
+    files = language_files(tmp_path / "model")
+    hub.commit("org/gpt", "main", files)
+    hub.fault = "cut"
+    kind, message = attempt("download", name="org/gpt", **LANGUAGE)["error"]
+    assert kind == "AbsentError"
+    assert ("breaks off at the same byte" if chunk == 100 else "broke off") in message
+    hub.fault = ""
+    assert "error" not in attempt("download features", name="org/gpt", **LANGUAGE)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_damaged_file_of_the_hub_cache_is_not_loaded(
+    name: str, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.commit("org/gpt", "main", language_files(tmp_path / "model"))
+    about: dict[str, Any] = {"name": "org/gpt", **LANGUAGE}
+    whole = attempt("download features", **about)
+    (link,) = (tmp_path / "cache").glob(f"**/snapshots/*/{name}")
+    content = bytearray(link.read_bytes())
+    content[-1] ^= 1
+    link.resolve().write_bytes(content)
+    kind, message = attempt("features", offline=True, **about)["error"]
+    assert kind == "IntegrityError"
+    assert str(link.resolve()) in message
+    link.resolve().unlink()
+    assert attempt("features", **about) == {"features": whole["features"]}
+
+
+def test_a_file_is_checked_once(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.commit("org/gpt", "main", language_files(tmp_path / "model"))
+    attempt("download", name="org/gpt", **LANGUAGE)
+    read: list[Path] = []
+    real = Path.open
+
+    def opened(path: Path, *rest: Any, **how: Any) -> Any:
+        read.append(path)
+        return real(path, *rest, **how)
+
+    monkeypatch.setattr(Path, "open", opened)
+    assert "error" not in attempt("download", name="org/gpt", offline=True, **LANGUAGE)
+    assert not [path for path in read if path.name == "model.safetensors"]
+
+
+def test_damaged_rows_of_the_hub_cache_are_not_read(hub: Hub, tmp_path: Path) -> None:
+    commit = hub.commit("org/pairs", "main", {"train.parquet": b"rows"})
+    repository = Repository(
+        source="org/pairs",
+        subset=None,
+        commit=commit,
+        builder="parquet",
+        splits={"train": ["train.parquet"]},
+    )
+    (path,) = repository.paths("train", offline=False)
+    assert path.read_bytes() == b"rows"
+    path.resolve().write_bytes(b"raws")
+    with pytest.raises(IntegrityError, match=str(path.resolve())):
+        list(repository.paths("train", offline=True))
+
+
+def test_weights_at_a_url_are_not_waited_for_without_end(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 0.2)
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    registry = timm.models._registry._model_pretrained_cfgs
+    name = "test_vit.r160_in1k"
+    elsewhere = replace(registry[name], hf_hub_id=None, url=f"{hub.url}/weights.pth")
+    monkeypatch.setitem(registry, name, elsewhere)
+    hub.fault = "silent"
+    kind, message = attempt("download", name=name, **VISION)["error"]
+    assert kind == "AbsentError"
+    assert "timed out" in message

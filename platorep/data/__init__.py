@@ -1,6 +1,5 @@
 """Paired datasets: images, their captions, and the identity of every row."""
 
-from platorep.data.hub import is_offline
 from platorep.data.load import load_dataset, load_images
 from platorep.data.paired import Copies, DroppedRow, PairedDataset
 from platorep.data.texts import text_column
@@ -9,7 +8,6 @@ __all__ = [
     "Copies",
     "DroppedRow",
     "PairedDataset",
-    "is_offline",
     "load_dataset",
     "load_images",
     "text_column",

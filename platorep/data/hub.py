@@ -14,10 +14,10 @@ from pathlib import Path
 import datasets
 import huggingface_hub
 
-from platorep.data.hub_errors import hub_errors
 from platorep.data.tables import Part, read_parquet, table_errors
 from platorep.errors import AbsentError, ConfigError, nearest
 from platorep.files import cache_root, digest, slug, write_json
+from platorep.hub import hub_errors, repository_info, verify_blob
 
 _HUB_FILE = re.compile(r"hf://datasets/.+?@(?P<commit>[0-9a-f]{40})/(?P<path>.+)")
 
@@ -41,7 +41,7 @@ class Repository:
             if self.commit is None:
                 yield Path(file)
                 continue
-            with hub_errors(self.source, self.commit):
+            with hub_errors(self.source, self.commit, "dataset"):
                 path = huggingface_hub.hf_hub_download(
                     self.source,
                     file,
@@ -49,6 +49,7 @@ class Repository:
                     revision=self.commit,
                     local_files_only=offline,
                 )
+            verify_blob(Path(path))
             yield Path(path)
 
     def parts(self, split: str, *, offline: bool) -> Iterator[Part]:
@@ -57,9 +58,11 @@ class Repository:
             for path in self.paths(split, offline=offline):
                 yield Part(read_parquet(path, split), str(path))
             return
-        with hub_errors(self.source, self.commit), table_errors(self.source):
+        with hub_errors(self.source, self.commit, "dataset"), table_errors(self.source):
             if offline and self.commit is not None:
                 folder = _snapshot(self.source, self.commit)
+                for file in self.splits[split]:
+                    verify_blob(Path(folder) / file)
                 table = datasets.load_dataset(folder, self.subset, split=split)
             else:
                 table = datasets.load_dataset(
@@ -87,17 +90,14 @@ def find_repository(
     return repository
 
 
-def is_offline() -> bool:
-    """Whether HF_HUB_OFFLINE forbids the network."""
-    return bool(huggingface_hub.constants.HF_HUB_OFFLINE)
-
-
 def _find(source: str, subset: str | None, revision: str | None, offline: bool) -> Repository:
     if Path(source).is_dir():
         return _look_up(source, source, subset, None)
     notes = cache_root() / "hub" / slug(source)
-    with hub_errors(source, revision):
+    with hub_errors(source, revision, "dataset"):
         if not offline:
+            # Asked once: `datasets` asks a hub that does not answer again and again.
+            repository_info(source, revision, "dataset")
             found = _look_up(source, source, subset, revision)
             for name in (revision, found.commit):
                 write_json(notes / f"{digest([subset, name])}.json", asdict(found))

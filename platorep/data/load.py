@@ -6,7 +6,7 @@ from pathlib import Path
 from platorep.config import DatasetConfig
 from platorep.data.class_folders import ClassFolderSource, find_class_folders
 from platorep.data.folder import FolderSource, find_captions_file
-from platorep.data.hub import find_repository, is_offline
+from platorep.data.hub import find_repository
 from platorep.data.paired import PairedDataset
 from platorep.data.patterns import expand_pattern
 from platorep.data.select import select_rows
@@ -16,6 +16,7 @@ from platorep.data.tars import TarSource
 from platorep.data.toyworld import open_toyworld, tell_levels
 from platorep.errors import AbsentError, DataError
 from platorep.files import slug
+from platorep.hub import is_offline
 
 
 def load_dataset(

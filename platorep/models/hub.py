@@ -1,16 +1,12 @@
 """Files of a hub repository: which there are, at which commit, and bringing them here."""
 
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import HfApi, constants, hf_hub_download, try_to_load_from_cache
+from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
@@ -19,15 +15,15 @@ from huggingface_hub.errors import (
 
 from platorep.errors import AbsentError
 from platorep.files import storage_errors
-
-FETCH_FIRST = (
-    "Run `platorep extract CONFIG --download-only` on a machine with network (same HF_HOME), "
-    "then this command again."
+from platorep.hub import (
+    TRANSPORT_ERRORS,
+    hub_errors,
+    is_offline,
+    repository_info,
+    say_once,
+    verify_blob,
+    what_went_wrong,
 )
-
-
-TRANSPORT_ERRORS: tuple[type[BaseException], ...] = (HfHubHTTPError.__bases__[0], OSError)
-"""What the HTTP client raises, whichever it is, when the hub cannot be reached."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,16 +44,21 @@ class Repository:
 
         Raises:
             AbsentError: a file is neither in the cache nor to be had, or the branch has moved.
+            IntegrityError: a file is not what its name in the cache says.
             StorageError: the hub cache cannot be written.
         """
         folder = Path()
         for name in names:
-            with _absences(self.name, self.revision), storage_errors(Path(constants.HF_HUB_CACHE)):
+            with (
+                hub_errors(self.name, self.revision, "model"),
+                storage_errors(Path(constants.HF_HUB_CACHE)),
+            ):
                 # By branch rather than commit, so that the cache learns what the branch is.
-                found = hf_hub_download(
+                path = hf_hub_download(
                     self.name, name, revision=self.revision, local_files_only=self.offline
                 )
-            folder = Path(found).parents[len(Path(name).parts) - 1]
+            verify_blob(Path(path))
+            folder = Path(path).parents[len(Path(name).parts) - 1]
             if folder.name != self.commit:
                 raise AbsentError(
                     f"hub repository {self.name!r} moved from commit {self.commit} to "
@@ -85,14 +86,15 @@ def open_repository(name: str, revision: str | None, *, offline: bool) -> Reposi
         AbsentError: no such repository or revision, no access, or offline and not in the cache.
     """
     revision = revision or constants.DEFAULT_REVISION
-    if not (offline or constants.HF_HUB_OFFLINE):
-        with _absences(name, revision):
+    with hub_errors(name, revision, "model"):
+        failure = None
+        if not (offline or is_offline()):
             try:
-                info = HfApi().model_info(name, revision=revision, files_metadata=True)
+                info = repository_info(name, revision, "model")
             except (RepositoryNotFoundError, RevisionNotFoundError):
                 raise
-            except TRANSPORT_ERRORS:
-                pass  # see what the cache has
+            except TRANSPORT_ERRORS as error:
+                failure = error  # see what the cache has
             else:
                 return Repository(
                     name=name,
@@ -101,12 +103,14 @@ def open_repository(name: str, revision: str | None, *, offline: bool) -> Reposi
                     sizes={file.rfilename: file.size for file in info.siblings or ()},
                     offline=False,
                 )
-    with _absences(name, revision):
         if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
             raise HFValidationError(name)
         folder = _cached_snapshot(name, revision)
         if folder is None:
-            raise LocalEntryNotFoundError(f"no snapshot of {name} at {revision}")
+            raise failure or LocalEntryNotFoundError(f"no snapshot of {name} at {revision}")
+        if failure is not None:
+            why = what_went_wrong(failure)
+            say_once(f"warning: {name} is taken from the local cache, commit {folder.name}: {why}")
     sizes: dict[str, int | None] = {
         path.relative_to(folder).as_posix(): path.stat().st_size
         for path in sorted(folder.rglob("*"))
@@ -122,40 +126,3 @@ def _cached_snapshot(name: str, revision: str) -> Path | None:
     commit = reference.read_text(encoding="utf-8") if reference.is_file() else revision
     folder = repository / "snapshots" / commit
     return folder if folder.is_dir() else None
-
-
-@contextmanager
-def _absences(name: str, revision: str | None) -> Iterator[None]:
-    """Say what to do when the hub does not give what is asked for."""
-    which = f"{name!r}" + (f" at revision {revision!r}" if revision else "")
-    try:
-        yield
-    except GatedRepoError as error:
-        raise AbsentError(
-            f"hub repository {which} is gated. Ask for access at https://huggingface.co/{name}, "
-            "then set HF_TOKEN (or run `hf auth login`)."
-        ) from error
-    except RevisionNotFoundError as error:
-        raise AbsentError(
-            f"hub repository {name!r} has no revision {revision!r}. Look at "
-            f"https://huggingface.co/{name} for its branches, tags and commits."
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise AbsentError(
-            f"no hub repository {which}, or it is private. Check the name; for a private one set "
-            "HF_TOKEN."
-        ) from error
-    except HFValidationError as error:
-        raise AbsentError(
-            f"{name!r} is neither a local folder that exists nor a hub identifier (owner/name). "
-            "Relative paths are taken from the folder of the experiment file."
-        ) from error
-    except LocalEntryNotFoundError as error:
-        raise AbsentError(
-            f"hub repository {which} is not, or not whole, in the local cache "
-            f"({constants.HF_HUB_CACHE}) and nothing may be, or can be, downloaded. {FETCH_FIRST}"
-        ) from error
-    except EntryNotFoundError as error:
-        raise AbsentError(f"hub repository {which} lacks a file: {error}") from error
-    except HfHubHTTPError as error:
-        raise AbsentError(f"the hub did not give {which}: {error}. Try again later.") from error

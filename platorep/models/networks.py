@@ -19,8 +19,9 @@ from platorep.errors import (
     PlatorepError,
     UnknownNameError,
 )
+from platorep.hub import FETCH_FIRST, bounded_sockets
 from platorep.models.checkpoints import WEIGHTS, first_weights, losses, read_pickled
-from platorep.models.hub import FETCH_FIRST, Repository, open_repository
+from platorep.models.hub import Repository, open_repository
 from platorep.models.sources import file_hash
 
 
@@ -254,7 +255,8 @@ def check_name(name: str) -> None:
 def _as_own_errors(spec: ModelSpec) -> Iterator[None]:
     """Refusals of timm that a user can act on."""
     try:
-        yield
+        with bounded_sockets():
+            yield
     except PlatorepError:
         raise
     except OSError as error:

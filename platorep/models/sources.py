@@ -11,7 +11,8 @@ from typing import Any
 from platorep.config import ModelSpec
 from platorep.errors import AbsentError, ConfigError
 from platorep.files import sha256_file
-from platorep.models.hub import FETCH_FIRST, Repository, open_repository
+from platorep.hub import FETCH_FIRST
+from platorep.models.hub import Repository, open_repository
 
 TOKENIZER = (
     "tokenizer*",

@@ -8,9 +8,10 @@ from functools import cached_property
 from pathlib import Path
 
 from platorep.config import BitsPerByteConfig
-from platorep.data import is_offline, text_column
+from platorep.data import text_column
 from platorep.errors import ConfigError, DataError
 from platorep.files import canonical_json, sha256
+from platorep.hub import is_offline
 
 NOT_PLAIN = {".csv", ".gz", ".json", ".jsonl", ".tsv", ".xz", ".zip", ".zst"}
 
