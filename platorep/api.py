@@ -13,7 +13,7 @@ from torch import Tensor
 from platorep.config import PreprocessConfig
 from platorep.errors import AbsentError, DataError, UnknownNameError
 from platorep.features import Cell, cache_root
-from platorep.metrics import METRICS, BoundMetric, Summary, bind
+from platorep.metrics import METRICS, BoundMetric, Summary, bind, default_switches
 from platorep.preprocess import preprocess
 from platorep.results import Results
 
@@ -32,6 +32,7 @@ class Features:
     """Of the rows."""
 
 
+@default_switches()
 def score(
     x: Layers, y: Layers, metric: str = "mutual_knn", **parameters: Any
 ) -> float | np.ndarray:
@@ -70,6 +71,7 @@ class Reference:
     never read again. A call costs one summary and one comparison.
     """
 
+    @default_switches()
     def __init__(
         self, results: str | Path, model: str, metric: str = "mutual_knn", **parameters: Any
     ) -> None:
@@ -79,6 +81,7 @@ class Reference:
         layers = preprocess(features.layers, **PreprocessConfig().model_dump())
         self._summaries = [self._metric.summarize(layer) for layer in layers]
 
+    @default_switches()
     def __call__(self, features: Layers) -> float:
         """The best score of any given layer with any layer of the reference that is not degenerate.
 

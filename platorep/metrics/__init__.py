@@ -45,6 +45,7 @@ from platorep.metrics.predictivity import LINEAR_PREDICTIVITY
 from platorep.metrics.rsa import ORDINAL_TRIPLETS, RSA
 from platorep.metrics.sequences import EDIT_DISTANCE_KNN, LCS_KNN
 from platorep.metrics.subspaces import CCA_MEAN, PROCRUSTES, PWCCA, SVCCA
+from platorep.metrics.switches import default_switches
 from platorep.metrics.units import UNIT_MATCHING
 from platorep.parameters.metrics import MetricParameters, parse
 from platorep.registry import index_by_name, lookup
@@ -61,6 +62,7 @@ __all__ = [
     "Scores",
     "Summary",
     "bind",
+    "default_switches",
     "each_pair",
     "own_metric",
     "summarize_layer",
@@ -131,6 +133,7 @@ def _own(path: str) -> Metric:
     )
 
 
+@default_switches()
 def summarize_layer(
     metrics: Sequence[BoundMetric], features: Float[Tensor, "n d"]
 ) -> list[Summary]:

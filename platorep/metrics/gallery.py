@@ -28,6 +28,7 @@ from platorep.metrics.nearest import (
     longest,
     product_error,
 )
+from platorep.metrics.switches import default_switches
 
 Block = tuple[Int64[np.ndarray, " b"], Float[Tensor, "b d"]]
 Blocks = Callable[[Int64[np.ndarray, " m"] | None], Iterator[Block]]
@@ -49,6 +50,7 @@ class Galleries:
     """The source of every row: neighbors are sources then, each as near as its nearest row."""
 
 
+@default_switches()
 def search_galleries(
     queries: Float[Tensor, "q d"],
     blocks: Blocks,

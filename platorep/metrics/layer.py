@@ -132,9 +132,9 @@ def symmetric_product(x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
 
 
 def product(x: Float[Tensor, "n_x d"], y: Float[Tensor, "n_y d"]) -> Float[Tensor, "n_x n_y"]:
-    """`x @ y.T` to full precision, whatever the process's global precision switch says."""
-    if x.dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest":
-        return (x.double() @ y.double().T).float()
+    """`x @ y.T`, in float64 where one of them is."""
+    if x.dtype != y.dtype:
+        x, y = x.double(), y.double()
     return x @ y.T
 
 
@@ -153,6 +153,7 @@ class Layer:
     """
 
     def __init__(self, features: Float[Tensor, "n d"]) -> None:
+        features = features.detach()
         if features.dtype not in (torch.float32, torch.float64):
             features = features.float()
         norms = torch.linalg.vector_norm(features, dim=1)

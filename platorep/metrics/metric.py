@@ -11,7 +11,11 @@ from torch import Tensor
 
 from platorep.errors import DataError
 from platorep.metrics.layer import Layer
+from platorep.metrics.switches import default_switches
 from platorep.parameters.metrics import MetricParameters, OwnMetric
+
+ROUNDING = 1e-5
+"""A score may leave its range by less than this because products are float32, and is put back."""
 
 Order = Integer[np.ndarray, " n"]
 """A permutation: place i of the reordered layer holds sample `order[i]`."""
@@ -88,7 +92,10 @@ class Metric:
 
 @dataclass(frozen=True)
 class BoundMetric:
-    """A metric with its parameters: what the rest of the program calls."""
+    """A metric with its parameters: what the rest of the program calls.
+
+    No switch of the process moves a score: see `default_switches`.
+    """
 
     metric: Metric
     parameters: MetricParameters
@@ -123,6 +130,7 @@ class BoundMetric:
             )
         self.metric.check(n, d, self.parameters)
 
+    @default_switches()
     def summarize(self, features: Float[Tensor, "n d"] | Layer) -> Summary:
         """The summary of one layer. To share work among metrics give them the same `Layer`.
 
@@ -135,6 +143,7 @@ class BoundMetric:
         summary: Summary = self.metric.summarize(layer, self.parameters)
         return summary
 
+    @default_switches()
     def compare(self, x: Sequence[Summary], y: Sequence[Summary]) -> Scores:
         """Scores of all pairs of a layer of x and a layer of y; NaN where one is not defined.
 
@@ -146,27 +155,40 @@ class BoundMetric:
                 f"{self.label} compares layers sample by sample, but x has "
                 f"{sorted({s.n for s in x})} samples and y has {sorted({s.n for s in y})}."
             )
-        return self.metric.compare(x, y, self.parameters)
+        return _in_range(self.metric.compare(x, y, self.parameters), self.claims)
 
+    @default_switches()
     def reorder(self, summary: Summary, order: Order) -> Summary:
         """The summary of the same layer with its samples in another order."""
         reordered: Summary = self.metric.reorder(summary, order)
         return reordered
 
+    @default_switches()
     def prepare(self, x: Sequence[Summary], y: Sequence[Summary]) -> Scorer:
         """A function from an order of y's samples to the scores of all layer pairs, for nulls."""
+        claims, prepared = self.claims, None
         if self.metric.prepare is not None:
-            return self.metric.prepare(x, y, self.parameters)
+            prepared = self.metric.prepare(x, y, self.parameters)
 
+        @default_switches()
         def scores(order: Order | None) -> Scores:
+            if prepared is not None:
+                return _in_range(prepared(order), claims)
             moved = y if order is None else [self.metric.reorder(summary, order) for summary in y]
-            return self.metric.compare(x, moved, self.parameters)
+            return _in_range(self.metric.compare(x, moved, self.parameters), claims)
 
         return scores
 
     def degenerate(self, summary: Summary) -> str | None:
         """Why a layer is left out of the maximum, or None."""
         return summary.reason
+
+
+def _in_range(scores: Scores, claims: Claims) -> Scores:
+    """The scores, those that rounding has put outside the range at its end."""
+    above = (scores > claims.high) & (scores <= claims.high + ROUNDING)
+    below = (scores < claims.low) & (scores >= claims.low - ROUNDING)
+    return np.where(above, claims.high, np.where(below, claims.low, scores))
 
 
 def each_pair(

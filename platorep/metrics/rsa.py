@@ -14,7 +14,7 @@ from torch import Tensor
 
 from platorep.metrics import triangles
 from platorep.metrics.kernels import ORTHOGONAL, SIMILARITIES, check_rows, squared_distances
-from platorep.metrics.layer import GRAM_ROWS, Layer
+from platorep.metrics.layer import GRAM_ROWS, Layer, product
 from platorep.metrics.metric import (
     Claims,
     Invariance,
@@ -25,7 +25,7 @@ from platorep.metrics.metric import (
     Summary,
     each_pair,
 )
-from platorep.metrics.triangles import Triangle, highest, triangle_order, unit, upper
+from platorep.metrics.triangles import Triangle, triangle_order, unit, upper
 from platorep.parameters.metrics import OrdinalTriplets, Rsa
 
 
@@ -182,7 +182,7 @@ def prepare_triplets(
     def scores(order: Order | None) -> Scores:
         moved = triplets if order is None else order.astype(np.int64)[triplets]
         right = torch.stack([triplet_signs(s, moved, parameters.similarity) for s in y])
-        agreement: np.ndarray = highest(left, right).cpu().numpy()
+        agreement: np.ndarray = product(left, right).double().cpu().numpy()
         found: Scores = (agreement / parameters.triplets + 1) / 2
         return found
 

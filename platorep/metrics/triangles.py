@@ -81,20 +81,13 @@ def prepare(x: Sequence[Triangle], y: Sequence[Triangle], parameters: object) ->
             moved = part if index is None else index[part]
             left = torch.stack([summary.values[part] for summary in x])
             right = torch.stack([summary.values[moved] for summary in y])
-            total += highest(left, right)
+            total += product(left, right).double()
         found: np.ndarray = total.cpu().numpy()
         found[undefined[0]] = np.nan
         found[:, undefined[1]] = np.nan
         return found
 
     return scores
-
-
-def highest(x: Float[Tensor, "l_x m"], y: Float[Tensor, "l_y m"]) -> Float[Tensor, "l_x l_y"]:
-    """`x @ y.T` as float64, its blocks to full precision."""
-    if x.dtype != y.dtype:
-        x, y = x.double(), y.double()
-    return product(x, y).double()
 
 
 def compare(x: Sequence[Triangle], y: Sequence[Triangle], parameters: object) -> Scores:

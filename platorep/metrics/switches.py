@@ -1,0 +1,50 @@
+"""Metrics compute under PyTorch's own defaults, whatever the process has switched.
+
+Autocast, the precision of float32 products, the default dtype and device, grad and inference mode,
+and NumPy's floating-point errors could each move a digit of a score, or stop it.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+import torch
+
+AUTOCAST_DEVICES = ("cpu", "cuda", "mps", "xpu")
+PRODUCTS = [
+    backend.matmul
+    for backend in (torch.backends.cuda, torch.backends.mkldnn)
+    if hasattr(getattr(backend, "matmul", None), "fp32_precision")
+]
+"""Where PyTorch from 2.9 on keeps the precision of products; the older switch sets these too."""
+
+
+@contextmanager
+def default_switches() -> Iterator[None]:
+    """Everything at its default inside, and afterwards as it was.
+
+    The default dtype and the precision belong to the process: for this long they are at their
+    default in its other threads too.
+    """
+    with ExitStack() as stack:
+        for device in AUTOCAST_DEVICES:
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+        if not torch.is_grad_enabled():  # a user's own metric may fit something
+            stack.enter_context(torch.enable_grad())
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        if torch.get_default_dtype() != torch.float32:
+            stack.callback(torch.set_default_dtype, torch.get_default_dtype())
+            torch.set_default_dtype(torch.float32)
+        for product in PRODUCTS:
+            if product.fp32_precision != "ieee":
+                stack.callback(setattr, product, "fp32_precision", product.fp32_precision)
+                product.fp32_precision = "ieee"
+        if not PRODUCTS and torch.get_float32_matmul_precision() != "highest":
+            stack.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
+            torch.set_float32_matmul_precision("highest")
+        stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
+        yield
