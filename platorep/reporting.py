@@ -5,11 +5,31 @@ Everything goes to stderr; results go to stdout and are the command line's busin
 
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
 Advance = Callable[[int], None]
+_JOINERS = "\u200c\u200d"  # inside words and emoji
+
+
+def printable(text: str, keep: str = "") -> str:
+    """`text` with escapes (`\\x1b`) for what is no character to be seen: control characters, marks
+    that turn the direction of writing, halves of characters. A terminal would act on them.
+
+    Args:
+        keep: Characters to leave alone, such as line ends.
+    """
+
+    def shown(character: str) -> str:
+        if character.isprintable() or character in keep or character in _JOINERS:
+            return character
+        if unicodedata.category(character) == "Zs":  # spaces that do not break
+            return character
+        return character.encode("unicode_escape").decode()
+
+    return text if text.isprintable() else "".join(map(shown, text))
 
 
 class Reporter:
@@ -44,7 +64,7 @@ class Reporter:
         """Show the way through `total` units; yields the function that counts them."""
         started = time.monotonic()
         if self.verbosity >= 0 and self._stream.isatty():
-            with _bar(self._stream, name, total, unit) as advance:
+            with _bar(self._stream, printable(name), total, unit) as advance:
                 yield advance
         else:
             yield lambda count: None
@@ -53,7 +73,7 @@ class Reporter:
         self.say(f"{name}: {total} {unit} in {seconds:.1f} s{rate}")
 
     def _line(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
+        print(printable(text, keep="\n\t"), file=self._stream, flush=True)
 
 
 @contextmanager
@@ -75,7 +95,7 @@ def _bar(stream: IO[str], name: str, total: int, unit: str) -> Iterator[Advance]
             return Text(f"{task.speed:.0f} {unit}/s" if task.speed else f"- {unit}/s")
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # [a] in a label is no markup
         BarColumn(),
         MofNCompleteColumn(),
         Rate(),

@@ -5,7 +5,7 @@ import itertools
 import subprocess
 import sys
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import matplotlib as mpl
@@ -25,6 +25,7 @@ from pydantic import TypeAdapter, ValidationError
 from platorep.errors import AbsentError, ConfigError, UnknownNameError
 from platorep.parameters.figures import (
     CalibrationFigure,
+    ConvergenceFigure,
     FigureConfig,
     HeatmapFigure,
     KSweepFigure,
@@ -35,7 +36,16 @@ from platorep.parameters.figures import (
     ScalingFigure,
 )
 from platorep.plots import FIGURES, Tables, draw_figure, figure_names, save_figure
-from platorep.plots.labels import format_count, name_and_size, short_names, spread, wrap
+from platorep.plots.labels import (
+    format_count,
+    glyphs,
+    legible_frame,
+    name_and_size,
+    short_names,
+    spread,
+    text_width,
+    wrap,
+)
 
 KNN = "mutual_knn{k: 10}"
 VISION = {
@@ -689,6 +699,80 @@ def test_layers_worked_by_hand() -> None:
     along_y = points[(points["panel"] == "along y") & (points["model"] == VISION["MAE"][0])]
     assert list(along_y["value"]) == pytest.approx([0.21, 0.21 - 0.022])  # best layer of x is 11
     assert not points["model"].str.contains("random").any()
+
+
+# -- odd names ------------------------------------------------------------------------------------
+
+
+def with_names(tables: Tables, name: Callable[[str, int], str]) -> Tables:
+    """The same tables, with models and families called otherwise."""
+    kinds = {"family", "x_family", "y_family"}
+    labels = {old: name(old, i) for i, old in enumerate(tables.models["label"])}
+    families = {old: name(old, i) for i, old in enumerate(tables.models["family"].unique())}
+
+    def renamed(frame: pd.DataFrame) -> pd.DataFrame:
+        own = {c: frame[c].replace(families) for c in kinds & set(frame)}
+        for column in {"x", "y", "label", "model", "random_of"} & set(frame):
+            own[column] = frame[column].replace(labels)
+        return frame.assign(**own)
+
+    return dataclasses.replace(
+        tables, **{f.name: renamed(getattr(tables, f.name)) for f in dataclasses.fields(tables)}
+    )
+
+
+ODD: tuple[Callable[[str, int], str], ...] = (
+    lambda old, i: f"{old}-{'a_very_long_name-' * 8}{i}",
+    lambda old, i: "w" * 120 + str(i),
+    lambda old, i: f"\N{CJK UNIFIED IDEOGRAPH-6A21}{i}\N{CJK UNIFIED IDEOGRAPH-578B}",
+    lambda old, i: f"{old} \N{ROCKET}",
+    lambda old, i: f"{old}\n\x1b[31m\u202e{i}",
+    lambda old, i: f"[bold]{old}$_{i}",
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "tables"),
+    [
+        (ScalingFigure(), many_metrics),
+        (HeatmapFigure(), many_metrics),
+        (HeatmapFigure(width="single"), many_metrics),
+        (KSweepFigure(), many_metrics),
+        (LayersFigure(), many_metrics),
+        (CalibrationFigure(), many_metrics),
+        (LayerHeatmapFigure(), layer_pairs),
+        (ConvergenceFigure(), vision_pairs),
+    ],
+    ids=lambda value: getattr(value, "kind", ""),
+)
+def test_odd_names_are_drawn_and_stay_apart(
+    kind: FigureConfig, tables: Callable[..., Tables]
+) -> None:
+    """No crash, no box in place of a letter, no label over another."""
+    size = ((0.1, 0.3, 0.5),) if tables is vision_pairs else (2, 2)
+    odd = with_names(tables(*size), lambda old, i: ODD[i % len(ODD)](old, i))
+
+    figure, points = draw_figure(odd, kind)
+
+    assert_readable(figure)
+    assert all(set(text.get_text()) <= glyphs() | {"\n"} for text in texts(figure))
+    assert points.notes[-1].startswith("drawn ")
+
+
+def test_names_that_no_font_has_are_escaped_and_stay_apart() -> None:
+    frame = pd.DataFrame(
+        {"x": ["\u6a21", "\\u6a21", "a\nb", "\N{ROCKET}", "w" * 99 + "1", "w" * 99 + "1w", "ok"]}
+    )
+
+    shown, changed = legible_frame(frame)
+
+    assert shown["x"].nunique() == len(frame)
+    assert [changed["a\nb"], changed["\N{ROCKET}"]] == ["a\\nb", ":rocket:"]
+    assert "ok" not in changed
+    assert "\\u6a21" not in changed
+    assert changed["\u6a21"] == "\\u6a21 (2)"
+    assert max(map(text_width, shown["x"])) <= 2.5
+    assert frame["x"][0] == "\u6a21"  # the CSV keeps it
 
 
 # -- files ----------------------------------------------------------------------------------------

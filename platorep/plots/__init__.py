@@ -4,8 +4,8 @@ To add a figure: its parameters in `platorep.parameters.figures`, a function tha
 points, one that draws them, and an entry below.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from platorep.plots.gallery import draw_gallery, gallery_points
 from platorep.plots.grids import calibration_points, draw_facets, metric_grid_points
 from platorep.plots.heatmap import draw_heatmap, heatmap_points
 from platorep.plots.k_sweep import draw_k_sweep, k_sweep_points
+from platorep.plots.labels import legible_frame
 from platorep.plots.layer_heatmap import draw_layer_heatmap, layer_heatmap_points
 from platorep.plots.saving import write_figure
 from platorep.plots.scaling import draw_scaling, scaling_points
@@ -131,8 +132,16 @@ def draw_figure(tables: Tables, parameters: FigureConfig) -> tuple[mpl.Figure, P
     """
     kind = lookup("figure", parameters.kind, FIGURES)
     points = kind.points(tables, parameters)
+    shown, changed = legible_frame(points.frame)
     with figure_style():
-        return kind.draw(points.frame, parameters), points
+        return kind.draw(shown, parameters), replace(points, notes=(*points.notes, *_told(changed)))
+
+
+def _told(changed: Mapping[str, str]) -> tuple[str, ...]:
+    """What the figure calls otherwise than the tables do."""
+    texts = [f"{text!r} as {shown!r}" for text, shown in changed.items()]
+    more = f" and {len(texts) - 3} more" if len(texts) > 3 else ""
+    return (f"drawn {', '.join(texts[:3])}{more}; the CSV has them in full",) if texts else ()
 
 
 def save_figure(stem: Path, tables: Tables, parameters: FigureConfig) -> SavedFigure:

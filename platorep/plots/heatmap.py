@@ -15,7 +15,15 @@ from matplotlib.ticker import MaxNLocator
 
 from platorep.errors import AbsentError
 from platorep.parameters.figures import HeatmapFigure
-from platorep.plots.labels import metric_text, name_and_size, short_names, text_width, wrap
+from platorep.plots.labels import (
+    metric_text,
+    name_and_size,
+    short_names,
+    shorten,
+    spread,
+    text_width,
+    wrap,
+)
 from platorep.plots.style import (
     DOUBLE,
     GREY,
@@ -28,7 +36,10 @@ from platorep.plots.style import (
 )
 from platorep.plots.tables import Points, Tables, missing_scores, of_metric
 
+RANDOM = " (random weights)"
 GAP = 0.25  # between families, in cells
+NAMES, GROUPS = 0.35, 0.2  # most of the width that names of models and of families take
+SMALLEST = 0.085  # cell that the names beside it still fit, inches
 PRINTED = 0.24  # the smallest cell that a number fits in, inches
 
 
@@ -74,7 +85,7 @@ def _order(models: pd.DataFrame, labels: pd.Series) -> pd.DataFrame:
     chosen = chosen.assign(random=chosen["random"].astype(bool))
     first = chosen.groupby(["random", "family"])["order"].transform("min")
     chosen = chosen.assign(first=first).sort_values(["random", "first", "order"], kind="stable")
-    group = chosen["family"].where(~chosen["random"], chosen["family"] + "\nrandom weights")
+    group = chosen["family"].where(~chosen["random"], chosen["family"] + RANDOM)
     return pd.DataFrame(
         {
             "place": np.arange(len(chosen)),
@@ -111,19 +122,21 @@ def frame_matrix(
         print_width: `single` or `double` column; None: the narrowest that will do.
         values: Print each value into its cell; None: if it fits.
     """
-    rows, columns = _axis(points, "row", "x"), _axis(points, "column", "y")
+    width = SINGLE if print_width == "single" else DOUBLE
+    rows, columns = (_axis(points, *side, width) for side in (("row", "x"), ("column", "y")))
     left = max(text_width(text) for text in rows["text"]) + 0.1
     above = max(text_width(text) for text in columns["text"]) + 0.1
     brackets_right = max(_bracket_width(text) for text in rows["group"].unique())
     bar = 0.7
-    width = SINGLE if print_width == "single" else DOUBLE
     room = width - left - brackets_right - bar - 0.1
     cells_x, cells_y = columns["centre"].max() + 0.5, rows["centre"].max() + 0.5
-    cell = min(0.36, room / cells_x, 6.5 / cells_y)
+    cell = max(SMALLEST, min(0.36, room / cells_x, 6.5 / cells_y))
     texts_below = _fit_below(columns, cell)
     below = 0.12 + LINE * max(level + 1 + name.count("\n") for name, _, _, level in texts_below)
-    if print_width is None:
-        width = left + cell * cells_x + brackets_right + bar + 0.1
+    beside = sum(LINE * (1 + name.count("\n")) for name, _, _ in _groups(rows))
+    below = max(below, beside - cell * cells_y + 0.05)
+    needed = left + cell * cells_x + brackets_right + bar + 0.1
+    width = needed if print_width is None else max(width, needed)
     height = above + cell * cells_y + below
     figure = Figure(figsize=(width, height))
     ax = figure.add_axes(
@@ -207,8 +220,12 @@ def draw_matrix(
     return colours
 
 
-def _axis(points: pd.DataFrame, place: str, side: str) -> pd.DataFrame:
-    """What stands along one side: per place its centre, text and group; short names in families."""
+def _axis(points: pd.DataFrame, place: str, side: str, width: float) -> pd.DataFrame:
+    """What stands along one side: per place its centre, text and group; short names in families.
+
+    Args:
+        width: Of the figure, inches.
+    """
     models = points.drop_duplicates(place).sort_values(place).set_index(place)
     group = models[f"{side}_group"]
     gaps = (group != group.shift()).cumsum() - 1
@@ -220,12 +237,17 @@ def _axis(points: pd.DataFrame, place: str, side: str) -> pd.DataFrame:
         {
             "centre": np.arange(len(models)) + GAP * gaps,
             "text": [
-                name_and_size(texts[label], size)
+                shorten(name_and_size(texts[label], size), NAMES * width)
                 for label, size in zip(models[f"{side}_name"], sizes, strict=True)
             ],
-            "group": group,
+            "group": group.map(lambda name: _group_text(name, GROUPS * width)),
         }
     )
+
+
+def _group_text(group: str, width: float) -> str:
+    family = group.removesuffix(RANDOM)
+    return wrap(family, width) + ("\nrandom weights" if family != group else "")
 
 
 def _bracket_width(text: str) -> float:
@@ -261,12 +283,17 @@ def _draw_groups(
     """A thin bracket and the name for each family: of the rows at the right, the columns below."""
     right, bottom = ax.get_xlim()[1], ax.get_ylim()[0]
     style: Any = {"color": GREY, "lw": 0.6, "clip_on": False, "solid_capstyle": "butt"}
-    for name, first, last in _groups(rows):
+    groups = _groups(rows)
+    sizes = [LINE * (1 + name.count("\n")) + 0.02 for name, _, _ in groups]
+    middles = [cell * ((first + last) / 2 + 0.5) for _, first, last in groups]
+    beside = spread(middles, sizes, -LINE / 2, max(sum(sizes), cell * (bottom + 0.5)) + LINE / 2)
+    for (name, first, last), middle in zip(groups, beside, strict=True):
         if not name:
             continue
         x = right + 0.05 / cell
         ax.plot([x, x], [first - 0.45, last + 0.45], **style)
-        ax.text(x + 0.05 / cell, (first + last) / 2, name, va="center", fontsize=SMALL, gid="label")
+        y = middle / cell - 0.5
+        ax.text(x + 0.05 / cell, y, name, va="center", fontsize=SMALL, gid="label")
     for name, first, last, level in below:
         if not name:
             continue

@@ -1,26 +1,108 @@
 """Texts of figures: how wide they are, how to shorten them, where to put them."""
 
+import functools
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.font_manager import FontProperties
+import pandas as pd
+from matplotlib.font_manager import FontProperties, findfont
+from matplotlib.ft2font import FT2Font
 from matplotlib.textpath import TextToPath
 from scipy.optimize import isotonic_regression
 
-from platorep.plots.style import SMALL
+from platorep.plots.style import FONTS, SMALL
+from platorep.reporting import printable
+
+WIDEST = 2.3  # of a model's or family's name, inches
+_WHOLE = ("metric", "facet")  # columns of texts that are wrapped, not shortened
 
 _STEP = re.compile(r"@(?:.*step[-_]?)?(\d+)(?:-tokens\w*)?(?:-seed\d+)?$")
 _SIZE = re.compile(r"(?<![a-z0-9])(\d+x)?\d+([._]\d+)?[kmbt]\d*(?![a-z0-9])", re.IGNORECASE)
 
 
+@functools.lru_cache(maxsize=4096)
 def text_width(text: str, size: float = SMALL) -> float:
     """Width in print of the longest line of `text`, in inches."""
-    font = FontProperties(family="DejaVu Sans", size=size)
+    font = FontProperties(family=list(FONTS), size=size)
     lines = [line or " " for line in text.split("\n")]
     measure = TextToPath().get_text_width_height_descent
     return max(float(measure(line, font, ismath=False)[0]) for line in lines) / 72
+
+
+@functools.cache
+def glyphs() -> frozenset[str]:
+    """The characters that our fonts have, upright and bold."""
+    of_weight = [
+        set().union(
+            *(
+                FT2Font(findfont(FontProperties(family=name, weight=weight))).get_charmap()
+                for name in FONTS
+            )
+        )
+        for weight in ("normal", "bold")
+    ]
+    return frozenset(map(chr, of_weight[0] & of_weight[1]))
+
+
+def legible(text: str) -> str:
+    """`text` with escapes in place of control characters and of what no font of ours has."""
+
+    def shown(character: str) -> str:
+        if character in glyphs():
+            return character
+        if unicodedata.category(character) == "So" and (name := unicodedata.name(character, "")):
+            return f":{name.lower()}:"
+        return character.encode("unicode_escape").decode()
+
+    return "".join(map(shown, printable(text)))
+
+
+def shorten(text: str, width: float, size: float = SMALL) -> str:
+    """`text`, without its middle if it is wider than `width` inches."""
+    if text_width(text, size) <= width:
+        return text
+    low, high = 0, len(text) - 1  # characters kept
+    while low < high:
+        kept = (low + high + 1) // 2
+        if text_width(_without_middle(text, kept), size) <= width:
+            low = kept
+        else:
+            high = kept - 1
+    return _without_middle(text, low)
+
+
+def _without_middle(text: str, kept: int) -> str:
+    return f"{text[: (kept + 1) // 2]}\N{HORIZONTAL ELLIPSIS}{text[len(text) - kept // 2 :]}"
+
+
+def legible_frame(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The points of a figure with texts that can be drawn, and which texts were changed into which.
+
+    Texts that differ stay apart. What is wider than `WIDEST` loses its middle.
+    """
+    columns = [name for name in frame if frame[name].map(lambda v: isinstance(v, str)).any()]
+    whole = {text for name in columns if name in _WHOLE for text in _texts(frame[name])}
+    changed: dict[str, str] = {}
+    taken = {text for name in columns for text in _texts(frame[name])}
+    for text in sorted(taken):
+        full = legible(text)
+        short = full if text in whole else shorten(full, WIDEST)
+        number = 1
+        while short != text and short in taken:
+            number += 1
+            short = f"{shorten(full, WIDEST - 0.2)} ({number})"
+        if short != text:
+            taken.add(short)
+            changed[text] = short
+    shown = frame.assign(**{str(name): frame[name].replace(changed) for name in columns})
+    return (shown if changed else frame), changed
+
+
+def _texts(column: pd.Series) -> set[str]:
+    return {value for value in column if isinstance(value, str)}
 
 
 def spread(wanted: Sequence[float], sizes: Sequence[float], low: float, high: float) -> list[float]:
@@ -69,10 +151,12 @@ def short_names(labels: Sequence[str]) -> dict[str, str]:
 
 
 def wrap(text: str, width: float, size: float = SMALL) -> str:
-    """`text` in lines of at most `width` inches, broken at spaces, else after other separators."""
+    """`text` in lines of at most `width` inches, broken at spaces, else after other separators,
+    else anywhere."""
     lines = [""]
     for word in text.split(" "):
         parts = [word] if text_width(word, size) <= width else re.split(r"(?<=[-_./,])", word)
+        parts = [piece for part in parts for piece in _pieces(part, width, size)]
         for index, part in enumerate(parts):
             joined = f"{lines[-1]} {part}" if index == 0 and lines[-1] else lines[-1] + part
             if lines[-1] and text_width(joined, size) > width:
@@ -80,6 +164,17 @@ def wrap(text: str, width: float, size: float = SMALL) -> str:
             else:
                 lines[-1] = joined
     return "\n".join(lines)
+
+
+def _pieces(word: str, width: float, size: float) -> list[str]:
+    """`word` cut into pieces of at most `width` inches, of one character at least."""
+    pieces = [""]
+    for character in word if text_width(word, size) > width else (word,):
+        if pieces[-1] and text_width(pieces[-1] + character, size) > width:
+            pieces.append(character)
+        else:
+            pieces[-1] += character
+    return pieces
 
 
 def format_count(count: float) -> str:

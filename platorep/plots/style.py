@@ -22,8 +22,11 @@ FAINT = "#dddddd"  # guides
 MISSING = "#e6e6e6"  # cells without a score
 SEQUENTIAL = "viridis"
 
+FONTS = ("DejaVu Sans", "STIXGeneral", "DejaVu Serif")
+"""All come with matplotlib: the same figure on every machine."""
+
 _SETTINGS: Any = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same figure on every machine
+    "font.family": list(FONTS),
     "font.size": NORMAL,
     "axes.labelsize": NORMAL,
     "axes.titlesize": NORMAL,
