@@ -1,5 +1,19 @@
-"""`python -m platorep` is `platorep`."""
+"""The command `platorep`; `python -m platorep` is the same."""
 
-from platorep.cli import main
+import signal
+import sys
 
-main()
+
+def main() -> None:
+    """Run the command line. Ctrl-C may come while it is still being imported."""
+    try:
+        from platorep.cli import main as command_line
+
+        command_line()
+    except KeyboardInterrupt:
+        print("platorep: interrupted; nothing was begun.", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+
+
+if __name__ == "__main__":
+    main()

@@ -98,28 +98,34 @@ def share_of_work(
         ConfigError: not of the form i/n with 0 <= i < n.
     """
 
-    def number(name: str, default: int) -> int:
+    def number(name: str, default: int, least: int = 0) -> int:
         text = environment.get(name, str(default))
-        if not text.isdigit():
+        value = _whole_number(text)
+        if value is None or value < least:
             raise ConfigError(f"{name} is {text!r}, expected a number. Use --shard i/n.")
-        return int(text)
+        return value
 
     if shard is not None:
-        process, slash, total = shard.partition("/")
-        if not (slash and process.isdigit() and total.isdigit() and int(process) < int(total)):
+        process, total = map(_whole_number, shard.partition("/")[::2])
+        if process is None or total is None or process >= total:
             raise ConfigError(f"--shard {shard}: expected i/n with 0 <= i < n, such as 0/4.")
-        return int(process), int(total)
+        return process, total
     if "RANK" in environment:
         share = number("RANK", 0), number("WORLD_SIZE", 1)
     else:
-        first, step = number("SLURM_ARRAY_TASK_MIN", 0), number("SLURM_ARRAY_TASK_STEP", 1)
+        first, step = number("SLURM_ARRAY_TASK_MIN", 0), number("SLURM_ARRAY_TASK_STEP", 1, 1)
         task = (number("SLURM_ARRAY_TASK_ID", first) - first) // step
         within, per_task = number("SLURM_PROCID", 0), number("SLURM_NTASKS", 1)
         tasks = number("SLURM_ARRAY_TASK_COUNT", 1)
         share = task * per_task + within, tasks * per_task
-    if share[0] >= share[1]:  # such as --array=3,5: task 5 is number 2 of 2 by its variables
+    if not 0 <= share[0] < share[1]:  # such as --array=3,5: task 5 is number 2 of 2 by its variables
         raise ConfigError(
             f"the launcher's variables make this process number {share[0]} of {share[1]}, counted "
             "from 0: an array with gaps cannot be divided by its numbers. Use --shard i/n."
         )
     return share
+
+
+def _whole_number(text: str) -> int | None:
+    """None for `²`, a digit but no number, and for what no machine counts to."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None

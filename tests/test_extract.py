@@ -392,6 +392,11 @@ def test_the_share_is_the_flags_or_the_launchers(
         ("", {}),
         (None, {"RANK": "x", "WORLD_SIZE": "2"}),
         (None, {"RANK": "2", "WORLD_SIZE": "2"}),
+        (None, {"RANK": "²", "WORLD_SIZE": "4"}),  # a digit, but no number
+        (None, {"RANK": "1" * 5000, "WORLD_SIZE": "4"}),
+        ("²/4", {}),
+        (None, {"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_STEP": "0"}),
+        (None, {"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_MIN": "2"}),
         # --array=3,5: the numbers do not say which of the two a task is
         (
             None,

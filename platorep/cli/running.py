@@ -1,38 +1,59 @@
 """Around every command: signals, exit codes, and tables on stdout."""
 
+import errno
+import re
 import signal
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import typer
 
-from platorep.errors import PlatorepError
+from platorep.errors import PlatorepError, StorageError
+from platorep.reporting import printable
+
+
+LONGEST = 100
+"""Characters of a sentence that stands in its cell; a longer one becomes a note below the table."""
 
 
 @contextmanager
 def exit_on_error() -> Iterator[None]:
     """Expected errors become one message on stderr and an exit code; bugs keep their traceback."""
-    _listen_to_signals()
+    received = _listen_to_signals()
     try:
         yield
-    except PlatorepError as error:
-        print(f"platorep: {error}", file=sys.stderr)
-        raise typer.Exit(error.exit_code) from error
-    except KeyboardInterrupt as error:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        print("platorep: interrupted; everything finished so far is kept.", file=sys.stderr)
-        raise typer.Exit(130) from error
-    except SystemExit:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        print("platorep: ended by a signal; everything finished so far is kept.", file=sys.stderr)
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        # what is being imported may turn an interruption into an error of its own
+        number = signal.SIGINT if isinstance(error, KeyboardInterrupt) else None
+        number = received[0] if received else number
+        if number is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            what = "ended by a signal" if number == signal.SIGTERM else "interrupted"
+            _say(f"{what}; everything finished so far is kept.")
+            raise typer.Exit(128 + number) from error
+        if isinstance(error, PlatorepError):
+            _say(str(error))
+            raise typer.Exit(error.exit_code) from error
+        if isinstance(error, OSError) and error.filename and error.errno != errno.EPIPE:
+            _say(f"{error.filename} cannot be used: {error.strerror}. Check the path and its rights.")
+            raise typer.Exit(StorageError.exit_code) from error
         raise
 
 
-def _listen_to_signals() -> None:
+def _say(text: str) -> None:
+    print(printable(f"platorep: {text}", keep="\n\t"), file=sys.stderr)
+
+
+def _listen_to_signals() -> list[int]:
     """SIGTERM and Ctrl-C end the command. What is raised in a signal handler may be swallowed by
-    whoever is at work, such as C code, so it is raised again every second until it is heard."""
+    whoever is at work, such as C code, so it is raised again every second until it is heard.
+
+    Returns:
+        The signals, in the order in which they come.
+    """
     received: list[int] = []
 
     def end(number: int, _: object) -> None:
@@ -44,18 +65,36 @@ def _listen_to_signals() -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
         if signal.getsignal(number) != signal.SIG_IGN:  # such as by nohup
             signal.signal(number, end)
+    return received
 
 
 def print_table(frame: Any, as_json: bool) -> None:
-    """A table on stdout: aligned columns, or a list of JSON objects."""
+    """A table on stdout: aligned columns, with long sentences below; or a list of JSON objects."""
     if as_json:
-        print(frame.to_json(orient="records", indent=1, force_ascii=False))
-    else:
-        texts = frame.astype(object).where(frame.notna(), "-").map(_cell)
-        texts = texts.apply(lambda column: column.str.ljust(max(map(len, [column.name, *column]))))
-        titles = [name.ljust(len(texts[name].iloc[0])) for name in texts] if len(texts) else []
-        print(texts.to_string(index=False, header=titles) if len(texts) else "nothing")
+        text = frame.to_json(orient="records", indent=1, force_ascii=False)
+        print(_UNPRINTABLE.sub(_json_escape, text))
+        return
+    notes: dict[str, str] = {}  # once each, though many rows may say the same
+    texts = frame.astype(object).where(frame.notna(), "-").map(lambda value: _cell(value, notes))
+    texts = texts.apply(lambda column: column.str.ljust(max(map(len, [column.name, *column]))))
+    titles = [name.ljust(len(texts[name].iloc[0])) for name in texts] if len(texts) else []
+    print(texts.to_string(index=False, header=titles) if len(texts) else "nothing")
+    for text, mark in notes.items():
+        print("\n" + textwrap.fill(f"{mark} {text}", LONGEST, **_WHOLE_WORDS))
 
 
-def _cell(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+_WHOLE_WORDS: Any = {"subsequent_indent": "    ", "break_long_words": False,
+                     "break_on_hyphens": False}  # fmt: skip
+_UNPRINTABLE = re.compile(r"[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+
+
+def _json_escape(character: re.Match[str]) -> str:
+    """JSON itself escapes the older control characters only."""
+    return f"\\u{ord(character[0]):04x}"
+
+
+def _cell(value: Any, notes: dict[str, str]) -> str:
+    text = printable(f"{value:.6g}" if isinstance(value, float) else str(value))
+    if len(text) <= LONGEST or " " not in text:
+        return text
+    return notes.setdefault(text, f"[{len(notes) + 1}]")

@@ -269,4 +269,4 @@ def _tensor(array: NDArray[Any]) -> Tensor:
 def _natural(name: str) -> list[tuple[bool, int, str]]:
     """A sorting key in which layer10 comes after layer2."""
     parts = re.split(r"(\d+)", name)
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
