@@ -18,7 +18,7 @@ from platorep.data import PairedDataset, load_dataset
 from platorep.errors import AbsentError
 from platorep.features import Cell, CellKey, Rows, cell_of, num_shards
 from platorep.files import ByteLocks, sha256_file, storage_errors
-from platorep.models import Model, compute_dtype, environment, open_model
+from platorep.models import Model, compute_dtypes, environment, open_model
 from platorep.models.arrays import read_arrays
 from platorep.reporting import Reporter
 from platorep.results import Failures, Results, text_hashes_column, write_csv, write_parquet
@@ -56,6 +56,9 @@ class Work:
 
     def missing(self) -> list[int]:
         return [i for i in self.shards if not self.cell.shard_path(i).exists()]
+
+    def share_done(self) -> float:
+        return 1 - len(self.missing()) / max(1, len(self.shards))
 
 
 def extract(run: Run) -> Failures:
@@ -109,18 +112,45 @@ def extract(run: Run) -> Failures:
 
 
 def open_work(run: Run, model: Model, dataset: PairedDataset) -> Work:
-    """Find a model's cell, without loading its weights."""
+    """Find a model's cell, without loading its weights.
+
+    Where the precision is an automatic choice, that of the cell of which most is there; this
+    machine's choice where that decides nothing.
+    """
     spec, extract = model.spec, run.config.extract
-    rows = rows_for(spec, dataset)
-    key = CellKey(
-        model=model.identity(),
-        rows=rows.fingerprint,
-        compute_dtype=compute_dtype(spec, extract.dtype, run.device),
-        store_dtype=extract.store,
+    rows, identity = rows_for(spec, dataset), model.identity()
+    own, *others = [
+        _work(
+            run,
+            model,
+            dataset,
+            rows,
+            CellKey(
+                model=identity,
+                rows=rows.fingerprint,
+                compute_dtype=dtype,
+                store_dtype=extract.store,
+            ),
+        )
+        for dtype in compute_dtypes(spec, extract.dtype, run.device)
+    ]
+    best = max([own, *others], key=Work.share_done)
+    if run.options.overwrite == "always" or best is own:
+        return own
+    run.report.say(
+        f"{spec.label}: its features are there in {best.target.key.compute_dtype}, as another "
+        f"machine chose them, and are taken; `dtype: {own.target.key.compute_dtype}` would make "
+        "them anew"
     )
-    cell = cell_of(run.root, dataset.name, _readable_name(spec), key)
-    per_shard = int(cell.meta["rows_per_shard"]) if cell.exists() else extract.rows_per_shard
-    target = ModelCell(spec, key, cell, num_words=_num_words(spec, dataset))
+    return best
+
+
+def _work(run: Run, model: Model, dataset: PairedDataset, rows: Rows, key: CellKey) -> Work:
+    cell = cell_of(run.root, dataset.name, _readable_name(model.spec), key)
+    per_shard = run.config.extract.rows_per_shard
+    if cell.exists():
+        per_shard = int(cell.meta["rows_per_shard"])
+    target = ModelCell(model.spec, key, cell, num_words=_num_words(model.spec, dataset))
     return Work(target, model, rows, per_shard, range(num_shards(len(rows), per_shard)))
 
 

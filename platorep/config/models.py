@@ -105,7 +105,8 @@ class ModelSpec(ModelConfig):
 
 class ExtractConfig(Section):
     dtype: Dtype = "auto"
-    """Compute precision; auto: bfloat16 on a GPU (language), else float32."""
+    """Compute precision; auto: bfloat16 on a GPU (language), else float32, but what another machine
+    has made by its own choice is taken."""
     store: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision on disk."""
     batch: PositiveInt | Literal["auto"] = "auto"

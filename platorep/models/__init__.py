@@ -2,13 +2,14 @@
 
 from platorep.config import ModelSpec
 from platorep.models.base import Description, Loaded, Model
-from platorep.models.device import compute_dtype, environment, resolve_device
+from platorep.models.device import compute_dtype, compute_dtypes, environment, resolve_device
 
 __all__ = [
     "Description",
     "Loaded",
     "Model",
     "compute_dtype",
+    "compute_dtypes",
     "environment",
     "open_model",
     "resolve_device",

@@ -12,14 +12,26 @@ from platorep.errors import AbsentError, ConfigError
 PACKAGES = ("platorep", "torch", "transformers", "timm", "datasets", "numpy")
 
 
-def compute_dtype(spec: ModelSpec, default: str, device: torch.device) -> str:
-    """`auto` is the paper's choice: bfloat16 for language on a GPU, float32 otherwise."""
-    asked = spec.dtype or default
+def compute_dtypes(spec: ModelSpec, default: str, device: torch.device) -> tuple[str, ...]:
+    """The precisions that the settings leave open: what this machine chooses, then what others do.
+
+    `auto` is the paper's choice: bfloat16 for language on a GPU, float32 otherwise. What another
+    machine has made by its choice is as good as what this one would make, so no number need be made
+    twice; an explicit precision binds.
+    """
     if spec.backend == "features":
-        return "float32"
-    if asked == "auto":
-        return "bfloat16" if device.type == "cuda" and spec.modality == "language" else "float32"
-    return asked
+        return ("float32",)
+    dtype = spec.dtype or default
+    if dtype != "auto":
+        return (dtype,)
+    if spec.modality != "language":
+        return ("float32",)
+    return ("bfloat16", "float32") if device.type == "cuda" else ("float32", "bfloat16")
+
+
+def compute_dtype(spec: ModelSpec, default: str, device: torch.device) -> str:
+    """The precision that this machine computes in, where nothing is made yet."""
+    return compute_dtypes(spec, default, device)[0]
 
 
 def resolve_device(name: str) -> torch.device:

@@ -9,6 +9,14 @@ from platorep.errors import IntegrityError
 from platorep.files import ByteLocks, write_json
 
 
+def is_kept(root: Path, key: str) -> bool:
+    return _path(root, key).exists()
+
+
+def _path(root: Path, key: str) -> Path:
+    return root / "measurements" / f"{key}.json"
+
+
 def kept(
     root: Path, key: str, make: Callable[[], dict[str, Any]], *, overwrite: bool
 ) -> dict[str, Any]:
@@ -17,7 +25,7 @@ def kept(
     Raises:
         IntegrityError: the file is damaged.
     """
-    path = root / "measurements" / f"{key}.json"
+    path = _path(root, key)
     if overwrite or not path.exists():  # without a lock: a cache that is complete may be read-only
         with ByteLocks(path.with_suffix(".lock")) as locks:
             locks.acquire(0, wait=True)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,12 @@ from platorep.config import (
 )
 from platorep.data import load_dataset
 from platorep.errors import ConfigError
-from platorep.models import compute_dtype, environment, open_model
+from platorep.models import compute_dtypes, environment, open_model
 from platorep.performance.bits import bits_per_byte, measurement_key
 from platorep.performance.causal import CausalModel, open_causal
 from platorep.performance.corpus import Corpus, read_corpus
 from platorep.performance.harness import evaluations_of, read_evaluations
-from platorep.performance.kept import kept
+from platorep.performance.kept import is_kept, kept
 from platorep.performance.labelled import Labelled, read_labelled
 from platorep.performance.probing import probed
 from platorep.performance.solved import tasks_solved
@@ -264,17 +264,22 @@ def _bits(job: Job, wanted: BitsPerByteConfig, corpus: Corpus, spec: ModelSpec) 
     if why := model.why_none():
         job.report.say(f"{spec.label} is {why}: it has no {wanted.name}")
         return
-    dtype = compute_dtype(spec, job.run.config.extract.dtype, job.run.device)
-    key = measurement_key(
+    own, *others = compute_dtypes(spec, job.run.config.extract.dtype, job.run.device)
+    key_in = partial(
+        measurement_key,
         model.identity(),
         corpus,
         context=wanted.context,
         score_end=wanted.score_end,
-        dtype=dtype,
     )
+    # another machine's automatic choice is taken where it is there; an explicit one binds
+    there = [dtype for dtype in (own, *others) if is_kept(job.run.root, key_in(dtype=dtype))]
+    dtype = there[0] if there and not job.overwrite else own
+    if dtype != own:
+        job.report.say(f"{wanted.name} of {spec.label} is there in {dtype}, and is taken")
     found = kept(
         job.run.root,
-        key,
+        key_in(dtype=dtype),
         lambda: _measure_bits(job.run, wanted, corpus, model, dtype),
         overwrite=job.overwrite,
     )
