@@ -22,7 +22,7 @@ from platorep.features import Cell, CellKey, Rows, cell_of
 from platorep.files import write_json
 from platorep.reporting import Reporter
 from platorep.results import Results, write_parquet
-from platorep.statistics import draw_order
+from platorep.statistics import shuffled_order
 
 N, K = 22, 3
 IDS = tuple(f"row-{i}" for i in range(N))
@@ -218,7 +218,7 @@ def test_clipping_and_its_scope_move_scores(bench: Bench) -> None:
 def test_a_shuffled_control_is_the_score_of_shuffled_rows(bench: Bench) -> None:
     _, scores, best = bench.align(controls={"shuffled_pairs": True, "seed": 5})
 
-    order = draw_order(N, 5, 0)
+    order = shuffled_order(N, 5)
     assert sorted(order) == list(range(N))
     for x, y in [("words-a", "eyes-a"), ("words-b", "eyes-b")]:
         plain = grid(prepared(x), prepared(y))
@@ -583,7 +583,7 @@ def test_a_metric_by_its_path(bench: Bench, module: Callable[[str], str]) -> Non
         for j, b in enumerate(y)
     }
     assert scored(of_own, "words-a", "eyes-b") == pytest.approx(expected, abs=1e-6)
-    order = draw_order(N, 0, 0)
+    order = shuffled_order(N, 0)
     shuffled = {
         (i, j): float(np.mean((a[:, 0] * b[order, 0]) ** 2))
         for i, a in enumerate(x)

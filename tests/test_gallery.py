@@ -128,6 +128,27 @@ def test_shuffled_pairs_keep_galleries_and_queries_apart(bench: Bench) -> None:
     assert (moved > 0.05).all()  # in the gallery of the queries alone as well
 
 
+def test_shuffled_pairs_keep_to_the_groups_of_the_null(bench: Bench, tmp_path: Path) -> None:
+    """Only the first two rows may change places: the score is that of one order or the other."""
+    file = tmp_path / "groups.csv"
+    pd.DataFrame({"id": IDS, "group": ["both", "both", *IDS[2:]]}).to_csv(file, index=False)
+    null = {"permutations": 0, "within": str(file)}
+
+    _, best, gallery = grow(bench, controls={"shuffled_pairs": True}, null=null)
+
+    chosen = best[best["control"] == ""].set_index(["x", "y"])
+    rows = gallery[(gallery["n"] == Q) & (gallery["k"] == 3) & (gallery["control"] == "shuffled")]
+    assert len(rows) == len(chosen) == 4
+    for row in rows.itertuples():
+        pair = chosen.loc[(row.x, row.y)]
+        x, y = prepared(row.x, pair["layer_x"])[:Q], prepared(row.y, pair["layer_y"])[:Q]
+        swapped = y[[1, 0, *range(2, Q)]]
+        either = [
+            oracles.mutual_knn(x.double().numpy(), o.double().numpy(), 3) for o in (y, swapped)
+        ]
+        assert min(abs(row.score - score) for score in either) < 1e-12
+
+
 def test_what_is_finished_is_not_searched_again(bench: Bench) -> None:
     _, _, before = grow(bench)
     written = bench.parts()

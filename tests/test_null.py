@@ -2,15 +2,19 @@
 
 import itertools
 import math
+from collections.abc import Callable
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
+from platorep.config import IntervalConfig
 from platorep.errors import ConfigError, DataError
 from platorep.metrics import BoundMetric, Summary, bind
 from platorep.statistics import (
+    Interval,
     benjamini_hochberg,
     best_pair,
     calibrate,
@@ -22,6 +26,7 @@ from platorep.statistics import (
     interval_of_subsamples,
     needed_permutations,
     permutation_null,
+    shuffled_order,
     subsamples,
     warn_too_few,
     westfall_young,
@@ -231,6 +236,19 @@ def test_orders_are_permutations_drawn_once_and_for_all() -> None:
 # From a null to p, threshold and calibrated score
 
 
+@pytest.mark.parametrize("groups", [None, [i % 3 for i in range(12)]])
+def test_the_shuffled_control_is_no_order_of_the_null(groups: list[int] | None) -> None:
+    """Else it would be one of the values that it is held against, whatever the seeds."""
+    control = shuffled_order(12, 5, groups)
+
+    assert sorted(control) == list(range(12))
+    null = [draw_order(12, seed, i, groups) for seed in (0, 1, 5) for i in range(300)]
+    assert not any(np.array_equal(control, order) for order in null)
+    assert not np.array_equal(control, shuffled_order(12, 6, groups))
+    if groups is not None:
+        assert [groups[i] for i in control] == groups
+
+
 def test_calibration_worked_by_hand() -> None:
     null = np.arange(19) / 20  # 0, .05, ... .9
 
@@ -330,12 +348,13 @@ def test_family_wise_corrections_hold_their_level() -> None:
 
 
 def test_too_few_permutations_are_said_plainly() -> None:
-    assert needed_permutations(204, 0.05) == 4079
-    assert warn_too_few(4079, 204, 0.05) is None
-    message = str(warn_too_few(1000, 204, 0.05))
+    assert needed_permutations(204, 0.05, "holm") == 4079
+    assert warn_too_few(4079, {"pairs": 204}, 0.05, "holm") is None
+    message = str(warn_too_few(1000, {"pairs": 204, "controls": 9}, 0.05, "holm"))
     assert "p >= 0.001" in message
-    assert "204 model pairs is 0.2" in message
+    assert "204 pairs is 0.2" in message
     assert "null.permutations >= 4079" in message
+    assert "controls" not in message
     smallest = np.ones(204)
     smallest[0] = 1 / 4080
     assert benjamini_hochberg(smallest)[0] <= 0.05
@@ -359,21 +378,53 @@ def test_parts_are_disjoint_and_subsamples_have_no_repeats() -> None:
         subsamples(50, 51, 3, seed=0)
 
 
-@pytest.mark.parametrize("kind", ["parts", "subsamples"])
-def test_intervals_cover_the_mean_as_often_as_they_say(kind: str) -> None:
-    """For the mean of 120 numbers, whose true standard error is known."""
-    rng, covered, n = np.random.default_rng(0), 0, 120
-    for experiment in range(200):
-        data = rng.normal(size=n)
-        if kind == "parts":
-            scores = np.array([data[rows].mean() for rows in disjoint_rows(n, 8, experiment)])
-            interval = interval_of_parts(data.mean(), scores, level=0.9)
-        else:
-            rows_of = subsamples(n, 40, 60, experiment)
-            scores = np.array([data[rows].mean() for rows in rows_of])
-            interval = interval_of_subsamples(data.mean(), scores, n=n, size=40, level=0.9)
-        covered += interval.low <= 0 <= interval.high
-    assert covered / 200 == pytest.approx(0.9, abs=0.07)
+def interval_of(
+    kind: str, n: int, seed: int, level: float, score: Callable[[np.ndarray], float]
+) -> Interval:
+    """As `align` asks for it: 4 disjoint parts, or 8 subsamples of half of the rows."""
+    observed = score(np.arange(n))
+    if kind == "disjoint":
+        values = [score(rows) for rows in disjoint_rows(n, 4, seed)]
+        return interval_of_parts(observed, np.array(values), level=level)
+    values = [score(rows) for rows in subsamples(n, n // 2, 8, seed)]
+    return interval_of_subsamples(observed, np.array(values), n=n, size=n // 2, level=level)
+
+
+KINDS = pytest.mark.parametrize("kind", get_args(IntervalConfig.model_fields["method"].annotation))
+
+
+@KINDS
+@pytest.mark.parametrize("level", [0.5, 0.95])
+def test_intervals_cover_the_mean_as_often_as_they_say(kind: str, level: float) -> None:
+    """For the mean of 100 numbers, in 400 samples: within three errors of that count."""
+    rng, num = np.random.default_rng(0), 400
+    covered = 0
+    for seed in range(num):
+        data = rng.normal(size=100)
+        found = interval_of(kind, 100, seed, level, lambda rows, data=data: data[rows].mean())
+        covered += found.low <= 0 <= found.high
+    assert covered / num == pytest.approx(level, abs=3 * math.sqrt(level * (1 - level) / num))
+
+
+@KINDS
+def test_intervals_cover_the_expected_score_at_least_as_often_as_they_say(kind: str) -> None:
+    """Linear CKA of two models of one signal, in 300 samples: no mean, and biased in parts."""
+    rng, n, num = np.random.default_rng(0), 200, 300
+    mixing = rng.normal(size=(2, 3, 4))
+    found, scores = [], []
+    for seed in range(num):
+        signal = rng.normal(size=(n, 3))
+        x, y = (signal @ part + rng.normal(size=(n, 4)) for part in mixing)
+
+        def cka(rows: np.ndarray, x: np.ndarray = x, y: np.ndarray = y) -> float:
+            a, b = x[rows] - x[rows].mean(0), y[rows] - y[rows].mean(0)
+            norm = np.linalg.norm
+            return float(norm(a.T @ b) ** 2 / (norm(a.T @ a) * norm(b.T @ b)))
+
+        found.append(interval_of(kind, n, seed, 0.95, cka))
+        scores.append(cka(np.arange(n)))
+    covered = np.mean([each.low <= np.mean(scores) <= each.high for each in found])
+    assert covered >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / num)
 
 
 def test_an_interval_needs_two_scores() -> None:
@@ -412,6 +463,43 @@ def test_choosing_on_other_samples_takes_away_the_optimism(rng: torch.Generator)
     chance = metric.chance(n // 2)
     assert np.mean(honest) == pytest.approx(chance, abs=4 * np.std(honest) / math.sqrt(tries))
     assert min(optimistic) > chance
+
+
+def test_the_largest_score_of_all_needs_no_more_permutations_for_more_tests() -> None:
+    assert needed_permutations(204, 0.05, "westfall_young") == 19
+    assert warn_too_few(19, {"pairs": 204}, 0.05, "westfall_young") is None
+    assert warn_too_few(18, {"pairs": 1}, 0.05, "westfall_young") is not None
+    null = np.random.default_rng(0).normal(size=(204, 19))
+    observed = np.zeros(204)
+    observed[0] = 99.0
+    assert westfall_young(observed, null)[0] == 1 / 20
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e-3, 1.0, 1e6])
+def test_no_p_depends_on_the_unit_of_a_score(unit: float) -> None:
+    """Scores of a small scale are no rounding: 39 standard deviations are evidence."""
+    null = np.random.default_rng(0).normal(size=(3, 99))
+    observed = np.array([39.0, 1.0, null[2, 7] - 1e-9])
+
+    found = [calibrate(o * unit, row * unit).p for o, row in zip(observed, null, strict=True)]
+
+    assert found[0] == 0.01
+    assert found == [calibrate(o, row).p for o, row in zip(observed, null, strict=True)]
+    assert found[2] == (1 + (null[2] >= null[2, 7]).sum()) / 100  # an equal one, but for rounding
+    several = westfall_young(observed * unit, null * unit)
+    assert several.tolist() == westfall_young(observed, null).tolist()
+    assert several[0] == 0.01
+
+
+def test_westfall_young_leaves_no_test_to_chance() -> None:
+    """By hand: a null that does not vary, and one that is not defined everywhere."""
+    null = np.array([[0.0, 0.0, 0.0, 0.0], [1.0, 2.0, 3.0, np.nan], [0.0, 1.0, 2.0, 3.0]])
+
+    beyond = westfall_young(np.array([1e-9, 9.0, 0.5]), null)
+    at = westfall_young(np.array([0.0, np.nan, 9.0]), null)
+
+    assert beyond == pytest.approx([1 / 5, 2 / 5, 5 / 5])  # standardised maxima 0, 0, 1, 1.2
+    assert at == pytest.approx([5 / 5, np.nan, 1 / 5], nan_ok=True)
 
 
 def test_westfall_young_with_a_single_permutation() -> None:

@@ -28,6 +28,7 @@ from platorep.metrics.overlap import chance_with_sources, common_neighbors, in_o
 from platorep.preprocess import clip_and_normalize, clip_thresholds, refuse_not_finite
 from platorep.reporting import Advance, Reporter
 from platorep.results import Failures, Results
+from platorep.statistics import shuffled_order
 
 SEARCH_VERSION = 1  # raise when the meaning of a neighbor list changes
 ROWS_TOGETHER = 8192  # read before they are searched; no influence on the result
@@ -132,7 +133,8 @@ class GalleryScoring:
         Args:
             best: The layers of every pair, under the gallery's metric.
             shuffle: With this seed also a control: y's rows in a random order, in which the queries
-                and what each gallery adds stay among themselves. None with sources.
+                and what each gallery adds stay among themselves, and the groups of
+                `align.null.within` too. None with sources.
         """
         metric = self.align.gallery_metric().label()
         pairs = best[(best["metric"] == metric) & (best["control"] == "")]
@@ -192,14 +194,14 @@ class GalleryScoring:
         return self.results.parts / f"{name}.safetensors"
 
     def _order(self, seed: int) -> Int64[np.ndarray, " rows"]:
-        level, queries = self.galleries.level, self.galleries.num_queries
-        order = np.arange(len(level))
-        rng = np.random.default_rng([seed, 1])
-        order[:queries] = rng.permutation(queries)
-        for joined in range(len(self.galleries.sizes)):
-            places = queries + np.flatnonzero(level[queries:] == joined)
-            order[places] = rng.permutation(places)
-        return order
+        """Rows change places among the queries, among what a gallery adds, and in their group."""
+        level, num_queries = self.galleries.level, self.galleries.num_queries
+        joined = np.where(np.arange(len(level)) < num_queries, -1, level).tolist()
+        file = self.align.null.within
+        groups = [""] * len(level)
+        if file is not None:
+            groups = groups_of_rows(file, "align.null.within", self.results)
+        return shuffled_order(len(level), seed, list(zip(joined, groups, strict=True)))
 
     def _rows(
         self, pair: pd.Series, x: Path, y: Path, order: Int64[np.ndarray, " rows"] | None

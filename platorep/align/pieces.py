@@ -12,7 +12,7 @@ from platorep.config import ExperimentConfig
 from platorep.files import digest, sha256_file, write_text
 from platorep.results import Results, write_parquet
 
-PIECE_VERSION = 2  # raise when the meaning of a score or statistic changes
+PIECE_VERSION = 3  # raise when the meaning of a score or statistic changes
 
 
 class Pieces:

@@ -6,6 +6,7 @@ on where it was.
 
 import itertools
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from platorep.align.models import Aligned, find_cell, model_pairs
 from platorep.align.pieces import Pieces
 from platorep.align.scoring import Layers, PairScores, Settings, score_block
 from platorep.align.summaries import (
+    PART,
     RowSets,
     Summaries,
     blocks,
@@ -27,14 +29,14 @@ from platorep.align.summaries import (
     row_sets,
     summarize,
 )
-from platorep.align.tables import best_layers, best_table, scores_table
+from platorep.align.tables import best_layers, best_table, family_of_tests, scores_table
 from platorep.config import AlignConfig, ExperimentConfig
 from platorep.errors import ConfigError
 from platorep.files import storage_errors
 from platorep.reporting import Advance, Reporter
 from platorep.results import Failures, write_csv, write_parquet
 from platorep.run import Run
-from platorep.statistics import draw_order, warn_too_few
+from platorep.statistics import FEW_ROWS, shuffled_order, warn_too_few
 
 Pair = tuple[Aligned, Aligned]
 LAYERS_TOGETHER = 128
@@ -79,16 +81,18 @@ def align(run: Run) -> tuple[Failures, pd.DataFrame]:
     pieces = Pieces(results, config, groups)
     todo = [pair for pair in pairs if overwrite or not pieces.has(*pair)]
     if todo:
-        _warn_of_nulls(config.align, asked, len(pairs), report)
+        _warn_of_nulls(config.align, asked, pairs, report)
+        sets = row_sets(config.align, n)
+        _warn_of_small_parts(sets, report)
         settings = Settings(
             config.align,
-            draw_order(n, config.controls.seed, 0) if config.controls.shuffled_pairs else None,
+            shuffled_order(n, config.controls.seed, groups)
+            if config.controls.shuffled_pairs
+            else None,
             groups,
         )
         with report.task("align", len(todo), "pairs") as advance:
-            _Scoring(asked, settings, row_sets(config.align, n), run.device, failures).run(
-                todo, n, pieces, advance
-            )
+            _Scoring(asked, settings, sets, run.device, failures).run(todo, n, pieces, advance)
 
     found = {(x.label, y.label): pieces.read(x, y) for x, y in pairs if pieces.has(x, y)}
     if not found:
@@ -281,11 +285,13 @@ def _warn_of_changes(
 
 
 def _warn_of_nulls(
-    align: AlignConfig, asked: Sequence[Asked], num_pairs: int, report: Reporter
+    align: AlignConfig, asked: Sequence[Asked], pairs: Sequence[Pair], report: Reporter
 ) -> None:
-    if not align.null.permutations:
+    null = align.null
+    if not null.permutations:
         return
-    if warning := warn_too_few(align.null.permutations, num_pairs, align.null.alpha):
+    tests = Counter(family_of_tests(x.spec, y.spec) for x, y in pairs)
+    if warning := warn_too_few(null.permutations, tests, null.alpha, null.correction):
         report.warn(warning)
     for a in asked:
         if not a.has_null:
@@ -293,6 +299,16 @@ def _warn_of_nulls(
                 f"{a.label} costs each layer pair its own time, so it has no null at all layers; "
                 "`layers: best of mutual_knn`, `last` or a list gives it one there"
             )
+
+
+def _warn_of_small_parts(sets: RowSets, report: Reporter) -> None:
+    sizes = [len(r) for name, r in sets.items() if name.startswith(PART) and r is not None]
+    if sizes and min(sizes) < FEW_ROWS:
+        report.warn(
+            f"align.interval: a part has {min(sizes)} rows, and below {FEW_ROWS} an interval may "
+            "hold the truth less often than its level says. Use more rows, fewer parts, or "
+            "method: subsamples."
+        )
 
 
 def _warn_of_degenerate_layers(scores: pd.DataFrame, report: Reporter) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 from platorep.align.asked import Asked
 from platorep.align.models import Aligned
 from platorep.align.scoring import SHUFFLED, PairScores
-from platorep.config import AlignConfig
+from platorep.config import AlignConfig, ModelSpec
 from platorep.statistics import benjamini_hochberg, calibrate, holm, westfall_young
 
 Scored = Mapping[tuple[str, str], PairScores]
@@ -38,8 +38,7 @@ def best_table(
 ) -> pd.DataFrame:
     """One row per model pair, metric and control: the best of the layer pairs that count.
 
-    Adjusted p-values are over the pairs of trained models, and apart from them over the pairs with
-    a random-weight model: a control is no finding, and must not make findings harder.
+    Adjusted p-values are over the pairs of one `family_of_tests` under one metric.
     """
     rows: list[dict[str, Any]] = []
     for (x, y), scores in scored.items():
@@ -68,8 +67,16 @@ def best_table(
     table = pd.DataFrame(rows).astype({"k": "Int64", "chance": "float64"})
     if "p" in table:
         after = list(table.columns).index("p") + 1
-        table.insert(after, "p_adjusted", _adjusted(table, align, asked, scored))
+        table.insert(after, "p_adjusted", _adjusted(table, align, asked, models, scored))
     return table
+
+
+def family_of_tests(x: ModelSpec, y: ModelSpec) -> str:
+    """The tests that a pair's p-value is corrected over: those of the pairs of trained models, or
+    apart from them those with a random copy. A control is no finding, and must not make findings
+    harder.
+    """
+    return "pairs with a random copy" if x.random_init or y.random_init else "pairs"
 
 
 def best_layers(grid: pd.DataFrame, larger_is_closer: bool) -> dict[str, Any]:
@@ -115,13 +122,21 @@ def _against_null(
 
 
 def _adjusted(
-    table: pd.DataFrame, align: AlignConfig, asked: Sequence[Asked], scored: Scored
+    table: pd.DataFrame,
+    align: AlignConfig,
+    asked: Sequence[Asked],
+    models: Mapping[str, Aligned],
+    scored: Scored,
 ) -> pd.Series:
     """p-values after the correction for many model pairs; none for shuffled pairs."""
     adjusted = pd.Series(np.nan, index=table.index)
     signs = {a.label: 1 if a.metric.claims.larger_is_closer else -1 for a in asked}
     tested = table[(table["control"] == "") & table["p"].notna()]
-    for (metric, _), family in tested.groupby(["metric", tested["x_random"] | tested["y_random"]]):
+    families = [
+        family_of_tests(models[x].spec, models[y].spec)
+        for x, y in zip(tested["x"], tested["y"], strict=True)
+    ]
+    for (metric, _), family in tested.groupby(["metric", np.array(families, dtype=str)]):
         p = family["p"].to_numpy()
         if align.null.correction == "westfall_young":
             sign = signs[str(metric)]

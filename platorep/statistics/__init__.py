@@ -34,8 +34,9 @@ from platorep.statistics.fits import (
 from platorep.statistics.maps import ENOUGH, Layout, has_umap, lay_out, metric_mds, stress
 from platorep.statistics.null import Null, Scoring, permutation_null
 from platorep.statistics.pairs import PairMean, mean_over_pairs
-from platorep.statistics.permutations import draw_order
+from platorep.statistics.permutations import draw_order, shuffled_order
 from platorep.statistics.resampling import (
+    FEW_ROWS,
     HeldOut,
     Interval,
     disjoint_rows,
@@ -47,6 +48,7 @@ from platorep.statistics.resampling import (
 
 __all__ = [
     "ENOUGH",
+    "FEW_ROWS",
     "BestPair",
     "Calibration",
     "Correlation",
@@ -81,6 +83,7 @@ __all__ = [
     "pearson",
     "permutation_null",
     "r_squared",
+    "shuffled_order",
     "spearman",
     "stress",
     "subsamples",

@@ -10,8 +10,14 @@ import numpy as np
 from jaxtyping import Float
 
 EQUAL = 1e-7
-"""A null score this little below the observed one counts as equal: rounding (of float32 kernels,
-say) is no evidence."""
+"""Scores that differ by less than this share of the largest of them count as equal: rounding (of
+float32 kernels, say) is no evidence."""
+
+
+def rounding(*scores: float | Float[np.ndarray, "..."]) -> float:
+    """How far apart scores of this size may be and still be equal; the unit of a score is free."""
+    values = np.abs(np.concatenate([np.ravel(part) for part in scores]))
+    return EQUAL * float(values.max(initial=0.0, where=np.isfinite(values)))
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ def calibrate(
     sign = 1 if larger_is_closer else -1
     values = np.where(np.isnan(null), np.inf, sign * null)
     score, top = sign * observed, sign * perfect
-    p = (1 + int((values >= score - EQUAL * max(1.0, abs(score))).sum())) / (count + 1)
+    p = (1 + int((values >= score - rounding(observed, null)).sum())) / (count + 1)
     rank = math.ceil(round((1 - alpha) * (count + 1), 9))
     threshold = float(np.sort(np.append(values, score))[rank - 1])
     calibrated = max((score - threshold) / (top - threshold), 0.0) if top > threshold else 0.0

@@ -4,12 +4,15 @@ Axes: m tests, K permutations.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
-from platorep.statistics.calibration import EQUAL
+from platorep.statistics.calibration import rounding
+
+Correction = Literal["benjamini_hochberg", "holm", "westfall_young"]
 
 
 def benjamini_hochberg(p: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
@@ -31,33 +34,59 @@ def westfall_young(
     """Family-wise p-values from the null of the largest standardised score of all tests.
 
     Single step: uses how the tests hang together (the permutations are the same for all of them),
-    and so is less strict than Holm. Larger is closer; turn other scores round first.
+    and so is less strict than Holm. Larger is closer; turn other scores round first. A test whose
+    null does not vary is at it, or infinitely far from it. Null values that are not defined count
+    against their own test. No p-value can be below 1 / (K + 1), however many the tests.
+    Source: Westfall and Young 1993, Resampling-Based Multiple Testing.
     """
-    mean, spread = null.mean(axis=1), np.ones(len(null))
-    if null.shape[1] > 1:
-        found = null.std(axis=1, ddof=1)
-        spread = np.where(found > 0, found, 1.0)
-    largest = np.nanmax((null - mean[:, None]) / spread[:, None], axis=0)
-    score = (observed - mean) / spread
-    found = (1 + (largest >= score[:, None] - EQUAL).sum(axis=1)) / (null.shape[1] + 1)
-    return np.where(np.isnan(score), np.nan, found)
+    known = np.ma.masked_invalid(null)
+    mean = known.mean(axis=1).filled(0.0)[:, None]
+    spread = known.std(axis=1, ddof=1).filled(0.0)[:, None]
+    equal = np.array([rounding(*test) for test in zip(observed, null, strict=True)])[:, None]
+    varies = spread > equal
+
+    def standardised(values: Float[np.ndarray, "m _"]) -> Float[np.ndarray, "m _"]:
+        away = values - mean
+        fixed = np.where(np.abs(away) <= equal, 0.0, np.copysign(np.inf, away))
+        return np.where(varies, away / np.where(varies, spread, 1.0), fixed)
+
+    largest = standardised(known.filled(-np.inf)).max(axis=0)
+    beyond = (largest >= standardised(observed[:, None] - equal)) | known.mask
+    p = (1 + beyond.sum(axis=1)) / (null.shape[1] + 1)
+    return np.where(np.isnan(observed), np.nan, p)
 
 
-def needed_permutations(num_tests: int, alpha: float) -> int:
+def needed_permutations(num_tests: int, alpha: float, correction: Correction) -> int:
     """Permutations with which a single real effect among `num_tests` can pass the correction."""
-    return math.ceil(round(num_tests / alpha, 9)) - 1
+    return math.ceil(round(_factor(num_tests, correction) / alpha, 9)) - 1
 
 
-def warn_too_few(num_permutations: int, num_tests: int, alpha: float) -> str | None:
-    """A plain warning when no single pair can reach alpha after correction, or None."""
-    needed = needed_permutations(num_tests, alpha)
-    if num_permutations >= needed:
+def _factor(num_tests: int, correction: Correction) -> int:
+    """By how much the correction multiplies the p-value of a single real effect."""
+    return 1 if correction == "westfall_young" else num_tests
+
+
+def warn_too_few(
+    num_permutations: int, tests: Mapping[str, int], alpha: float, correction: Correction
+) -> str | None:
+    """A plain warning when no single pair can reach alpha after correction, or None.
+
+    Args:
+        tests: Of every family that is corrected on its own, its name and how many tests it has.
+    """
+    needed = {name: needed_permutations(num, alpha, correction) for name, num in tests.items()}
+    short = [name for name in tests if num_permutations < needed[name]]
+    if not short:
         return None
     smallest = 1 / (num_permutations + 1)
+    corrected = " and ".join(
+        f"for {tests[name]} {name} is {min(1.0, smallest * _factor(tests[name], correction)):.2g}"
+        for name in short
+    )
     return (
-        f"{num_permutations} permutations give p >= {smallest:.2g}, which after the correction for "
-        f"{num_tests} model pairs is {min(1.0, smallest * num_tests):.2g}: one real pair alone "
-        f"cannot be significant at {alpha:g}. Use null.permutations >= {needed} for that."
+        f"{num_permutations} permutations give p >= {smallest:.2g}, which after the correction "
+        f"{corrected}: one real pair alone cannot be significant at {alpha:g}. "
+        f"Use null.permutations >= {max(needed.values())} for that."
     )
 
 

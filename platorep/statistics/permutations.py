@@ -1,4 +1,4 @@
-"""Seeded orders of the samples, for nulls: the same for all layers and all models.
+"""Seeded orders of the samples: of a null, and of the one control that is shuffled.
 
 Axes: n samples.
 """
@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Int64
 
 from platorep.errors import DataError
+
+_SHUFFLED = 1  # a stream of its own: a control that were an order of the null would prove itself
 
 
 def draw_order(
@@ -24,7 +26,27 @@ def draw_order(
     Raises:
         DataError: not one group per sample, or groups that leave nothing to change.
     """
-    rng = np.random.default_rng([seed, index])
+    return _permutation(n, np.random.default_rng([seed, index]), within)
+
+
+def shuffled_order(
+    n: int, seed: int, within: Sequence[Hashable] | None = None
+) -> Int64[np.ndarray, " n"]:
+    """The order of the shuffled control: none of the orders of the null, whatever their seed.
+
+    Args:
+        within: As for `draw_order`: a control keeps what the null keeps.
+
+    Raises:
+        DataError: as `draw_order`.
+    """
+    stream = np.random.SeedSequence(seed, spawn_key=(_SHUFFLED,))
+    return _permutation(n, np.random.default_rng(stream), within)
+
+
+def _permutation(
+    n: int, rng: np.random.Generator, within: Sequence[Hashable] | None
+) -> Int64[np.ndarray, " n"]:
     if within is None:
         return rng.permutation(n)
     if len(within) != n:

@@ -7,7 +7,7 @@ Axes: n samples, r resamples.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,10 @@ from scipy import stats
 
 from platorep.errors import ConfigError
 from platorep.statistics.best import BestPair, best_pair
+
+FEW_ROWS = 50
+"""With fewer rows in a part the spread of a score says less than it should of all rows: 8 parts of
+20 rows hold .89 to .92 at a level of .95 (mutual_knn with k = 10, cca_mean of 8 features)."""
 
 
 def disjoint_rows(n: int, parts: int, seed: int) -> list[Int64[np.ndarray, " m"]]:
@@ -51,7 +55,8 @@ def subsamples(n: int, size: int, draws: int, seed: int) -> list[Int64[np.ndarra
 
 @dataclass(frozen=True)
 class Interval:
-    """Where the score of other samples of this kind would lie."""
+    """Ends that hold the expected score of as many samples, of the layers as they were chosen, as
+    often as `level` says, if the samples are independent draws."""
 
     low: float
     high: float
@@ -67,12 +72,7 @@ def interval_of_parts(
     over all rows. The interval is put around the score of all rows: a part's own score is of
     fewer samples (mutual k-NN, for one, then is larger).
     """
-    values = scores[~np.isnan(scores)]
-    if len(values) < 2:
-        return Interval(np.nan, np.nan, level)
-    error = float(values.std(ddof=1)) / math.sqrt(len(values))
-    reach = float(stats.t.ppf((1 + level) / 2, len(values) - 1)) * error
-    return Interval(observed - reach, observed + reach, level)
+    return _around(observed, scores, lambda num: 1 / math.sqrt(num), level)
 
 
 def interval_of_subsamples(
@@ -83,17 +83,31 @@ def interval_of_subsamples(
     size: int,
     level: float = 0.95,
 ) -> Interval:
-    """From the scores of m-out-of-n subsamples (Politis and Romano 1994).
+    """From the scores of m-out-of-n subsamples: observed +- t * (their spread) * scale.
 
-    Their deviations from their own mean, shrunk by sqrt(m / n) to n samples and widened by
-    sqrt(n / (n - m)) because subsamples of one sample overlap.
+    The scale takes the spread to n samples, sqrt(m / n), and undoes that subsamples of one sample
+    overlap, sqrt(n / (n - m)). Given the sample the draws are independent, so that t has one
+    degree of freedom less than there are draws, however few. Quantiles (Politis and Romano 1994,
+    Annals of Statistics 22) would need some hundred: those of 8 draws hold .78 at a level of .95.
     """
-    values = scores[~np.isnan(scores)]
-    if len(values) < 2 or size >= n:
+    if size >= n:
         return Interval(np.nan, np.nan, level)
-    scale = math.sqrt(size / n) * math.sqrt(n / (n - size))
-    low, high = np.quantile(values - values.mean(), [(1 - level) / 2, (1 + level) / 2]) * scale
-    return Interval(observed - float(high), observed - float(low), level)
+    return _around(observed, scores, lambda num: math.sqrt(size / (n - size)), level)
+
+
+def _around(
+    observed: float,
+    scores: Float[np.ndarray, " r"],
+    scale: Callable[[int], float],
+    level: float,
+) -> Interval:
+    """`observed` +- t * spread * scale(how many are defined); nothing of fewer than two."""
+    values = scores[~np.isnan(scores)]
+    if len(values) < 2:
+        return Interval(np.nan, np.nan, level)
+    error = float(values.std(ddof=1)) * scale(len(values))
+    reach = float(stats.t.ppf((1 + level) / 2, len(values) - 1)) * error
+    return Interval(observed - reach, observed + reach, level)
 
 
 @dataclass(frozen=True)
