@@ -103,11 +103,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def do_CONNECT(self) -> None:
-        """Named as a proxy, this hub hears of requests for other places."""
+        """Set as the proxy (HTTPS_PROXY), this hub hears what is asked of any other host."""
         self._answer()
 
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.command == "CONNECT":
+            self.hub.requests.append(f"CONNECT {self.path}")
+            return self._error(403, "NoProxy")
         parts = [unquote(p) for p in urlsplit(self.path).path.strip("/").split("/")]
         self.hub.requests.append(f"{self.command} /{'/'.join(parts)}")
         if self.hub.fault and self._fail():
