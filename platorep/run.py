@@ -57,7 +57,7 @@ def open_run(
     name: str,
     *,
     overrides: Sequence[str] = (),
-    models: str = "*",
+    models: Sequence[str] = ("*",),
     output: Path | None = None,
     options: Options,
     report: Reporter,
@@ -66,19 +66,20 @@ def open_run(
 
     Args:
         name: A file, or the bare name of a shipped experiment.
-        models: A pattern of labels; only these models are worked on.
+        models: Patterns of labels; only models that one of them matches are worked on.
 
     Raises:
-        ConfigError: the file is wrong, or no model has such a label.
+        ConfigError: the file is wrong, or a pattern matches no label.
     """
     config = load_config(config_path(name), overrides)
-    specs = tuple(spec for spec in config.models() if fnmatch.fnmatch(spec.label, models))
-    if not specs:
-        labels = ", ".join(spec.label for spec in config.models())
-        raise ConfigError(f"--models {models}: no model matches. There are: {labels}.")
+    specs = config.models()
+    for pattern in models:
+        if not any(fnmatch.fnmatch(spec.label, pattern) for spec in specs):
+            labels = ", ".join(spec.label for spec in specs)
+            raise ConfigError(f"--models {pattern}: no model matches. There are: {labels}.")
     return Run(
         config=config,
-        specs=specs,
+        specs=tuple(s for s in specs if any(fnmatch.fnmatch(s.label, p) for p in models)),
         results=Results(output or Path("results") / config.name),
         root=cache_root(),
         options=options,

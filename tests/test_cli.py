@@ -316,6 +316,16 @@ def test_options_are_the_files_settings(run: Run, tmp_path: Path) -> None:
     assert config["align"]["metrics"][0]["parameters"]["k"] == 4
 
 
+def test_models_add_up(run: Run) -> None:
+    rows = objects(run("extract", "small.yaml", "--models", "a", "--models", "[b-z]", "--json"))
+    assert [row["label"] for row in rows] == ["a", "b"]
+
+    result = run("extract", "small.yaml", "--models", "a", "--models", "z*")
+
+    assert result.exit_code == 2
+    assert "--models z*" in result.stderr
+
+
 def test_a_metric_that_is_larger_than_the_data_is_refused(run: Run) -> None:
     run("extract", "small.yaml")
 

@@ -57,7 +57,7 @@ def cache_clean(
 @command(app, "import", "config", "model", "file", "overrides", "output", "offline")
 def cache_import(line: CommandLine) -> None:
     """Take features over that other code has saved (the paper's .pt, arrays), as a model's cell."""
-    experiment = open_experiment(replace(line, models=line.model))
+    experiment = open_experiment(replace(line, models=[line.model]))
     from platorep.execute import import_features
 
     print(import_features(experiment, line.file))

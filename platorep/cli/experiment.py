@@ -33,7 +33,7 @@ def open_experiment(line: CommandLine, *, shared: bool = False) -> "Run":
     return open_run(
         line.config,
         overrides=overrides,
-        models=line.models,
+        models=line.models or ["*"],
         output=line.output,
         options=Options(
             device=line.device,

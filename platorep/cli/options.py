@@ -37,8 +37,9 @@ class CommandLine:
         typer.Option("--set", metavar="KEY=VALUE", help="Replace a value: a.b=v."),
     ] = None
     models: Annotated[
-        str, typer.Option("--models", metavar="GLOB", help="Only models so labelled.")
-    ] = "*"
+        list[str] | None,
+        typer.Option("--models", metavar="GLOB", help="Only models so labelled; repeat to add."),
+    ] = None
     limit: Annotated[
         int | None, typer.Option("--limit", help="Only so many rows (dataset.limit).")
     ] = None
