@@ -263,10 +263,13 @@ def _compute(run: Run, work: Work, shards: Sequence[int], dataset: PairedDataset
                     "name": spec.name,
                     "num_parameters": work.model.describe().parameters,
                     "notes": list(loaded.notes),
+                    "batches": loaded.batching.value,
                 },
             )
             work.cell.write_shard(shard, features)
             report.detail(f"{work.label}: wrote {work.cell.shard_path(shard).name}")
+    for detail in loaded.details:
+        report.detail(f"{work.label}: {detail}")
     for note in loaded.notes:
         report.warn(f"{work.label}: {note}")
 

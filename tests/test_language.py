@@ -67,6 +67,9 @@ CAUSAL: dict[str, Callable[[], Any]] = {
     "gpt2": lambda: transformers.GPT2Config(**GPT2, **SIZE),
     "gpt_neox": lambda: transformers.GPTNeoXConfig(**SHAPE, **SIZE),
     "opt": lambda: transformers.OPTConfig(**OPT, **SHAPE, **SIZE),
+    "xlnet": lambda: transformers.XLNetConfig(  # its blocks pass on tokens first
+        d_model=16, n_layer=3, n_head=2, d_inner=24, initializer_range=0.3, **SIZE
+    ),
     "qwen3": lambda: transformers.Qwen3Config(head_dim=8, **GROUPED, **SHAPE, **SIZE),
 }
 MASKED: dict[str, Callable[[], Any]] = {
@@ -115,14 +118,16 @@ def make_tokenizer(**settings: Any) -> transformers.PreTrainedTokenizerFast:
 
 def save(folder: Path, name: str = "llama", **settings: Any) -> Path:
     """A small random checkpoint, with its language-model head, as the hub has them."""
-    torch.manual_seed(1)
     if name in CAUSAL:
-        network = transformers.AutoModelForCausalLM.from_config(CAUSAL[name]())
-    elif name in MASKED:
-        network = transformers.AutoModelForMaskedLM.from_config(MASKED[name]())
-    else:
-        network = transformers.AutoModelForSeq2SeqLM.from_config(ENCODERS[name]())
-    network.save_pretrained(folder)
+        return save_random(folder, transformers.AutoModelForCausalLM, CAUSAL[name](), **settings)
+    if name in MASKED:
+        return save_random(folder, transformers.AutoModelForMaskedLM, MASKED[name](), **settings)
+    return save_random(folder, transformers.AutoModelForSeq2SeqLM, ENCODERS[name](), **settings)
+
+
+def save_random(folder: Path, auto_class: Any, config: Any, **settings: Any) -> Path:
+    torch.manual_seed(1)
+    auto_class.from_config(config).save_pretrained(folder)
     make_tokenizer(**settings).save_pretrained(folder)
     return folder
 
@@ -180,8 +185,11 @@ PADDING = {
 }
 
 
-@pytest.mark.parametrize("padding", PADDING)
-@pytest.mark.parametrize("name", [*CAUSAL, *MASKED, *ENCODERS])
+@pytest.mark.parametrize(
+    ("name", "padding"),
+    [(name, "right") for name in (*CAUSAL, *MASKED, *ENCODERS)]
+    + [("llama", "left"), ("llama", "none")],
+)
 def test_equals_one_text_at_a_time(name: str, padding: str, tmp_path: Path) -> None:
     folder = save(tmp_path, name, **PADDING[padding])
     expected = one_at_a_time(folder)
@@ -195,7 +203,8 @@ def test_equals_one_text_at_a_time(name: str, padding: str, tmp_path: Path) -> N
         assert all(layer.dtype == torch.float32 for layer in found)
         assert sum(finished) == 8
         assert len(finished) == {1: 8, "auto": 1}.get(batch, len(finished))
-    assert bool(loaded.notes) == (name in UNTAPPED)  # else one layer's states at a time
+    assert bool(loaded.details) == (name in UNTAPPED)  # else one layer's states at a time
+    assert loaded.notes == ()
 
 
 @pytest.mark.parametrize("pool", ["mean", "last", "cls"])
@@ -211,9 +220,11 @@ def test_pooling(name: str, pool: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("pool", ["mean", "last", "cls"])
 def test_a_pooled_vector_keeps_no_token_states(pool: Any, rng: torch.Generator) -> None:
     states = torch.randn(3, 7, 4, generator=rng)
-    found = pool_tokens(states, torch.tensor([7, 1, 4]), pool)
+    pooled = torch.zeros(3, 7, dtype=torch.bool)
+    pooled[0], pooled[1, 0], pooled[2, 1:4] = True, True, True
+    found = pool_tokens(states, pooled, pool)
     assert found.untyped_storage().nbytes() == 4 * 3 * 4
-    by_hand = {"mean": states[2, :4].mean(0), "last": states[2, 3], "cls": states[2, 0]}
+    by_hand = {"mean": states[2, 1:4].mean(0), "last": states[2, 3], "cls": states[2, 0]}
     assert torch.allclose(found[2], by_hand[pool])
 
 
@@ -323,7 +334,7 @@ def byte_vocabulary() -> dict[str, int]:
 def count_notes(tokenizer: Any, texts: list[str]) -> list[str]:
     from platorep.models.tokens import TextReader
 
-    reader = TextReader(tokenizer, make_spec("x"), None)
+    reader = TextReader(tokenizer, make_spec("x"), longest=None, num_embeddings=None)
     reader.read(texts, Texts(texts).ids)
     return [note.partition(" for ")[2].partition(":")[0] for note in reader.notes]
 

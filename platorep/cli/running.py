@@ -38,7 +38,9 @@ def exit_on_error() -> Iterator[None]:
             _say(str(error))
             raise typer.Exit(error.exit_code) from error
         if isinstance(error, OSError) and error.filename and error.errno != errno.EPIPE:
-            _say(f"{error.filename} cannot be used: {error.strerror}. Check the path and its rights.")
+            _say(
+                f"{error.filename} cannot be used: {error.strerror}. Check the path and its rights."
+            )
             raise typer.Exit(StorageError.exit_code) from error
         raise
 

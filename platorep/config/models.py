@@ -54,6 +54,9 @@ class ModelSettings(Section):
     """A template with `{text}` in it, filled with each caption."""
     max_tokens: PositiveInt | None = None
     """Truncate texts to this many tokens; absent: a text that is too long is an error."""
+    special_tokens: Literal["keep", "drop"] = "keep"
+    """drop: beginning and end of text, class and separation tokens are read, but left out of the
+    pooled vector (mean, last), where their states may be far larger than those of words."""
     checkpoint: Place | None = None
     """A weight file for a timm architecture."""
     arguments: Mapping[str, bool | int | float | str] = Field(default_factory=dict)

@@ -49,7 +49,8 @@ class ArrayModel(Model):
         refuse_settings(
             spec,
             *("pool", "revision", "dtype", "attention", "device_map", "random_init"),
-            *("trust_remote_code", "prompt", "max_tokens", "checkpoint", "arguments", "transform"),
+            *("trust_remote_code", "prompt", "max_tokens", "special_tokens"),
+            *("checkpoint", "arguments", "transform"),
         )
         self.spec = spec
         self._path = Path(spec.name)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from platorep.config import ModelSettings, ModelSpec
 from platorep.errors import ConfigError
-from platorep.models.memory import Batches
+from platorep.models.memory import Batches, Batching
 from platorep.reporting import Reporter
 
 Auto = Literal["auto"]
@@ -55,6 +55,10 @@ class Loaded(ABC):
 
     layers: tuple[str, ...]
     """Names of the tap points, in the order of the features."""
+    batching: Batching = Batching.ANY
+    """Which rows may share a batch, as the network was asked when it was loaded; in meta.json."""
+    details: tuple[str, ...] = ()
+    """What nobody needs to act on; the log has it under `-v`."""
     _batches: tuple[int, Batches] | None = None
 
     @property
@@ -89,7 +93,7 @@ class Loaded(ABC):
         """The batches of the last call, which know what fits, unless another size is asked."""
         size = auto if batch == "auto" else batch
         if self._batches is None or self._batches[0] != size:
-            self._batches = (size, Batches(size))
+            self._batches = (size, Batches(size, self.batching))
         return self._batches[1]
 
     def close(self) -> None:  # noqa: B027 - most models hold nothing but memory

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from platorep.errors import ConfigError
 from platorep.models.precision import full_precision
+from platorep.models.probing import BatchProbe, probe_batches
 
 Pool = Literal["mean", "cls"]
 
@@ -39,7 +40,11 @@ class PooledBlocks:
         self._modules = [modules.get(name) for name in self.names]
         parameter = next(network.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
-        self.hooked = None not in self._modules and self._check(input_size)
+        one, other = (_noise(input_size, seed).to(self.device, self.dtype) for seed in (0, 1))
+        self.hooked = None not in self._modules and self._check(one)
+        self.probe: BatchProbe = probe_batches(
+            lambda images: self(torch.stack(list(images))), one, other, None, self.dtype
+        )
 
     def __call__(self, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b _"]]:
         """Pooled float32 outputs of the kept layers."""
@@ -89,10 +94,9 @@ class PooledBlocks:
         with torch.inference_mode(), full_precision():
             return intermediates(self._network, images, indices)
 
-    def _check(self, input_size: Sequence[int]) -> bool:
-        """Whether the hooks see what `forward_intermediates` returns, on one image of noise."""
-        noise = torch.randn(1, *input_size, generator=torch.Generator().manual_seed(0))
-        noise = noise.to(self.device, self.dtype)
+    def _check(self, image: Float[Tensor, "3 h w"]) -> bool:
+        """Whether the hooks see what `forward_intermediates` returns."""
+        noise = image[None]
         outputs = self._intermediates(noise, self._layers)
         if all(isinstance(output, tuple) for output in outputs):
             self._num_prefix = outputs[0][1].shape[1]
@@ -102,6 +106,10 @@ class PooledBlocks:
             found.shape == other.shape and torch.allclose(found, other, rtol=1e-4, atol=1e-5)
             for found, other in zip(seen, expected, strict=True)
         )
+
+
+def _noise(input_size: Sequence[int], seed: int) -> Float[Tensor, "3 h w"]:
+    return torch.randn(*input_size, generator=torch.Generator().manual_seed(seed))
 
 
 def intermediates(network: Any, images: Tensor, indices: Sequence[int] | None = None) -> list[Any]:

@@ -9,27 +9,33 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from platorep.errors import ConfigError
 from platorep.models.precision import full_precision
+from platorep.models.tokens import Tokens
 
 Pool = Literal["mean", "last", "cls"]
 
 
 def pool_tokens(
-    states: Float[Tensor, "b t d"], lengths: Int[Tensor, " b"], pool: Pool
+    states: Float[Tensor, "b t d"], pooled: Bool[Tensor, "b t"], pool: Pool
 ) -> Float[Tensor, "b d"]:
-    """One float32 vector per text, over its first `lengths` tokens: mean, last one, or first."""
-    lengths = lengths.to(states.device)
+    """One float32 vector per text, over its `pooled` tokens: their mean, or the last of them.
+
+    `cls` is the first token whatever `pooled` says.
+    """
+    pooled = pooled.to(states.device)
     if pool == "cls":
         return states[:, 0].to(torch.float32, copy=True)  # a view would keep every token
     if pool == "last":
-        return states[torch.arange(len(states), device=states.device), lengths - 1].float()
-    places = torch.arange(states.shape[1], device=states.device)
-    padding = places >= lengths[:, None]  # b t
-    total = states.masked_fill(padding[..., None], 0).sum(dim=1, dtype=torch.float32)
-    return total / lengths[:, None]
+        places = torch.arange(states.shape[1], device=states.device)
+        last = torch.where(pooled, places, -1).amax(dim=1)
+        rows = torch.arange(len(states), device=states.device)
+        return states[rows, last].float()
+    total = states.masked_fill(~pooled[..., None], 0).sum(dim=1, dtype=torch.float32)
+    return total / pooled.sum(dim=1, keepdim=True)
 
 
 class PooledStates:
@@ -39,44 +45,59 @@ class PooledStates:
     its hidden states are something else, all states are asked for and pooled afterwards.
     """
 
-    def __init__(self, network: Any, config: Any, pool: Pool, padding: int) -> None:
+    def __init__(
+        self, network: Any, config: Any, pool: Pool, padding: int, text: Sequence[int]
+    ) -> None:
+        """Find out on `text` what the hidden states are, and whether hooks see them."""
         network.config.use_cache = False  # nothing is generated
         self._network = network
         self._pool: Pool = pool
         self._padding = padding
-        self._vocabulary: int = config.get_text_config().vocab_size
         self._device = next(network.parameters()).device
-        self._lengths: Tensor = torch.zeros(0, dtype=torch.long)
+        self._pooled: Tensor = torch.zeros(0, 0, dtype=torch.bool)
         self._kept: dict[int, Tensor] = {}
         self._blocks = _block_list(network, config)
-        self.num_layers, self.hooked = self._check()
+        self._text_axis = 0
+        """Of what goes into a block: most pass on b t d, XLNet t b d."""
+        output = self._read([Tokens.all_pooled(text)], all_states=True)
+        states = output.hidden_states
+        if states is None:
+            raise ConfigError(f"{type(network).__name__} gives no hidden states of a text.")
+        self.num_layers = len(states)
+        shape = (1, len(text))
+        self.not_of_tokens = tuple(i for i, s in enumerate(states) if tuple(s.shape[:2]) != shape)
+        """Layers that do not have one state for each token, which no pooling fits."""
+        self.hooked = not self.not_of_tokens and self._find_hooks(text, states)
+
+    @property
+    def on_gpu(self) -> bool:
+        return str(self._device.type) == "cuda"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the network computes in."""
+        dtype: torch.dtype = self._network.dtype
+        return dtype
 
     def __call__(
-        self, texts: Sequence[Sequence[int]], layers: Sequence[int]
+        self, texts: Sequence[Tokens], layers: Sequence[int]
     ) -> list[Float[Tensor, "b _"]]:
-        """Pooled states of `layers` for texts of token ids, padded on the right."""
-        lengths = torch.tensor([len(text) for text in texts])
-        tokens = torch.full((len(texts), int(lengths.max())), self._padding)
-        for row, text in zip(tokens, texts, strict=True):
-            row[: len(text)] = torch.tensor(text)
-        mask = (torch.arange(tokens.shape[1]) < lengths[:, None]).long()
-        self._lengths = lengths.to(self._device)
+        """Pooled states of `layers`; the texts are padded on the right."""
         if not self.hooked:
-            states = self._forward(tokens, mask, all_states=True).hidden_states
-            return [pool_tokens(states[i], self._lengths, self._pool) for i in layers]
-        self._kept = {}
-        hooks = self._install(set(layers))
-        try:
-            output = self._forward(tokens, mask, all_states=False)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        last = self.num_layers - 1
-        if last in layers:
-            self._keep(last, output.last_hidden_state)
-        return [self._kept.pop(i) for i in layers]
+            states = self._read(texts, all_states=True).hidden_states
+            return [pool_tokens(states[i], self._pooled, self._pool) for i in layers]
+        kept = self._read_hooked(texts, layers)
+        return [kept[i] for i in layers]
 
-    def _forward(self, tokens: Tensor, mask: Tensor, *, all_states: bool) -> Any:
+    def _read(self, texts: Sequence[Tokens], *, all_states: bool) -> Any:
+        lengths = torch.tensor([len(text.ids) for text in texts])
+        tokens = torch.full((len(texts), int(lengths.max())), self._padding)
+        pooled = torch.zeros(tokens.shape, dtype=torch.bool)
+        for i, text in enumerate(texts):
+            tokens[i, : len(text.ids)] = torch.tensor(text.ids)
+            pooled[i, : len(text.ids)] = torch.tensor(text.pooled)
+        mask = (torch.arange(tokens.shape[1]) < lengths[:, None]).long()
+        self._pooled = pooled.to(self._device)
         with torch.inference_mode(), full_precision():
             return self._network(
                 input_ids=tokens.to(self._device),
@@ -85,47 +106,52 @@ class PooledStates:
                 return_dict=True,
             )
 
-    def _keep(self, layer: int, states: Tensor) -> None:
-        self._kept[layer] = pool_tokens(states, self._lengths, self._pool)
-
-    def _install(self, layers: set[int]) -> list[Any]:
-        """A hook before each block in `layers`: what goes into block i is hidden state i."""
+    def _read_hooked(self, texts: Sequence[Tokens], layers: Sequence[int]) -> dict[int, Tensor]:
+        """What goes into block i is hidden state i; the last state is the network's output."""
 
         def before(layer: int, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            self._keep(layer, args[0] if args else kwargs["hidden_states"])
+            self._keep(layer, args[0] if args else kwargs.get("hidden_states"))
 
-        return [
+        self._kept = {}
+        hooks = [
             block.register_forward_pre_hook(partial(before, i), with_kwargs=True)
             for i, block in enumerate(self._blocks)
             if i in layers
         ]
-
-    def _check(self) -> tuple[int, bool]:
-        """Number of hidden states, and whether the hooks see exactly these."""
-        tokens = torch.arange(min(8, self._vocabulary))[None]
-        self._lengths = torch.tensor([tokens.shape[1]], device=self._device)
-        hooks = self._install(set(range(len(self._blocks))))
         try:
-            output = self._forward(tokens, torch.ones_like(tokens), all_states=True)
+            output = self._read(texts, all_states=False)
         finally:
             for hook in hooks:
                 hook.remove()
-        states = output.hidden_states
-        seen, self._kept = self._kept, {}
-        if len(states) != len(self._blocks) + 1 or len(seen) != len(self._blocks):
-            return len(states), False
-        seen[len(states) - 1] = pool_tokens(output.last_hidden_state, self._lengths, self._pool)
-        same = (
-            torch.equal(pool_tokens(state, self._lengths, self._pool), seen[i])
-            for i, state in enumerate(states)
-        )
-        return len(states), all(same)
+        last = getattr(output, "last_hidden_state", None)
+        if last is not None and self.num_layers - 1 in layers:
+            self._kept[self.num_layers - 1] = pool_tokens(last, self._pooled, self._pool)
+        kept, self._kept = self._kept, {}
+        return kept
+
+    def _keep(self, layer: int, states: Any) -> None:
+        if isinstance(states, Tensor) and states.ndim == 3:
+            states = states.transpose(0, self._text_axis)
+            if states.shape[:2] == self._pooled.shape:
+                self._kept[layer] = pool_tokens(states, self._pooled, self._pool)
+
+    def _find_hooks(self, text: Sequence[int], states: Sequence[Tensor]) -> bool:
+        """Whether what goes into the blocks are the hidden states, along one axis or the other."""
+        if len(states) != len(self._blocks) + 1:
+            return False
+        tokens = Tokens.all_pooled(text)
+        expected = [pool_tokens(state, self._pooled, self._pool) for state in states]
+        for self._text_axis in (0, 1):
+            seen = self._read_hooked([tokens], range(len(states)))
+            if all(i in seen and torch.equal(seen[i], one) for i, one in enumerate(expected)):
+                return True
+        return False
 
 
 def _block_list(network: nn.Module, config: Any) -> Sequence[nn.Module]:
     """The first list of modules that has one entry per hidden layer, or nothing."""
-    text_config = config.get_text_config()
+    num_layers = getattr(config.get_text_config(), "num_hidden_layers", None)
     for module in network.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == text_config.num_hidden_layers:
+        if isinstance(module, nn.ModuleList) and len(module) == num_layers:
             return list(module)
     return ()

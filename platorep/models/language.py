@@ -25,15 +25,25 @@ from platorep.models.base import (
 )
 from platorep.models.cost import TOKENS, count_flops
 from platorep.models.hidden_states import PooledStates
-from platorep.models.loading import as_own_errors, need_accelerate, quiet
+from platorep.models.loading import (
+    as_own_errors,
+    need_accelerate,
+    quiet,
+    read_config,
+    reading_texts,
+    refuse_more_than_texts,
+    refuse_other_inputs,
+)
 from platorep.models.memory import PooledRows
+from platorep.models.probing import BatchProbe, probe_batches, probe_texts
 from platorep.models.sources import Source, open_source
-from platorep.models.tokens import TextReader, longest_text
+from platorep.models.tokens import TextReader, Tokens, longest_text, num_embeddings
 
 GPU_TOKENS = 16384
 """Tokens per batch to begin with: more do not run faster."""
 CPU_TOKENS, TOKENS_PER_THREAD = 512, 128
 """On a CPU fewer tokens stay in its caches; many threads need more."""
+SPECIAL_TOKENS = {"keep": "as the tokenizer adds them", "drop": "added, read and not pooled"}
 
 
 class LanguageModel(Model):
@@ -47,6 +57,11 @@ class LanguageModel(Model):
         if spec.prompt is not None and "{text}" not in spec.prompt:
             raise ConfigError(
                 f"model {spec.label!r}: `prompt` must hold {{text}}; found {spec.prompt!r}."
+            )
+        if spec.special_tokens == "drop" and spec.pool == "cls":
+            raise ConfigError(
+                f"model {spec.label!r}: `pool: cls` is the first token, and `special_tokens: drop` "
+                "leaves that out. Use `pool: mean` or `last`, or leave `special_tokens` out."
             )
         self.spec = spec
         self._offline = offline
@@ -62,7 +77,7 @@ class LanguageModel(Model):
             "prompt": self.spec.prompt,
             "max_tokens": self.spec.max_tokens,
             "truncate": "right",
-            "special_tokens": "as the tokenizer adds them",
+            "special_tokens": SPECIAL_TOKENS[self.spec.special_tokens],
             "attention": self._attention,
             "trust_remote_code": self.spec.trust_remote_code,
         }
@@ -104,19 +119,44 @@ class LanguageModel(Model):
         self._source.folder(weights=not self.spec.random_init)
 
     def load(self, device: torch.device | str, dtype: torch.dtype) -> Loaded:
+        self._refuse_what_reads_no_text()
         with quiet(), as_own_errors(self.spec):
             if self.spec.random_init:
                 network = self._random(dtype).to(device)
             else:
                 network = self._pretrained(device, dtype)
-        return LoadedLanguageModel(
-            self.spec,
-            PooledStates(network.eval(), self._config, self._pool, self._padding),
-            TextReader(
-                self._tokenizer, self.spec, longest_text(self._config, network, self._tokenizer)
-            ),
-            on_gpu=next(network.parameters()).is_cuda,
+        network = network.eval()
+        longest = longest_text(self._config, network, self._tokenizer)
+        table_size = num_embeddings(network)
+        texts = probe_texts(
+            min(table_size or len(self._tokenizer), len(self._tokenizer)),
+            longest=longest,
+            special=self._tokenizer.all_special_ids,
         )
+        with reading_texts(network, self._config, self.spec):
+            states = PooledStates(network, self._config, self._pool, self._padding, texts[-1])
+        kept = kept_layers(self.spec, states.num_layers)
+        if without := sorted(set(kept) & set(states.not_of_tokens)):
+            raise ConfigError(
+                f"model {self.spec.label!r}: hidden states {without} of {type(network).__name__} "
+                "do not have one state per token, so a text's tokens cannot be pooled there. "
+                f"Choose others of its {states.num_layers} layers (`layers`)."
+            )
+        sample, equal, longer = map(Tokens.all_pooled, texts)
+        probe = probe_batches(
+            lambda batch: states(batch, kept), sample, equal, longer, states.dtype
+        )
+        reader = TextReader(self._tokenizer, self.spec, longest=longest, num_embeddings=table_size)
+        return LoadedLanguageModel(states, kept, reader, probe)
+
+    def _refuse_what_reads_no_text(self) -> None:
+        """Before any weight is fetched, where the architecture alone tells."""
+        try:
+            self._widths  # noqa: B018
+        except PlatorepError:
+            raise
+        except Exception:  # an architecture may do anything without weights: ask it with them
+            return
 
     @property
     def _pool(self) -> Any:
@@ -140,8 +180,7 @@ class LanguageModel(Model):
 
     @cached_property
     def _config(self) -> Any:
-        with quiet(), as_own_errors(self.spec):
-            return transformers.AutoConfig.from_pretrained(self._folder, **self._code)
+        return read_config(self._folder, self.spec, offline=self._offline)
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -153,13 +192,16 @@ class LanguageModel(Model):
         """Any valid id will do, since padding is masked; RoBERTa counts positions by its own."""
         text_config = self._config.get_text_config()
         found = getattr(text_config, "pad_token_id", None)
-        return found if found is not None and 0 <= found < text_config.vocab_size else 0
+        if not isinstance(found, int):
+            return 0
+        return found if 0 <= found < getattr(text_config, "vocab_size", found + 1) else 0
 
     @cached_property
     def _skeleton(self) -> Any:
         """The network without memory for its weights, with the library's choice of attention."""
         with quiet(), as_own_errors(self.spec), torch.device("meta"):
             network = self._build()
+        refuse_other_inputs(network, self._config, self.spec)
         network.config.pad_token_id = None  # GPT-2 looks for it among the tokens
         return network
 
@@ -186,7 +228,10 @@ class LanguageModel(Model):
         try:
             with torch.inference_mode():
                 states = self._skeleton(input_ids=tokens, output_hidden_states=True).hidden_states
-        except (RuntimeError, NotImplementedError):  # a network that looks at the numbers
+        except Exception as error:
+            numbers = isinstance(error, (RuntimeError, NotImplementedError))  # it looks at them
+            if not (numbers or self.spec.trust_remote_code):
+                refuse_more_than_texts(self._skeleton, self._config, self.spec, error)
             text = self._config.get_text_config()
             return (int(text.hidden_size),) * (int(text.num_hidden_layers) + 1)
         return tuple(state.shape[-1] for state in states)
@@ -251,17 +296,18 @@ class LanguageModel(Model):
 
 class LoadedLanguageModel(Loaded):
     def __init__(
-        self, spec: ModelSpec, states: PooledStates, reader: TextReader, *, on_gpu: bool
+        self, states: PooledStates, kept: tuple[int, ...], reader: TextReader, probe: BatchProbe
     ) -> None:
-        self._states, self._reader = states, reader
-        self._kept = kept_layers(spec, states.num_layers)
-        self._on_gpu = on_gpu
-        self.layers = tuple(f"hidden_states.{i}" for i in self._kept)
+        self._states, self._kept, self._reader, self._probe = states, kept, reader, probe
+        self.layers = tuple(f"hidden_states.{i}" for i in kept)
+        self.batching = probe.batching
+        if not states.hooked:
+            plain = "there is no list of blocks to tap: all hidden states of a batch are held"
+            self.details = (plain,)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        plain = "all hidden states of a batch were held at once: there is no list of blocks to tap"
-        return self._reader.notes + (() if self._states.hooked else (plain,))
+        return self._reader.notes + self._probe.notes("texts")
 
     def features(
         self,
@@ -274,15 +320,16 @@ class LoadedLanguageModel(Loaded):
     ) -> list[Float[Tensor, "n _"]]:
         all_texts, all_ids = dataset.texts, dataset.ids
         tokens = self._reader.read([all_texts[i] for i in rows], [all_ids[i] for i in rows])
-        order = sorted(range(len(tokens)), key=lambda i: -len(tokens[i]))
+        lengths = [len(text.ids) for text in tokens]
+        order = sorted(range(len(tokens)), key=lambda i: -lengths[i])
         found = PooledRows(len(rows))
         on_cpu = max(CPU_TOKENS, TOKENS_PER_THREAD * torch.get_num_threads())
-        batches = self.remembered_batches(batch, GPU_TOKENS if self._on_gpu else on_cpu)
+        batches = self.remembered_batches(batch, GPU_TOKENS if self._states.on_gpu else on_cpu)
 
         def step(start: int, stop: int) -> None:
             places = order[start:stop]
             found.fill(places, self._states([tokens[i] for i in places], self._kept))
             progress(stop - start)
 
-        batches.run([len(tokens[i]) for i in order], step, "tokens")
+        batches.run([lengths[i] for i in order], step, "tokens")
         return found.layers

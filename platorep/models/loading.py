@@ -3,9 +3,13 @@
 import contextlib
 import pickle
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import safetensors
+import torch
 import transformers
+from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 from platorep.config import ModelSpec
 from platorep.errors import AbsentError, ConfigError, IntegrityError, PlatorepError
@@ -18,6 +22,21 @@ def need_accelerate(spec: ModelSpec) -> None:
             f"model {spec.label!r}: `device_map` needs the package accelerate, which is not "
             "installed. `pip install accelerate`, or leave `device_map` out."
         )
+
+
+def read_config(folder: Path, spec: ModelSpec, *, offline: bool) -> Any:
+    """The configuration of a model, with outputs by name and no more of them than are asked for.
+
+    A configuration may say otherwise (`return_dict: false`), for itself and for its parts.
+    """
+    with quiet(), as_own_errors(spec):
+        config = transformers.AutoConfig.from_pretrained(
+            folder, trust_remote_code=spec.trust_remote_code, local_files_only=offline
+        )
+    for part in (config, *_parts(config).values()):
+        part.return_dict = True
+        part.output_hidden_states = part.output_attentions = False
+    return config
 
 
 @contextlib.contextmanager
@@ -64,3 +83,73 @@ def as_own_errors(spec: ModelSpec) -> Iterator[None]:
         if "size" not in str(error):
             raise
         raise IntegrityError(f"the weights of {spec.name!r} do not fit: {error}") from error
+
+
+FAILS = "fails when it is given the tokens of a text and nothing else ({})"
+
+
+def refuse_other_inputs(network: Any, config: Any, spec: ModelSpec) -> None:
+    """Raise a ConfigError if a network says of itself that token ids are not what it reads."""
+    name = getattr(network, "main_input_name", "input_ids")
+    if name != "input_ids":
+        raise _no_text_model(network, config, spec, f"asks for `{name}`, not for `input_ids`")
+
+
+def refuse_more_than_texts(network: Any, config: Any, spec: ModelSpec, error: Exception) -> None:
+    """Raise a ConfigError if a network that has failed at a text is not one of texts alone."""
+    if _parts(config) or not {"text"}.issuperset(_modalities(network)):
+        raise _no_text_model(network, config, spec, FAILS.format(error)) from error
+
+
+@contextlib.contextmanager
+def reading_texts(network: Any, config: Any, spec: ModelSpec) -> Iterator[None]:
+    """Turn a network's refusal of a text and nothing else into an error that one can act on."""
+    try:
+        yield
+    except (PlatorepError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        refuse_more_than_texts(network, config, spec, error)
+        raise ConfigError(
+            f"model {spec.label!r}: {type(network).__name__} fails at a short text in "
+            f"{str(network.dtype).removeprefix('torch.')}: {error}. Try `dtype: float32` or "
+            "`attention: eager`, or compute its features yourself (`backend: features`)."
+        ) from error
+
+
+def _no_text_model(network: Any, config: Any, spec: ModelSpec, why: str) -> ConfigError:
+    """What the network reads, and how to take the part of it that one wants."""
+    parts = _parts(config)
+    cures = ["compute its features yourself (`backend: features`)"]
+    if not {"text"}.issuperset(_modalities(network)):
+        cures.append("use a network of timm for images (`modality: vision`)")
+    if type(parts.get("text_config")) in MODEL_MAPPING:
+        side = MODEL_MAPPING[type(parts["text_config"])].__name__
+        cures.append(
+            f"save its text side, `transformers.{side}.from_pretrained(NAME)"
+            ".save_pretrained(FOLDER)`, with the tokenizer beside it, and name that folder"
+        )
+    made_of = ", ".join(f"{name} ({type(part).__name__})" for name, part in parts.items())
+    return ConfigError(
+        f"model {spec.label!r} is no language model: {type(network).__name__} reads "
+        f"{' and '.join(_modalities(network)) or 'other inputs'}, and {why}. "
+        + (f"It is made of {made_of}. " if parts else "")
+        + f"To take the part you want, {'; or '.join(cures)}."
+    )
+
+
+def _modalities(network: Any) -> tuple[str, ...]:
+    """What transformers says that a network reads: text, image, audio, ..."""
+    said = getattr(network, "input_modalities", None) or ()
+    return (said,) if isinstance(said, str) else tuple(said)
+
+
+def _parts(config: Any) -> dict[str, Any]:
+    """The configurations inside a configuration, by name."""
+    names = getattr(config, "sub_configs", None) or {}
+    found = {name: getattr(config, name, None) for name in names}
+    return {
+        name: part
+        for name, part in found.items()
+        if isinstance(part, transformers.PretrainedConfig)
+    }

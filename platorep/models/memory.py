@@ -5,6 +5,7 @@ Axes: n rows of a dataset, b rows of a batch, d features.
 
 import gc
 from collections.abc import Callable, Sequence
+from enum import Enum
 
 import torch
 from jaxtyping import Float
@@ -13,17 +14,27 @@ from torch import Tensor
 from platorep.errors import AbsentError
 
 
+class Batching(Enum):
+    """Which samples may stand in one batch without moving each other's features."""
+
+    ANY = "any"
+    EQUAL_LENGTH = "equal length"
+    ONE_BY_ONE = "one by one"
+
+
 class Batches:
     """Runs a step over batches; remembers what turned out to fit."""
 
-    def __init__(self, budget: int) -> None:
+    def __init__(self, budget: int, batching: Batching = Batching.ANY) -> None:
         self.budget = budget
+        self._batching = batching
 
     def run(self, costs: Sequence[int], step: Callable[[int, int], None], unit: str) -> None:
         """Call `step(start, stop)` until all of `costs` (dearest first) are done.
 
         A batch is padded to its dearest item: (stop - start) * costs[start] <= budget, or one
-        item. A step that runs out of memory is repeated with half the budget.
+        item. A step that runs out of memory is repeated with half the budget. Where only items
+        of equal length may stand together, their costs are their lengths.
 
         Raises:
             AbsentError: memory runs out with a single item.
@@ -31,6 +42,10 @@ class Batches:
         start = 0
         while start < len(costs):
             stop = min(start + max(1, self.budget // costs[start]), len(costs))
+            if self._batching is Batching.EQUAL_LENGTH:
+                stop = start + costs[start:stop].count(costs[start])
+            elif self._batching is Batching.ONE_BY_ONE:
+                stop = start + 1
             try:
                 step(start, stop)
                 start = stop
@@ -63,6 +78,9 @@ class PooledRows:
     def fill(self, places: Sequence[int], pooled: Sequence[Float[Tensor, "b _"]]) -> None:
         """Put the rows of a batch, one tensor per layer, to their places."""
         if not self.layers:
-            self.layers = [torch.empty(self._num_rows, part.shape[1]) for part in pooled]
+            self.layers = [
+                torch.empty(self._num_rows, part.shape[1], dtype=torch.float32, device="cpu")
+                for part in pooled
+            ]
         for layer, part in zip(self.layers, pooled, strict=True):
             layer[list(places)] = part.float().cpu()

@@ -4,6 +4,7 @@ Axes: n texts, t tokens.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -15,29 +16,46 @@ SANE_LENGTH = 10_000_000
 """Tokenizers without a limit say so by a huge number."""
 
 
+@dataclass(frozen=True)
+class Tokens:
+    """One text as a network reads it."""
+
+    ids: Sequence[int]
+    pooled: Sequence[bool]
+    """Which of them count for the pooled vector; the network reads them all."""
+
+    @classmethod
+    def all_pooled(cls, ids: Sequence[int]) -> "Tokens":
+        return cls(ids, (True,) * len(ids))
+
+
 class TextReader:
     """The tokenizer of one model with the settings of its spec."""
 
-    def __init__(self, tokenizer: Any, spec: ModelSpec, longest: int | None) -> None:
+    def __init__(
+        self, tokenizer: Any, spec: ModelSpec, *, longest: int | None, num_embeddings: int | None
+    ) -> None:
         self._tokenizer = tokenizer
         self._tokenizer.truncation_side = "right"
         self._spec = spec
-        self._longest = longest
+        self._longest, self._num_embeddings = longest, num_embeddings
+        self._special = special_ids(tokenizer)
         self._not_given_back = 0
         self._first_not_given_back = ""
 
-    def read(self, texts: Sequence[str], ids: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, special tokens included, nothing padded.
+    def read(self, texts: Sequence[str], ids: Sequence[str]) -> list[Tokens]:
+        """Tokens of each text, special ones included, nothing padded.
 
         Raises:
-            DataError: a text has no token, or more than the model has positions; names its id.
+            DataError: a text has no token, none to pool, more than the model has positions, or one
+                that the model has no embedding for; names its id.
         """
         if not texts:
             return []
         if self._spec.prompt is not None:
             texts = [self._spec.prompt.replace("{text}", text) for text in texts]
         limit = self._spec.max_tokens
-        tokens: list[list[int]] = self._tokenizer(
+        encoded = self._tokenizer(
             list(texts),
             add_special_tokens=True,
             truncation=limit is not None,
@@ -45,15 +63,34 @@ class TextReader:
             padding=False,
             return_attention_mask=False,
             return_token_type_ids=False,
+            return_special_tokens_mask=True,
             verbose=False,
-        )["input_ids"]
+        )
+        tokens: list[list[int]] = encoded["input_ids"]
         self._check_lengths(tokens, ids)
         for text, text_tokens, row_id in zip(texts, tokens, ids, strict=True):
+            check_embeddings(text_tokens, self._num_embeddings, self._spec.label, f"row {row_id!r}")
             truncated = limit is not None and len(text_tokens) >= limit
             if not truncated and not gives_back(self._tokenizer, text_tokens, text):
                 self._not_given_back += 1
                 self._first_not_given_back = self._first_not_given_back or row_id
-        return tokens
+        if self._spec.special_tokens == "keep":
+            return [Tokens.all_pooled(text_tokens) for text_tokens in tokens]
+        added = encoded["special_tokens_mask"]
+        return [self._without_special(*text) for text in zip(tokens, added, ids, strict=True)]
+
+    def _without_special(self, tokens: list[int], added: list[int], row_id: str) -> Tokens:
+        pooled = [
+            not (mark or token in self._special) for token, mark in zip(tokens, added, strict=True)
+        ]
+        if not any(pooled):
+            raise DataError(
+                f"the text of row {row_id!r} is nothing but special tokens to {self._spec.label!r} "
+                f"({', '.join(self._tokenizer.convert_ids_to_tokens(tokens))}), and "
+                "`special_tokens: drop` leaves nothing to pool. Drop the row, or give the model a "
+                "`prompt`."
+            )
+        return Tokens(tokens, pooled)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -84,6 +121,43 @@ class TextReader:
                 f"{longest} ({len(long)} such rows, the longest has {max(n for _, n in long)}). "
                 f"Set `max_tokens: {longest}` for this model to truncate, or drop the rows."
             )
+
+
+def special_ids(tokenizer: Any) -> frozenset[int]:
+    """Ids that stand for no part of a text: beginning, end, separation, padding and the like.
+
+    The token of what is not in the vocabulary does stand for a part of it.
+    """
+    unknown = {tokenizer.unk_token_id} - {tokenizer.bos_token_id, tokenizer.eos_token_id}
+    return frozenset(tokenizer.all_special_ids) - unknown
+
+
+def check_embeddings(
+    tokens: Sequence[int], num_embeddings: int | None, label: str, where: str
+) -> None:
+    """Raise a DataError where a text has tokens that the network has no embedding for.
+
+    Args:
+        where: The text, such as `row '7'`.
+    """
+    outside = [token for token in tokens if not 0 <= token < (num_embeddings or token + 1)]
+    if outside:
+        raise DataError(
+            f"the tokenizer of {label!r} gives {where} the token ids "
+            f"{', '.join(map(str, dict.fromkeys(outside)))}, but the network has embeddings for 0 "
+            f"to {(num_embeddings or 0) - 1} only. Tokenizer and weights do not belong together: "
+            "use the tokenizer that the network was trained with."
+        )
+
+
+def num_embeddings(network: Any) -> int | None:
+    """How many token ids a network has embeddings for; None where they are no table."""
+    try:
+        table = network.get_input_embeddings()
+    except (AttributeError, NotImplementedError):
+        return None
+    found = getattr(table, "num_embeddings", None)
+    return found if isinstance(found, int) else None
 
 
 def longest_text(config: Any, network: nn.Module, tokenizer: Any) -> int | None:

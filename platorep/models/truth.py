@@ -39,7 +39,8 @@ class TruthModel(Model):
         refuse_settings(
             spec,
             *("pool", "revision", "dtype", "attention", "device_map", "random_init", "training"),
-            *("trust_remote_code", "prompt", "max_tokens", "checkpoint", "arguments", "transform"),
+            *("trust_remote_code", "prompt", "max_tokens", "special_tokens"),
+            *("checkpoint", "arguments", "transform"),
         )
         if spec.name != TRUTH:
             raise ConfigError(

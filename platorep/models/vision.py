@@ -47,7 +47,9 @@ class VisionModel(Model):
                 f"{spec.modality!r}, expected vision."
             )
         refuse_settings(
-            spec, "attention", "device_map", "trust_remote_code", "prompt", "max_tokens"
+            spec,
+            *("attention", "device_map", "trust_remote_code"),
+            *("prompt", "max_tokens", "special_tokens"),
         )
         self.spec = spec
         self._network = Network(spec, offline=offline)
@@ -148,10 +150,11 @@ class LoadedVisionModel(Loaded):
         self._blocks, self._transform, self._left_over = blocks, transform, left_over
         self._stream: ImageStream | None = None
         self.layers = blocks.names
+        self.batching = blocks.probe.batching
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return self._left_over
+        return self._left_over + self._blocks.probe.notes("images")
 
     def features(
         self,
