@@ -15,7 +15,7 @@ from platorep.cli import cache as cache_commands
 from platorep.cli import theory as theory_commands
 from platorep.cli.experiment import finish, open_experiment
 from platorep.cli.options import EXPERIMENT, TALK, WORK, CommandLine, Json, command
-from platorep.cli.running import exit_on_error, print_table
+from platorep.cli.running import exit_on_error, others_on_stderr, print_table
 from platorep.errors import IntegrityError
 
 app = typer.Typer(
@@ -41,7 +41,7 @@ def run(line: CommandLine) -> None:
     experiment = open_experiment(line)
     from platorep.execute import run_stages
 
-    finish(experiment, run_stages(experiment), line)
+    finish(experiment, run_stages, line)
 
 
 @command(app, "plan", *EXPERIMENT, "models", "device", "offline", *TALK)
@@ -50,7 +50,9 @@ def plan(line: CommandLine) -> None:
     experiment = open_experiment(line)
     from platorep.plan import plan_table
 
-    print_table(plan_table(experiment), line.as_json)
+    with others_on_stderr():
+        table = plan_table(experiment)
+    print_table(table, line.as_json)
 
 
 @command(
@@ -65,7 +67,7 @@ def extract(line: CommandLine) -> None:
     from platorep.execute import download, extract_stage
 
     stage = download if line.download_only else extract_stage
-    finish(experiment, stage(experiment), line)
+    finish(experiment, stage, line)
 
 
 @command(app, "measure", *EXPERIMENT, *WORK, "overwrite", "offline", *TALK)
@@ -74,7 +76,7 @@ def measure(line: CommandLine) -> None:
     experiment = open_experiment(line)
     from platorep.execute import measure_stage
 
-    finish(experiment, measure_stage(experiment), line)
+    finish(experiment, measure_stage, line)
 
 
 @command(app, "align", *EXPERIMENT, *WORK, "overwrite", *TALK)
@@ -83,7 +85,7 @@ def align(line: CommandLine) -> None:
     experiment = open_experiment(line)
     from platorep.execute import align_stage
 
-    finish(experiment, align_stage(experiment), line)
+    finish(experiment, align_stage, line)
 
 
 @command(app, "score", "file", *EXPERIMENT, *WORK, *TALK)
@@ -92,7 +94,7 @@ def score(line: CommandLine) -> None:
     experiment = open_experiment(line)
     from platorep.execute import score_stage
 
-    finish(experiment, score_stage(experiment, line.file), line)
+    finish(experiment, lambda run: score_stage(run, line.file), line)
 
 
 @command(app, "plot", *EXPERIMENT, "keep_going", *TALK)
@@ -101,7 +103,7 @@ def plot(line: CommandLine) -> None:
     experiment = open_experiment(line)
     from platorep.execute import plot_stage
 
-    finish(experiment, plot_stage(experiment), line)
+    finish(experiment, plot_stage, line)
 
 
 class Listable(StrEnum):
@@ -131,7 +133,8 @@ def list_things(
         if check is None:
             print_table(listing(what.value, pattern), as_json)
             return
-        claims = checked_claims(check)
+        with others_on_stderr():
+            claims = checked_claims(check)
         print_table(claims, as_json)
         if not claims["holds"].all():
             raise IntegrityError(f"{check} does not do all that it claims: see the table.")

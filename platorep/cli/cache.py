@@ -7,7 +7,7 @@ import typer
 
 from platorep.cli.experiment import open_experiment
 from platorep.cli.options import CommandLine, Json, command
-from platorep.cli.running import exit_on_error, print_table
+from platorep.cli.running import exit_on_error, others_on_stderr, print_table
 from platorep.errors import IntegrityError
 
 app = typer.Typer(no_args_is_help=True, help="Look after the feature cache.")
@@ -60,4 +60,6 @@ def cache_import(line: CommandLine) -> None:
     experiment = open_experiment(replace(line, models=[line.model]))
     from platorep.execute import import_features
 
-    print(import_features(experiment, line.file))
+    with others_on_stderr():
+        folder = import_features(experiment, line.file)
+    print(folder)

@@ -1,11 +1,11 @@
 """From the command line to a `Run`, and from what came out to stdout and an exit code."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from platorep.cli.options import CommandLine
-from platorep.cli.running import print_table
+from platorep.cli.running import others_on_stderr, print_table
 from platorep.reporting import Reporter
 
 if TYPE_CHECKING:
@@ -47,9 +47,12 @@ def open_experiment(line: CommandLine, *, shared: bool = False) -> "Run":
     )
 
 
-def finish(run: "Run", outcome: tuple[Sequence[Exception], Any], line: CommandLine) -> None:
-    """Print the table, and only then end with the right exit code if cells failed."""
-    errors, table = outcome
+def finish(
+    run: "Run", stage: Callable[["Run"], tuple[Sequence[Exception], Any]], line: CommandLine
+) -> None:
+    """Do the work, print its table, and only then end with the right exit code if cells failed."""
+    with others_on_stderr():
+        errors, table = stage(run)
     print_table(table, line.as_json)
     if errors:
         from platorep.results import failed_cells

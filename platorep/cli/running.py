@@ -1,12 +1,13 @@
 """Around every command: signals, exit codes, and tables on stdout."""
 
+import contextlib
 import errno
+import os
 import re
 import signal
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -19,7 +20,7 @@ LONGEST = 100
 """Characters of a sentence that stands in its cell; a longer one becomes a note below the table."""
 
 
-@contextmanager
+@contextlib.contextmanager
 def exit_on_error() -> Iterator[None]:
     """Expected errors become one message on stderr and an exit code; bugs keep their traceback."""
     received = _listen_to_signals()
@@ -68,6 +69,21 @@ def _listen_to_signals() -> list[int]:
         if signal.getsignal(number) != signal.SIG_IGN:  # such as by nohup
             signal.signal(number, end)
     return received
+
+
+@contextlib.contextmanager
+def others_on_stderr() -> Iterator[None]:
+    """What others print meanwhile (libraries, compiled or not; a metric of one's own) goes to
+    stderr: stdout is for tables, which programs read."""
+    sys.stdout.flush()
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
 
 
 def print_table(frame: Any, as_json: bool) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 
 from platorep.cli.options import TALK, CommandLine, command
-from platorep.cli.running import print_table
+from platorep.cli.running import others_on_stderr, print_table
 from platorep.reporting import Reporter
 
 app = typer.Typer(no_args_is_help=True, help="The theory, where it can be computed.")
@@ -22,7 +22,9 @@ def theory_pmi(line: CommandLine) -> None:
 
     config = load_theory(config_path(line.config, "theory pmi"), line.overrides or [])
     results = Results(line.output or Path("results") / config.name)
-    print_table(pmi_stage(config, results, Reporter(line.verbosity)), line.as_json)
+    with others_on_stderr():
+        table = pmi_stage(config, results, Reporter(line.verbosity))
+    print_table(table, line.as_json)
 
 
 @command(app, "color", *FILE, "device", "offline", "keep_going", *TALK, config="toyworld-color")
@@ -39,7 +41,8 @@ def theory_color(line: CommandLine) -> None:
 
     results = Results(line.output or Path("results") / config.name)
     options = Options(device=line.device, offline=line.offline, keep_going=line.keep_going)
-    errors, table = color_stage(config, results, options, Reporter(line.verbosity))
+    with others_on_stderr():
+        errors, table = color_stage(config, results, options, Reporter(line.verbosity))
     print_table(table, line.as_json)
     if errors:
         raise failed_cells(errors, results.failures)

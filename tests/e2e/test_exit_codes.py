@@ -1,6 +1,7 @@
 """What cannot be had or done: the exit code, the message, and what is there all the same."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +171,29 @@ def test_a_bug_keeps_its_traceback(forks: Forks, place: Place, material: Path) -
     assert "has no attribute 'nothing'" in end.stderr
     first = json.loads((place.results / "failures.jsonl").read_text().splitlines()[0])
     assert "broken.py" in first["traceback"]
+
+
+def test_stdout_is_for_tables(forks: Forks, undisturbed: Place, place: Place) -> None:
+    """Though a metric of the user's own prints, and a compiled library would: here both."""
+    (place.folder / "loud.py").write_text(
+        "import os\n"
+        "print('imported')\n"
+        "def metric(x, y):\n"
+        "    print('from Python')\n"
+        "    os.write(1, b'from elsewhere\\n')\n"
+        "    return 0.5\n"
+    )
+    loud = "align.metrics=[{name: 'loud:metric', layers: [-1]}]"
+    shutil.copytree(undisturbed.cache, place.cache)
+    shutil.copytree(undisturbed.results, place.results)
+
+    end = forks.run(
+        *("align", str(place.file), "--json", "--set", loud, "--set", "align.null.permutations=0"),
+        folder=place.folder,
+        cache=place.cache,
+        environment={"PYTHONPATH": str(place.folder)},
+    )
+
+    assert end.code == 0, end.stderr
+    assert {row["metric"] for row in json.loads(end.stdout)} == {"loud:metric"}
+    assert all(word in end.stderr for word in ("imported", "from Python", "from elsewhere"))
