@@ -110,7 +110,7 @@ def test_formats_outside_the_list_are_not_opened(
     """For an EPS, Pillow would start Ghostscript."""
     started: list[object] = []
     monkeypatch.setattr("subprocess.check_call", lambda *a, **k: started.append(a))
-    with pytest.raises(DataError, match="none of the formats that are read: .*JPEG"):
+    with pytest.raises(DataError, match=r"none of the formats that are read: .*JPEG"):
         decode_image(saved(Image.new("RGB", (8, 8)), kind))
     assert not started
 

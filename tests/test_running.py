@@ -68,6 +68,13 @@ def test_a_note_of_many_rows_is_printed_once_below(capsys: pytest.CaptureFixture
     assert paths[0] in capsys.readouterr().out  # a path can be copied
 
 
+def interrupted_as(error: type[BaseException]) -> None:
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        raise error from None
+
+
 @pytest.mark.parametrize("error", [ImportError, KeyboardInterrupt, DataError])
 def test_an_interruption_that_becomes_another_error_is_one(
     error: type[BaseException], capsys: pytest.CaptureFixture[str]
@@ -76,10 +83,7 @@ def test_an_interruption_that_becomes_another_error_is_one(
     before = signal.getsignal(signal.SIGINT)
     try:
         with pytest.raises(typer.Exit) as end, exit_on_error():
-            try:
-                os.kill(os.getpid(), signal.SIGINT)
-            except KeyboardInterrupt:
-                raise error from None
+            interrupted_as(error)
     finally:
         signal.signal(signal.SIGINT, before)
 

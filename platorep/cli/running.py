@@ -15,7 +15,6 @@ import typer
 from platorep.errors import PlatorepError, StorageError
 from platorep.reporting import printable
 
-
 LONGEST = 100
 """Characters of a sentence that stands in its cell; a longer one becomes a note below the table."""
 
@@ -28,7 +27,7 @@ def exit_on_error() -> Iterator[None]:
         yield
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         # what is being imported may turn an interruption into an error of its own
-        number = signal.SIGINT if isinstance(error, KeyboardInterrupt) else None
+        number = int(signal.SIGINT) if isinstance(error, KeyboardInterrupt) else None
         number = received[0] if received else number
         if number is not None:
             signal.setitimer(signal.ITIMER_REAL, 0)

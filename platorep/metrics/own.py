@@ -48,7 +48,7 @@ def own_metric(
         return Held(layer.n, layer.reason, again(layer.features), layer.features, again)
 
     def score(x: Held, y: Held, parameters: OwnMetric) -> float:
-        found = compare(x.value, y.value, **(parameters.model_extra or {}))
+        found: Any = compare(x.value, y.value, **(parameters.model_extra or {}))
         return float(found.detach() if isinstance(found, Tensor) else found)
 
     def reorder(summary: Held, order: Order) -> Held:
