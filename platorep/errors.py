@@ -7,6 +7,8 @@ PlatorepError
 |- AbsentError                  4  something needed is not there and may not be fetched
 |- DataError                    5  a row of the dataset or an array cannot be used
 |- IntegrityError               5  what is there is not what was asked for (rows, checksum, format)
+|  `- DamagedError              5  a file of platorep's own is not what was written
+|- UnreadableError              6  the operating system refuses to read something
 `- StorageError                 6  the disk is full or the cache cannot be written
 """
 
@@ -41,6 +43,14 @@ class DataError(PlatorepError):
 
 class IntegrityError(PlatorepError):
     exit_code = 5
+
+
+class DamagedError(IntegrityError):
+    """A file is cut, changed, or belongs to something else: made again, it would be right."""
+
+
+class UnreadableError(PlatorepError):
+    exit_code = 6
 
 
 class StorageError(PlatorepError):

@@ -4,7 +4,7 @@ Several processes may work on one cache: a shard is computed by the process that
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from platorep.config import ModelSpec
 from platorep.data import PairedDataset, load_dataset
 from platorep.errors import AbsentError
 from platorep.features import Cell, CellKey, Rows, cell_of, num_shards
-from platorep.files import ByteLocks, sha256_file, storage_errors
+from platorep.files import ByteLocks, FileIdentity, identity_of, sha256_file
 from platorep.models import Model, compute_dtypes, environment, open_model
 from platorep.models.arrays import read_arrays
 from platorep.reporting import Reporter
@@ -45,6 +45,8 @@ class Work:
     rows: Rows
     rows_per_shard: int
     shards: Sequence[int]
+    outdated: Mapping[int, FileIdentity] = field(default_factory=dict)
+    """Shards to make anew (`--overwrite always`), as they were: they stay until then."""
 
     @property
     def label(self) -> str:
@@ -55,7 +57,16 @@ class Work:
         return self.target.cell
 
     def missing(self) -> list[int]:
-        return [i for i in self.shards if not self.cell.shard_path(i).exists()]
+        """Shards to make: all where the cell has no description."""
+        if not self.cell.exists():
+            return list(self.shards)
+        identities = {i: identity_of(self.cell.shard_path(i)) for i in self.shards}
+        return [i for i, now in identities.items() if now in (None, self.outdated.get(i))]
+
+    def outdate(self) -> None:
+        """Have all shards of this share made anew."""
+        identities = {i: identity_of(self.cell.shard_path(i)) for i in self.shards}
+        self.outdated = {i: now for i, now in identities.items() if now is not None}
 
     def share_done(self) -> float:
         return 1 - len(self.missing()) / max(1, len(self.shards))
@@ -84,8 +95,8 @@ def extract(run: Run) -> Failures:
             model.prepare(report)
             works.append(open_work(run, model, dataset))
     _divide(works, options)
-    if options.overwrite == "always":
-        _remove_shards(works)
+    for work in works if options.overwrite == "always" else ():
+        work.outdate()
     _record_cells(run, [work.target for work in works])
 
     waiting = works
@@ -214,6 +225,8 @@ def models_table(cells: dict[str, dict[str, Any]]) -> pd.DataFrame:
 
 def _complete(run: Run, work: Work, dataset: PairedDataset, *, wait: bool) -> bool:
     """Make the missing shards that no other process is making; True if none is left to make."""
+    if work.cell.exists() and work.cell.mend_rows(work.rows):
+        run.report.warn(f"{work.label}: {work.cell.rows_path} was damaged, and is written anew")
     if not work.missing():
         run.report.detail(f"{work.label}: cached")
         return True
@@ -288,13 +301,6 @@ def _divide(works: Sequence[Work], options: Options) -> None:
                 share.append(shard)
             done += cost
         work.shards = share
-
-
-def _remove_shards(works: Sequence[Work]) -> None:
-    """Only this process's share: others may have made theirs anew already."""
-    for path in (work.cell.shard_path(shard) for work in works for shard in work.shards):
-        with storage_errors(path):
-            path.unlink(missing_ok=True)
 
 
 def _record_dataset(dataset: PairedDataset, results: Results, report: Reporter) -> None:

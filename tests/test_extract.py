@@ -13,7 +13,7 @@ import torch
 from runs import run_of
 
 from platorep.config import ExperimentConfig, ModelSpec
-from platorep.errors import AbsentError, ConfigError, DataError, IntegrityError
+from platorep.errors import AbsentError, ConfigError, DataError, IntegrityError, StorageError
 from platorep.extract import ModelCell, Work, _divide, extract
 from platorep.features import Cell, CellKey, Rows, cell_of
 from platorep.models import Description, Loaded, Model
@@ -161,6 +161,21 @@ def test_anew_if_asked(bench: Bench) -> None:
 
     changed = {name.split("/")[0] for name, time in bench.times().items() if before[name] != time}
     assert changed == {"b.npz"}
+
+
+def test_the_old_stands_until_the_new_does(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.extract()
+    before = bench.times()
+
+    def full(*_: object) -> None:
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr("platorep.features.cells.write_tensors", full)
+    with pytest.raises(StorageError):
+        bench.extract(overwrite="always")
+
+    assert bench.times() == before
+    assert np.array_equal(bench.cell("b").read()[0].numpy(), bench.arrays["b"][0])
 
 
 def test_never_if_asked(bench: Bench) -> None:

@@ -12,7 +12,7 @@ import platorep
 LAYERS = (
     {"errors"},
     {"files", "reporting"},
-    {"registry", "parameters", "hub"},
+    {"registry", "parameters", "hub", "tensors"},
     {"config", "metrics", "preprocess", "statistics", "toyworld"},
     {"data", "models"},
     {"features", "results"},

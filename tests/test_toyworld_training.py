@@ -247,21 +247,34 @@ KILL = """
 import os, signal, sys
 from pathlib import Path
 from platorep.parameters.toyworld import ToyTraining, WorldParameters, parse_network
+from platorep import files, tensors
 from platorep.toyworld import checkpoints, training
 
 training.STEPS_PER_STATE = 2
 where, root, plan = sys.argv[1], Path(sys.argv[2]), ToyTraining.model_validate_json(sys.argv[3])
-module = training if where == "state" else checkpoints
 calls = []
 
-def half_a_file(tensors, path, metadata=None):
-    calls.append(path)
-    if len(calls) < 2:
-        return write(tensors, path, metadata=metadata)
-    Path(path).write_bytes(b"half")
+def die(path):
+    path.write_bytes(b"half")
     os.kill(os.getpid(), signal.SIGKILL)
 
-write, module.save_file = module.save_file, half_a_file
+def half_a_checkpoint(weights, path, metadata=None):
+    calls.append(path)
+    if len(calls) < 2:
+        return save_file(weights, path, metadata=metadata)
+    die(path)
+
+def half_a_state(path, content):
+    calls.append(path)
+    if len(calls) < 2:
+        return files.write_bytes(path, content)
+    with files.atomic_path(path) as partial:
+        die(partial)
+
+if where == "state":
+    tensors.write_bytes = half_a_state
+else:
+    save_file, checkpoints.save_file = checkpoints.save_file, half_a_checkpoint
 training.train(root, parse_network("conv4"), WorldParameters(), plan)
 """
 

@@ -4,7 +4,7 @@ from platorep.config import DatasetConfig
 from platorep.data.folder import FolderSource
 from platorep.files import cache_root, digest
 from platorep.toyworld.captions import MAX_LEVEL
-from platorep.toyworld.folder import level_column, write_folder
+from platorep.toyworld.folder import level_column, write_kept_folder
 
 DEFAULT_PAIRS = 1024
 WORLD_VERSION = 1  # raise when the same parameters give other pictures or captions
@@ -33,7 +33,6 @@ def open_toyworld(config: DatasetConfig) -> FolderSource:
     levels = LEVELS if config.variants else ()
     named = [WORLD_VERSION, config.world.model_dump(mode="json"), num]
     folder = cache_root() / "toyworld" / f"pairs-{digest([*named, levels] if levels else named)}"
-    if not (folder / "captions.csv").exists():  # written last: the folder is whole
-        write_folder(folder, config.world, num, levels=levels)
+    write_kept_folder(folder, config.world, num, levels=levels)
     text = tuple(map(level_column, levels)) or "caption"
     return FolderSource(config.model_copy(update={"source": str(folder), "text": text}))

@@ -4,32 +4,36 @@ docs/format.md is the specification of what lies on disk; keep the two together.
 Axes: n samples, d features; one tensor `n d` per layer, since widths may differ.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import safetensors
-import safetensors.torch
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from platorep.errors import AbsentError, IntegrityError
+from platorep.errors import AbsentError, DamagedError, IntegrityError
 from platorep.files import (
+    ByteLocks,
     atomic_path,
     canonical_json,
     digest,
+    read_sealed,
+    reading,
+    remove,
     sha256,
     slug,
-    write_bytes,
-    write_json,
+    storage_errors,
+    write_sealed,
 )
+from platorep.tensors import read_tensors, write_tensors
 
 FORMAT_VERSION = 1  # raise when the layout or the meaning of a field changes
+CURE = "`platorep cache clean --broken` removes what is damaged; then run `platorep extract` again."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,28 +85,31 @@ class Cell:
 
         Raises:
             AbsentError: there is no such cell.
-            IntegrityError: its meta.json cannot be read or has a format of the future.
+            DamagedError: its meta.json cannot be read or belongs to another cell.
+            IntegrityError: it has a format of the future.
         """
         path = self.folder / "meta.json"
         try:
-            meta = json.loads(path.read_text(encoding="utf-8"))
+            meta = read_sealed(path, of=self.folder.name, cure=CURE)
             version = int(meta["format_version"])
+            if version > FORMAT_VERSION:
+                raise IntegrityError(
+                    f"{path} has format {version}, this platorep reads up to {FORMAT_VERSION}. "
+                    f"Update platorep, or delete {self.folder} and extract again."
+                )
+            key = digest(meta["key"])
+            for name in ("num_rows", "rows_per_shard"):
+                if int(meta[name]) < 1:
+                    raise ValueError(f"{name} is {meta[name]}")
         except FileNotFoundError as error:
             raise AbsentError(
                 f"no cached features in {self.folder}. Run `platorep extract` with this "
                 "experiment first."
             ) from error
         except (ValueError, KeyError, TypeError) as error:
-            raise IntegrityError(
-                f"{path} is not a cell's description ({error}). Delete {self.folder} and "
-                "extract again."
-            ) from error
-        if version > FORMAT_VERSION:
-            raise IntegrityError(
-                f"{path} has format {version}, this platorep reads up to {FORMAT_VERSION}. "
-                "Update platorep."
-            )
-        assert isinstance(meta, dict)
+            raise self._damaged(path, f"no cell's description: {error!r}") from error
+        if key != self.folder.name:
+            raise self._damaged(path, f"it describes the cell {key}")
         return meta
 
     @property
@@ -114,6 +121,7 @@ class Cell:
         return [layer["name"] for layer in self.meta["layers"]]
 
     def exists(self) -> bool:
+        """Whether the cell is described; without its description, what lies there is nothing."""
         return (self.folder / "meta.json").exists()
 
     def create(
@@ -132,31 +140,67 @@ class Cell:
         """
         if self.exists():
             return
-        with atomic_path(self.folder / "rows.parquet") as partial:
-            pd.DataFrame({"id": rows.ids, "sha256": rows.hashes}).to_parquet(partial, index=False)
-        write_json(
-            self.folder / "meta.json",
-            {
+        with ByteLocks(self.folder / ".create.lock") as locks:
+            locks.acquire(0, wait=True)
+            if self.exists():
+                return
+            for orphan in self._orphans():
+                with storage_errors(orphan):
+                    remove(orphan)
+            self._write_rows(rows)
+            content = {
                 "format_version": FORMAT_VERSION,
                 "key": key.fields(),
                 "num_rows": len(rows),
                 "rows_per_shard": rows_per_shard,
                 "layers": [{"name": name, "width": width} for name, width in layers],
                 "facts": dict(facts),
-            },
-        )
+            }
+            write_sealed(self.folder / "meta.json", content, of=key.digest())
+
+    def remove(self) -> None:
+        """Remove all that the cell holds: first its description, so that a kill leaves nothing
+        that passes for features."""
+        with storage_errors(self.folder):
+            remove(self.folder / "meta.json")
+            for path in self.files():
+                remove(path)
+
+    def files(self) -> list[Path]:
+        """Everything in the folder but locks and what killed processes left."""
+        return sorted(self.folder.glob("[!.]*"))
+
+    @property
+    def rows_path(self) -> Path:
+        return self.folder / "rows.parquet"
+
+    def mend_rows(self, rows: Rows) -> bool:
+        """Write the rows of the key anew where the file is missing or damaged; True if it was."""
+        try:
+            self.rows()
+        except DamagedError:
+            assert rows.fingerprint == self.meta["key"]["rows"], "rows of the key"
+            self._write_rows(rows)
+            return True
+        return False
+
+    def _write_rows(self, rows: Rows) -> None:
+        with atomic_path(self.rows_path) as partial:
+            frame = pd.DataFrame({"id": rows.ids, "sha256": rows.hashes})
+            frame.to_parquet(partial, index=False)
 
     def rows(self) -> Rows:
         """The samples of this cell.
 
         Raises:
-            IntegrityError: the file is damaged or belongs to another key.
+            DamagedError: the file is missing, damaged or belongs to another key.
         """
-        path = self.folder / "rows.parquet"
+        path = self.rows_path
         try:
-            frame = pd.read_parquet(path)
+            with reading(path):
+                frame = pd.read_parquet(BytesIO(path.read_bytes()))
             rows = Rows(ids=tuple(frame["id"]), hashes=tuple(frame["sha256"]))
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise self._damaged(path, str(error)) from error
         if rows.fingerprint != self.meta["key"]["rows"]:
             raise self._damaged(path, "its rows or their order are not those of the key")
@@ -187,16 +231,8 @@ class Cell:
         rows = self.shard_range(index)
         assert {len(layer) for layer in features} == {len(rows)}, "rows of a shard"
         dtype = getattr(torch, self.meta["key"]["store_dtype"])
-        tensors = {
-            f"layer-{i:03d}": layer.to(dtype).contiguous() for i, layer in enumerate(features)
-        }
-        metadata = {
-            "sha256": _checksum(checked := _checked(tensors)),
-            "rows": f"{rows.start}:{rows.stop}",
-            "key": digest(self.meta["key"]),
-            "tensors": canonical_json(checked),  # so that one layer can be read and verified
-        }
-        write_bytes(self.shard_path(index), safetensors.torch.save(tensors, metadata))
+        tensors = {f"layer-{i:03d}": layer.to(dtype) for i, layer in enumerate(features)}
+        write_tensors(self.shard_path(index), tensors, self._shard_metadata(index))
 
     def read_shard(
         self, index: int, layers: Sequence[int] | None = None
@@ -208,38 +244,22 @@ class Cell:
 
         Raises:
             AbsentError: the shard is not there.
-            IntegrityError: it is cut short, has a flipped bit, or belongs to other rows.
+            DamagedError: it is cut short, has a flipped bit, or belongs to other rows.
         """
         path = self.shard_path(index)
-        rows = self.shard_range(index)
         try:
-            with safetensors.safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                names = sorted(file.keys())
-                wanted = names if layers is None else [names[i] for i in layers]
-                whole = layers is None or "tensors" not in metadata  # of an older platorep
-                tensors = {name: file.get_tensor(name) for name in (names if whole else wanted)}
+            tensors = read_tensors(path, self._shard_metadata(index), CURE, numbers=layers)
         except FileNotFoundError as error:
+            rows = self.shard_range(index)
             raise AbsentError(
                 f"no rows {rows.start} to {rows.stop - 1} in {self.folder}: expected {path.name}. "
                 "Run `platorep extract` with this experiment again: it makes only what is missing."
             ) from error
-        except (safetensors.SafetensorError, OSError, ValueError, IndexError) as error:
-            raise self._damaged(path, f"not a whole safetensors file: {error}") from error
-        checked = _checked(tensors)
-        if not whole:
-            checked = self._with_the_rest(path, metadata["tensors"], checked)
-        expected = {
-            "sha256": _checksum(checked),
-            "rows": f"{rows.start}:{rows.stop}",
-            "key": digest(self.meta["key"]),
-            "tensors": metadata.get("tensors") and canonical_json(checked),
-        }
-        for name, value in expected.items():
-            if metadata.get(name) != value:
-                found = metadata.get(name)
-                raise self._damaged(path, f"{name} is {found!r} in the file, expected {value!r}")
-        return [tensors[name].float() for name in wanted]
+        return [tensor.float() for tensor in tensors.values()]
+
+    def _shard_metadata(self, index: int) -> dict[str, str]:
+        rows = self.shard_range(index)
+        return {"rows": f"{rows.start}:{rows.stop}", "key": digest(self.meta["key"])}
 
     def read(self, num_rows: int | None = None) -> list[Float[Tensor, "n _"]]:
         """All rows of all layers, or the first `num_rows`, verified."""
@@ -248,21 +268,11 @@ class Cell:
         shards = [self.read_shard(i) for i in range(needed)]
         return [torch.cat(parts)[:count] for parts in zip(*shards, strict=True)]
 
-    def _with_the_rest(
-        self, path: Path, said: str, checked: Sequence[Sequence[Any]]
-    ) -> list[Sequence[Any]]:
-        """The checksums of all layers: those just made, and of what was not read what it says."""
-        try:
-            made = {entry[0]: entry for entry in checked}
-            return [made.get(entry[0], entry) for entry in json.loads(said)]
-        except (ValueError, TypeError, LookupError) as error:
-            raise self._damaged(path, f"its list of tensors is none: {error}") from error
+    def _orphans(self) -> list[Path]:
+        return [path for path in self.files() if path.name.startswith("shard-")]
 
-    def _damaged(self, path: Path, why: str) -> IntegrityError:
-        return IntegrityError(
-            f"{path} is damaged: {why}. `platorep cache clean --broken` removes what is damaged; "
-            "then run `platorep extract` again."
-        )
+    def _damaged(self, path: Path, why: str) -> DamagedError:
+        return DamagedError(f"{path} is damaged: {why}. {CURE}")
 
 
 def num_shards(num_rows: int, rows_per_shard: int) -> int:
@@ -275,20 +285,8 @@ def cell_of(root: Path, dataset: str, model: str, key: CellKey) -> Cell:
 
 
 def all_cells(root: Path) -> Iterator[Cell]:
-    """Every cell of the cache, in order of path."""
-    for path in sorted((root / "features").glob("*/*/*/meta.json")):
-        yield Cell(path.parent)
-
-
-def _checked(tensors: Mapping[str, Tensor]) -> list[Sequence[Any]]:
-    """Name, type, shape and checksum of each tensor, in order of name."""
-    parts: list[Sequence[Any]] = []
-    for name, tensor in sorted(tensors.items()):
-        content = tensor.contiguous().view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
-        parts.append([name, str(tensor.dtype), list(tensor.shape), sha256(content)])
-    return parts
-
-
-def _checksum(checked: Sequence[Sequence[Any]]) -> str:
-    """Over names, types, shapes and bytes, so that nothing in the file can change unseen."""
-    return sha256(canonical_json(checked).encode())
+    """Every folder of the cache that holds anything, in order of path: cells, and orphans."""
+    for folder in sorted((root / "features").glob("*/*/*/")):
+        cell = Cell(folder)
+        if cell.files():
+            yield cell

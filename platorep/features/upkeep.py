@@ -1,14 +1,20 @@
-"""Looking after the feature cache: what is there, what is damaged, what can go."""
+"""Looking after the cache: what is there, what is damaged, what can go."""
 
 import fnmatch
-import shutil
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from platorep.errors import ConfigError, PlatorepError
-from platorep.features.cells import Cell, all_cells
-from platorep.files import ByteLocks, storage_errors
+from platorep.errors import AbsentError, ConfigError, DamagedError, PlatorepError
+from platorep.features.cells import CURE, Cell, all_cells
+from platorep.files import ByteLocks, read_sealed, remove, storage_errors
+from platorep.toyworld.checkpoints import is_whole
+from platorep.toyworld.folder import refuse_other_pairs
+
+Trouble = tuple[Path, PlatorepError]
+"""A file or folder, and why it cannot be used."""
 
 
 def cell_table(root: Path) -> pd.DataFrame:
@@ -20,44 +26,54 @@ def cell_table(root: Path) -> pd.DataFrame:
 
 
 def damaged_files(root: Path) -> pd.DataFrame:
-    """One row per file that cannot be trusted, and why. Reads everything."""
-    found = [
-        {"file": str(path), "problem": problem}
-        for cell in all_cells(root)
-        for path, problem in _damage(cell)
-    ]
-    return pd.DataFrame(found, columns=["file", "problem"])
+    """One row per file of the cache that cannot be used, and why. Reads everything."""
+    troubles = [trouble for cell in all_cells(root) for trouble in _of_cell(cell)]
+    troubles += [trouble for path in _beside_cells(root) for trouble in _of_path(path)]
+    rows = [{"file": str(path), "problem": str(error)} for path, error in troubles]
+    return pd.DataFrame(rows, columns=["file", "problem"])
 
 
 def clean(root: Path, *, broken: bool, partial: bool, model: str | None) -> pd.DataFrame:
     """Remove damaged files, what killed runs left behind, or every cell of some models.
 
-    Cells in which another process is at work are left alone.
+    What another process is at work on is left alone, and so is what is whole but cannot be used
+    here: a file without permission to read, a format of the future.
 
     Raises:
         ConfigError: nothing was asked for.
+        StorageError: a file cannot be removed.
     """
     if not (broken or partial or model):
         raise ConfigError("nothing to clean was named: give --broken, --partial or --model GLOB.")
     removed: list[Path] = []
-    for cell in all_cells(root):
-        with ByteLocks(cell.folder / ".lock") as locks:
-            if not all(locks.acquire(index, wait=False) for index in range(_num_locks(cell))):
+    for folder in sorted((root / "features").glob("*/*/*/")):
+        cell = Cell(folder)
+        with ByteLocks(folder / ".lock") as locks:
+            if not locks.acquire_all():
                 continue
-            paths = sorted(cell.folder.glob(".*.partial")) if partial else []
-            paths += [path for path, _ in _damage(cell)] if broken else []
-            if model is not None and fnmatch.fnmatch(cell.folder.parent.name, model):
-                paths = [cell.folder]
-            for path in paths:
-                with storage_errors(path):
-                    _remove(path)
-            removed += paths
+            if partial:
+                removed += _removed(folder.glob(".*.partial"))
+            if broken:
+                removed += _removed(_damaged(_of_cell(cell)))
+            if model is not None and fnmatch.fnmatch(folder.parent.name, model):
+                cell.remove()
+                removed += _removed([folder])
+    for path in _beside_cells(root):
+        with ByteLocks(_lock_of(path)) as locks:
+            if broken and locks.acquire_all():
+                removed += _removed(_damaged(_of_path(path)))
+    for left in _left_beside_cells(root) if partial else ():
+        with ByteLocks(_lock_of(left)) as locks:
+            if locks.acquire_all():
+                removed += _removed([left])
     return pd.DataFrame({"removed": [str(path) for path in removed]})
 
 
 def _describe(cell: Cell) -> dict[str, object]:
     dataset, model, key = cell.folder.parts[-3:]
     row: dict[str, object] = {"dataset": dataset, "model": model, "key": key}
+    if not cell.exists():
+        return row | {"mb": round(cell.size_bytes() / 1e6, 1), "state": "orphan"}
     try:
         return row | {
             "rows": cell.num_rows,
@@ -70,30 +86,79 @@ def _describe(cell: Cell) -> dict[str, object]:
         return row | {"state": "damaged"}
 
 
-def _damage(cell: Cell) -> list[tuple[Path, str]]:
-    """Files of the cell that are not what they should be. A missing shard is no damage."""
+def _of_cell(cell: Cell) -> list[Trouble]:
+    """Files of the cell that are not what they should be. A missing shard is no trouble."""
     try:
-        cell.rows()
-    except PlatorepError as error:  # without its description nothing in the cell can be read
-        return [(path, str(error)) for path in sorted(cell.folder.glob("[!.]*"))]
-    found = []
-    for index in set(range(cell.num_shards)) - set(cell.missing_shards()):
+        known = {cell.shard_path(index): index for index in range(cell.num_shards)}
+    except AbsentError:
+        why = "is an orphan: there is no meta.json to say what it holds"
+        return [(path, DamagedError(f"{path} {why}. {CURE}")) for path in cell.files()]
+    except DamagedError as error:  # without its description nothing in the cell can be read
+        return [(path, error) for path in cell.files()]
+    except PlatorepError as error:
+        return [(cell.folder, error)]
+    troubles: list[Trouble] = []
+    for path in sorted({*cell.files(), cell.rows_path}):
         try:
-            cell.read_shard(index)
+            if path == cell.rows_path:
+                cell.rows()
+            elif path in known:
+                cell.read_shard(known[path])
+            elif path.name != "meta.json":
+                raise DamagedError(f"{path} is no part of the cell. {CURE}")
         except PlatorepError as error:
-            found.append((cell.shard_path(index), str(error)))
-    return sorted(found)
+            troubles.append((path, error))
+    return troubles
 
 
-def _num_locks(cell: Cell) -> int:
+def _beside_cells(root: Path) -> list[Path]:
+    """Measurements; checkpoints, and seals of pairs, of the toy world."""
+    toyworld = root / "toyworld"
+    return [
+        *sorted((root / "measurements").glob("[!.]*.json")),
+        *sorted(toyworld.glob("[!.]*/step*")),
+        *sorted(toyworld.glob("pairs-*.json")),
+    ]
+
+
+def _of_path(path: Path) -> list[Trouble]:
     try:
-        return cell.num_shards
-    except PlatorepError:
-        return 1
+        if path.parent.name == "measurements":
+            read_sealed(path, of=path.stem, cure="The same command measures again.")
+        elif path.name.startswith("step"):
+            is_whole(path)
+        else:
+            refuse_other_pairs(path.with_suffix(""))
+    except PlatorepError as error:
+        if path.name.startswith("pairs-"):  # the seal goes last: without it nothing is checked
+            return [(path.with_suffix(""), error), (path, error)]
+        return [(path, error)]
+    return []
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def _left_beside_cells(root: Path) -> list[Path]:
+    """What killed processes left under other names."""
+    patterns = ("measurements/.*.partial", "toyworld/.*.partial", "toyworld/*/.*.partial")
+    return sorted(path for pattern in patterns for path in root.glob(pattern))
+
+
+def _lock_of(path: Path) -> Path:
+    """The lock that whoever writes a file or folder beside the cells holds."""
+    if path.parent.name in ("measurements", "toyworld"):
+        return path.parent / f"{path.name.lstrip('.').partition('.')[0]}.lock"
+    return path.parent.with_suffix(".lock")
+
+
+def _damaged(troubles: Sequence[Trouble]) -> list[Path]:
+    return [path for path, error in troubles if isinstance(error, DamagedError)]
+
+
+def _removed(paths: Iterable[Path]) -> list[Path]:
+    """Those that were there, gone now."""
+    gone = []
+    for path in paths:
+        with storage_errors(path):
+            if os.path.lexists(path):
+                remove(path)
+                gone.append(path)
+    return gone

@@ -7,13 +7,14 @@ from typing import Any
 import torch
 
 from platorep.config import ModelSpec
-from platorep.errors import AbsentError, ConfigError, PlatorepError
+from platorep.errors import AbsentError, ConfigError, DamagedError, PlatorepError
 from platorep.files import cache_root
 from platorep.models.base import Description, Loaded, Model
 from platorep.models.language import LanguageModel
 from platorep.models.vision import VisionModel
 from platorep.parameters.toyworld import ToyNetwork, WorldParameters, parse_network
 from platorep.reporting import Reporter
+from platorep.toyworld.checkpoints import is_whole
 from platorep.toyworld.training import checkpoint_folder, train
 
 
@@ -32,8 +33,11 @@ class ToyModel(Model):
 
     def prepare(self, report: Reporter) -> None:
         """Train the network, unless that is done."""
-        if self._checkpoint.exists():
-            return
+        try:
+            if is_whole(self._checkpoint):
+                return
+        except DamagedError as error:
+            report.warn(f"{self.spec.label} is trained again: {error}")
         place, training = self._place, self.spec.training
         with report.task(f"train {self.spec.name}", training.steps, "steps") as advance:
             train(*place, training, progress=lambda done, steps: advance(1))

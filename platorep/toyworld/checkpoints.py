@@ -2,9 +2,10 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from safetensors.torch import save_file
@@ -12,7 +13,8 @@ from torch import nn
 from transformers import LlamaForCausalLM
 from transformers.utils import logging
 
-from platorep.files import storage_errors, write_json
+from platorep.errors import DamagedError
+from platorep.files import read_sealed, storage_errors, write_json, write_sealed
 from platorep.parameters.toyworld import ToyNetwork, WorldParameters
 from platorep.toyworld.networks import (
     build_language,
@@ -47,6 +49,36 @@ def atomic_folder(target: Path) -> Iterator[Path]:
                         raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def seal_checkpoint(folder: Path, name: str, facts: Mapping[str, Any]) -> None:
+    """Write `training.json` beside the finished files of a checkpoint; it guards them all.
+
+    Args:
+        name: Of network and step, as in `is_whole`.
+    """
+    files = sorted(path.name for path in folder.iterdir())
+    write_sealed(folder / "training.json", facts, of=name, files=files)
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint of a training run is there, every file as it was written.
+
+    Raises:
+        DamagedError: something is there that is no such checkpoint.
+    """
+    if not os.path.lexists(checkpoint):
+        return False
+    cure = "The same command trains the network again; so does it after `cache clean --broken`."
+    name = f"{checkpoint.parent.name}/{checkpoint.name}"
+    try:
+        read_sealed(checkpoint / "training.json", of=name, cure=cure)
+        for needed in ("config.json", "model.safetensors"):  # 0.1.0 sealed nothing
+            if not (checkpoint / needed).is_file():
+                raise DamagedError(f"{checkpoint / needed} is missing. {cure}")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DamagedError(f"{checkpoint} is no checkpoint: {error}. {cure}") from error
+    return True
 
 
 def save_vision(path: Path, model: nn.Module, network: ToyNetwork, image_size: int) -> None:

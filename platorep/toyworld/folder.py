@@ -5,7 +5,15 @@ import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from platorep.files import storage_errors, write_bytes, write_text
+from platorep.errors import DamagedError
+from platorep.files import (
+    ByteLocks,
+    read_sealed,
+    storage_errors,
+    write_bytes,
+    write_sealed,
+    write_text,
+)
 from platorep.parameters.toyworld import WorldParameters
 from platorep.toyworld.captions import caption
 from platorep.toyworld.pictures import picture, png_bytes
@@ -64,6 +72,48 @@ def write_folder(
             progress(done, num)
     write_text(path / "captions.csv", table.getvalue())
     return path
+
+
+def write_kept_folder(
+    path: Path, world: WorldParameters, num: int, *, levels: Sequence[int] = ()
+) -> Path:
+    """The folder that `write_folder` writes, mended where a file is not what was written.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    if not _stands(path):
+        with ByteLocks(path.with_suffix(".lock")) as locks:
+            locks.acquire(0, wait=True)
+            if not _stands(path):
+                write_folder(path, world, num, levels=levels)
+                files = sorted(f"{path.name}/{file.name}" for file in path.glob("[!.]*"))
+                write_sealed(_seal(path), {"num": num}, of=path.name, files=files)
+    return path
+
+
+def refuse_other_pairs(path: Path) -> None:
+    """Refuse a kept folder in which a file is not what was written.
+
+    Raises:
+        FileNotFoundError: it has no seal.
+        DamagedError: it is damaged.
+    """
+    read_sealed(_seal(path), of=path.name, cure="The same command writes it again.")
+
+
+def _stands(path: Path) -> bool:
+    try:
+        refuse_other_pairs(path)
+    except FileNotFoundError:
+        return (path / "captions.csv").exists()  # of 0.1.0: the table comes last
+    except DamagedError:
+        return False
+    return True
+
+
+def _seal(path: Path) -> Path:
+    return path.with_suffix(".json")
 
 
 def write_text_file(path: Path, world: WorldParameters, num: int = 500) -> Path:

@@ -6,21 +6,19 @@ The digest names all that moves the weights: network, world, training and the ve
 """
 
 import math
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from platorep.errors import ConfigError, nearest
-from platorep.files import ByteLocks, atomic_path, digest, slug, write_json
+from platorep.errors import ConfigError, DamagedError, nearest
+from platorep.files import ByteLocks, digest, remove, slug, storage_errors
 from platorep.parameters.toyworld import ToyNetwork, ToyTraining, WorldParameters
-from platorep.toyworld.checkpoints import atomic_folder
+from platorep.tensors import read_metadata, read_tensors, write_tensors
+from platorep.toyworld.checkpoints import atomic_folder, is_whole, seal_checkpoint
 from platorep.toyworld.objectives import Objective, objective
 
 VERSION = 1  # raise when the same parameters give other weights
@@ -84,18 +82,28 @@ def train(
         step: checkpoint_folder(root, network, world, training, step)
         for step in kept_steps(training)
     }
-    if all(path.exists() for path in folders.values()):
+    if all(_stands(path) for path in folders.values()):
         return folders  # without a lock: a cache that is complete may be read-only
     folder = network_folder(root, network, world, training)
-    with ByteLocks(folder.with_suffix(".lock")) as locks, _one_thread():
+    with ByteLocks(folder.with_suffix(".lock")) as locks, _one_thread(), storage_errors(folder):
         locks.acquire(0, wait=True)
         for stale in folder.glob(".*.partial"):  # of a killed run: the lock says nobody writes
-            shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
-        missing = [step for step, path in folders.items() if not path.exists()]
+            remove(stale)
+        missing = [step for step, path in folders.items() if not _stands(path)]
+        for step in missing:
+            remove(folders[step])  # damaged, or nothing
         if missing:
             _Run(folder, objective(network, world, training), training).to(missing, progress)
-            (folder / "state.safetensors").unlink(missing_ok=True)
+            remove(folder / "state.safetensors")
     return folders
+
+
+def _stands(checkpoint: Path) -> bool:
+    """Whether it need not be trained: it is there and whole."""
+    try:
+        return is_whole(checkpoint)
+    except DamagedError:
+        return False
 
 
 def checkpoint(
@@ -163,7 +171,8 @@ class _Run:
         self._objective.parts.eval()
         with atomic_folder(path) as partial:
             self._objective.save(partial)
-            write_json(partial / "training.json", {"step": self._step} | self._objective.measures())
+            facts = {"step": self._step} | self._objective.measures()
+            seal_checkpoint(partial, f"{path.parent.name}/{path.name}", facts)
 
     def _tensors(self) -> dict[str, Tensor]:
         """All that changes in training, under names; empty Adam moments are made on demand."""
@@ -179,21 +188,25 @@ class _Run:
             tensors |= {f"adam.{name}.{key}": value for key, value in state.items()}
         return tensors
 
+    @property
+    def _state(self) -> Path:
+        return self._folder / "state.safetensors"
+
     def _save_state(self) -> None:
-        tensors = {name: tensor.contiguous() for name, tensor in self._tensors().items()}
-        with atomic_path(self._folder / "state.safetensors") as partial:
-            save_file(tensors, partial, metadata={"step": str(self._step)})
+        metadata = {"of": self._folder.name, "step": str(self._step)}
+        write_tensors(self._state, self._tensors(), metadata)
 
     def _restore(self, first: int) -> None:
-        path = self._folder / "state.safetensors"
-        if not path.exists():
+        """Go on from the last state; a damaged one is none."""
+        try:
+            saved = read_tensors(self._state, {"of": self._folder.name}, "It is made again.")
+            step = int(read_metadata(self._state, "")["step"])
+        except (FileNotFoundError, DamagedError):
             return
-        with safe_open(path, framework="pt") as file:
-            step = int(file.metadata()["step"])
-            if step > first:  # a checkpoint asked for later lies before it: start again
-                return
-            for name, tensor in self._tensors().items():
-                tensor.copy_(file.get_tensor(name))
+        if step > first:  # a checkpoint asked for later lies before it: start again
+            return
+        for name, tensor in self._tensors().items():
+            tensor.copy_(saved[name])
         self._step = step
 
 

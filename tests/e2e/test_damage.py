@@ -156,6 +156,21 @@ def test_a_cell_without_its_description(forks: Forks, finished: Place, name: str
     assert "Traceback" not in again.stderr
 
 
+def test_an_orphan_is_made_again(forks: Forks, finished: Place, undisturbed: Place) -> None:
+    """What a kill leaves during `cache clean`: shards that nobody describes."""
+    folder = finished.shards_of("llama8")[0].parent
+    (folder / "meta.json").unlink()
+    assert command(forks, finished, "cache", "verify").code == 5
+    assert "orphan" in command(forks, finished, "cache", "list").stdout
+    assert align(forks, finished).code == 3
+
+    again = command(forks, finished, "run", str(finished.file))
+
+    assert again.code == 0, again.stderr
+    assert command(forks, finished, "cache", "verify").code == 0
+    assert tables(finished) == tables(undisturbed)
+
+
 @pytest.mark.parametrize("name", ["cells.json", "rows.parquet", "run.json"])
 @pytest.mark.parametrize("stage", ["extract", "align"])
 def test_a_damaged_file_of_the_results(

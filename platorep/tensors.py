@@ -1,0 +1,136 @@
+"""Tensors on disk that cannot change unseen: safetensors files with their own checksum.
+
+The metadata has `sha256`, the checksum of the list of `[name, dtype, shape, SHA-256 of the bytes]`
+in order of name, and `tensors`, that very list: so some of the tensors can be read and verified
+without the others.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from platorep.errors import DamagedError
+from platorep.files import canonical_json, reading, sha256, write_bytes
+
+T = TypeVar("T")
+Check = Sequence[Any]
+"""Name, type, shape and checksum of one tensor."""
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors, whole or not at all.
+
+    Args:
+        metadata: What they belong to; `read_tensors` compares it.
+    """
+    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    checks = _checks(whole)
+    own = {"sha256": _checksum(checks), "tensors": canonical_json(checks)}
+    write_bytes(path, safetensors.torch.save(whole, {**metadata, **own}))
+
+
+def read_metadata(path: Path, cure: str) -> dict[str, str]:
+    """The metadata alone, not verified.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        DamagedError: it is no safetensors file.
+    """
+    return _open(path, lambda file: dict(file.metadata() or {}), cure)
+
+
+def read_tensors(
+    path: Path,
+    metadata: Mapping[str, str],
+    cure: str,
+    *,
+    numbers: Sequence[int] | None = None,
+) -> dict[str, Tensor]:
+    """The tensors of a file by name, verified.
+
+    Args:
+        metadata: What it must say that they belong to.
+        cure: What to do if it is damaged, as a sentence.
+        numbers: Only these, by their number in order of name; the others are not read.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        DamagedError: it is cut, has a flipped bit, or belongs to something else.
+    """
+
+    def read(file: Any) -> tuple[dict[str, str], list[str], list[str], dict[str, Tensor]]:
+        said, names = dict(file.metadata() or {}), sorted(file.keys())
+        chosen = names if numbers is None else [names[i] for i in numbers]
+        # without the list (an older platorep) all have to be read
+        needed = chosen if "tensors" in said else names
+        return said, names, chosen, {name: file.get_tensor(name) for name in needed}
+
+    said, names, chosen, tensors = _open(path, read, cure)
+    checks = _checks(tensors)
+    if len(tensors) < len(names):
+        checks = _with_the_rest(path, said["tensors"], names, checks, cure)
+    expected = {
+        **metadata,
+        "sha256": _checksum(checks),
+        "tensors": said.get("tensors") and canonical_json(checks),
+    }
+    for name, value in expected.items():
+        if said.get(name) != value:
+            raise DamagedError(
+                f"{path} is damaged: {name} is {said.get(name)!r} in the file, expected "
+                f"{value!r}. {cure}"
+            )
+    return {name: tensors[name] for name in chosen}
+
+
+def _open(path: Path, read: Callable[[Any], T], cure: str) -> T:
+    try:
+        with reading(path):
+            path.open("rb").close()  # safetensors calls all that it cannot open absent
+            with safetensors.safe_open(path, framework="pt") as file:
+                return read(file)
+    except FileNotFoundError:
+        raise
+    except IsADirectoryError as error:
+        raise DamagedError(f"a folder is in the place of {path}. {cure}") from error
+    except (safetensors.SafetensorError, OSError, ValueError, IndexError) as error:
+        raise DamagedError(
+            f"{path} is damaged: not a whole safetensors file: {error}. {cure}"
+        ) from error
+
+
+def _checks(tensors: Mapping[str, Tensor]) -> list[Check]:
+    """Name, type, shape and checksum of each tensor, in order of name."""
+    checks: list[Check] = []
+    for name, tensor in sorted(tensors.items()):
+        content = b""
+        if tensor.numel():
+            content = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        checks.append([name, str(tensor.dtype), list(tensor.shape), sha256(content)])
+    return checks
+
+
+def _checksum(checks: Sequence[Check]) -> str:
+    """Over names, types, shapes and bytes, so that nothing in the file can change unseen."""
+    return sha256(canonical_json(checks).encode())
+
+
+def _with_the_rest(
+    path: Path, said: str, names: Sequence[str], checks: Sequence[Check], cure: str
+) -> list[Check]:
+    """The checks of all tensors: those just made, and of what was not read what the list says."""
+    try:
+        listed = {check[0]: check for check in json.loads(said)}
+        if list(listed) != list(names):
+            raise ValueError("it has other names than the file")
+    except (ValueError, TypeError, LookupError) as error:
+        raise DamagedError(
+            f"{path} is damaged: its list of tensors is none: {error}. {cure}"
+        ) from error
+    return list((listed | {check[0]: check for check in checks}).values())
