@@ -11,7 +11,7 @@ def main() -> None:
 
         command_line()
     except KeyboardInterrupt:
-        print("platorep: interrupted; nothing was begun.", file=sys.stderr)
+        sys.stderr.write("platorep: interrupted; nothing was begun.\n")
         sys.exit(128 + signal.SIGINT)
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import pandas as pd
 
 from platorep.align import align, asked_metrics, refuse_too_few_rows, score_file
-from platorep.config import BitsPerByteConfig, ColorConfig, ProbeConfig
+from platorep.config import ColorConfig
 from platorep.data import load_dataset
 from platorep.errors import ConfigError
 from platorep.extract import adopt, extract
 from platorep.models import open_model
 from platorep.parameters.theory import PmiConfig
-from platorep.performance import measure, read_corpus, read_labelled
+from platorep.performance import measure, measure_of
 from platorep.plots.color import color_points, draw_color
 from platorep.plots.pmi import draw_pmi, pmi_points
 from platorep.plots.saving import write_figure
@@ -90,16 +90,10 @@ def download(run: Run) -> Outcome:
     failures = run.failures("download")
     dataset = load_dataset(run.config.dataset, offline=offline)
     report.say(f"dataset {dataset.name}: {len(dataset)} pairs")
-    for measure_config in run.config.performance:
-        if isinstance(measure_config, BitsPerByteConfig) and measure_config.source != "captions":
-            with failures.catch(measure_config.name):
-                corpus = read_corpus(measure_config, offline=offline)
-                report.say(f"{measure_config.name}: {corpus.num_bytes} bytes of {corpus.source}")
-        elif isinstance(measure_config, ProbeConfig):
-            with failures.catch(measure_config.name):
-                images = measure_config.dataset
-                read_labelled(images, offline=offline)
-                report.say(f"{measure_config.name}: the images of {images.source} are here")
+    for config in run.config.performance:
+        with failures.catch(config.name):
+            if about_it := measure_of(config).fetch(config, offline):
+                report.say(f"{config.name}: {about_it}")
     here = []
     for spec in run.specs:
         with failures.catch(spec.label):

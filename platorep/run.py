@@ -119,9 +119,7 @@ def share_of_work(
         within, per_task = number("SLURM_PROCID", 0), number("SLURM_NTASKS", 1)
         tasks = number("SLURM_ARRAY_TASK_COUNT", 1)
         share = task * per_task + within, tasks * per_task
-    if (
-        not 0 <= share[0] < share[1]
-    ):  # such as --array=3,5: task 5 is number 2 of 2 by its variables
+    if not 0 <= share[0] < share[1]:  # --array=3,5: task 5 is number 2 of 2 by its variables
         raise ConfigError(
             f"the launcher's variables make this process number {share[0]} of {share[1]}, counted "
             "from 0: an array with gaps cannot be divided by its numbers. Use --shard i/n."

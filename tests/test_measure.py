@@ -1,6 +1,7 @@
 """The measure stage: what has a number gets one, once; what has none is left out."""
 
 import json
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ from runs import run_of
 from transformers import BertConfig, BertModel
 
 from platorep.config import ExperimentConfig
+from platorep.config.performance import PerformanceConfig
 from platorep.errors import AbsentError
 from platorep.parameters.toyworld import parse_network
-from platorep.performance import measure, plan_measure
+from platorep.performance import MEASURES, measure, plan_measure
 from platorep.reporting import Reporter
 from platorep.results import Results
 from platorep.toyworld.checkpoints import write_untrained
@@ -56,6 +58,13 @@ def experiment(networks: Path, **changes: Any) -> ExperimentConfig:
 
 def run(config: ExperimentConfig, folder: Path, **options: Any) -> tuple[Any, pd.DataFrame]:
     return measure(run_of(config, folder / "results", folder / "cache", **options))
+
+
+def test_every_kind_of_the_yaml_has_an_entry() -> None:
+    union, _ = typing.get_args(PerformanceConfig)
+    kinds = {tag.tag: kind for kind, tag in map(typing.get_args, typing.get_args(union))}
+
+    assert {name: measure.settings for name, measure in MEASURES.items()} == kinds
 
 
 def test_what_has_a_number_gets_one(networks: Path, tmp_path: Path) -> None:

@@ -27,13 +27,13 @@ def exit_on_error() -> Iterator[None]:
         yield
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         # what is being imported may turn an interruption into an error of its own
-        number = int(signal.SIGINT) if isinstance(error, KeyboardInterrupt) else None
-        number = received[0] if received else number
-        if number is not None:
+        if isinstance(error, KeyboardInterrupt) and not received:
+            received.append(signal.SIGINT)
+        if received:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            what = "ended by a signal" if number == signal.SIGTERM else "interrupted"
+            what = "ended by a signal" if received[0] == signal.SIGTERM else "interrupted"
             _say(f"{what}; everything finished so far is kept.")
-            raise typer.Exit(128 + number) from error
+            raise typer.Exit(128 + received[0]) from error
         if isinstance(error, PlatorepError):
             _say(str(error))
             raise typer.Exit(error.exit_code) from error

@@ -168,8 +168,9 @@ class TasksSolvedConfig(Section):
     """Of the accuracy of the best trained model of the experiment."""
 
 
-_KINDS = {
-    "table": "a table",  # names of no key of theirs
+_KINDS = {  # by the key that only it has; names of no key of theirs
+    "source": "bits per byte",
+    "table": "a table",
     "harness": "harness results",
     "probe": "a probe",
     "tasks": "tasks solved",
@@ -178,7 +179,7 @@ _KINDS = {
 
 def _performance_kind(value: object) -> str:
     keys = value.keys() if isinstance(value, Mapping) else vars(value).keys()
-    return next((kind for key, kind in _KINDS.items() if key in keys), "bits per byte")
+    return next((kind for key, kind in reversed(_KINDS.items()) if key in keys), "bits per byte")
 
 
 PerformanceConfig = Annotated[

@@ -5,19 +5,21 @@ from platorep.performance.causal import CausalModel, LoadedCausalModel, open_cau
 from platorep.performance.corpus import Corpus, read_corpus
 from platorep.performance.harness import Evaluation, evaluations_of, read_evaluations
 from platorep.performance.labelled import Labelled, read_labelled
-from platorep.performance.planned import plan_measure
+from platorep.performance.measures import MEASURES, Measure, measure_of, plan_measure
 from platorep.performance.probes import Examples, ProbeResult, run_probe
 from platorep.performance.solved import Solved, tasks_solved
 from platorep.performance.stage import measure
 from platorep.performance.table import TableEntry, decimal_year, read_table
 
 __all__ = [
+    "MEASURES",
     "CausalModel",
     "Corpus",
     "Evaluation",
     "Examples",
     "Labelled",
     "LoadedCausalModel",
+    "Measure",
     "Measurement",
     "ProbeResult",
     "Solved",
@@ -26,6 +28,7 @@ __all__ = [
     "decimal_year",
     "evaluations_of",
     "measure",
+    "measure_of",
     "measurement_key",
     "open_causal",
     "plan_measure",

@@ -9,7 +9,7 @@ before 0.4 `num_fewshot`), `model_name`, `date`.
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from glob import glob
@@ -25,6 +25,7 @@ from platorep.errors import (
     PlatorepError,
     UnknownNameError,
 )
+from platorep.performance.job import Job, Planned, Row
 
 NAMES = ("pretrained", "model", "model_path")
 """Arguments that name a model, the first that is there."""
@@ -167,6 +168,37 @@ class Evaluation:
 def _bare(name: str) -> str:
     """A model's name or folder without a closing slash."""
     return name.rstrip("/") or name
+
+
+def harness_rows(job: Job, config: HarnessConfig) -> Iterator[Row]:
+    """A row for each trained model that a result file is of."""
+    evaluations = read_evaluations(config)
+    of_models = evaluations_of(config, evaluations, job.trained)
+    if not any(of_models.values()):
+        names = sorted({name for evaluation in evaluations for name in evaluation.models})
+        job.report.warn(f"{config.name}: the result files are of other models: {', '.join(names)}")
+    for label, (*older, newest) in ((one, own) for one, own in of_models.items() if own):
+        if older:
+            job.report.say(
+                f"{config.name}: {label} was evaluated {1 + len(older)} times; the newest is "
+                f"taken, {newest.path.name}, not {', '.join(one.path.name for one in older)}"
+            )
+        value, stderr = newest.number(config)
+        yield {
+            "model": label,
+            "measure": config.name,
+            "value": value,
+            "stderr": stderr,
+            "source": newest.source(config),
+        }
+    for label in (one for one, own in of_models.items() if not own):
+        job.report.detail(f"{config.name}: no result file is of {label}")
+
+
+def plan_harness(config: HarnessConfig, planned: Planned) -> dict[str, Any]:
+    files = read_evaluations(config)
+    known = sum(map(bool, evaluations_of(config, files, planned.trained).values()))
+    return {"note": f"{known} of {len(planned.trained)} models, in {len(files)} result files"}
 
 
 def metric_key(numbers: Mapping[str, Any], wanted: HarnessConfig) -> str | None:

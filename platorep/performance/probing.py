@@ -1,6 +1,6 @@
 """A model's probe on labelled images: features from the cache, then the classifier."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,10 +12,74 @@ from platorep.extract import complete_cell, open_work
 from platorep.features import Cell
 from platorep.files import digest
 from platorep.models import environment, open_model
+from platorep.performance.job import Job, Planned, Row
 from platorep.performance.kept import kept
-from platorep.performance.labelled import Labelled
+from platorep.performance.labelled import Labelled, num_splits, read_labelled
 from platorep.performance.probes import RULE_VERSION, Examples, run_probe
 from platorep.run import Run
+
+
+def probe_rows(job: Job, config: ProbeConfig) -> Iterator[Row]:
+    """A row for each vision model; one that fails is noted and left out."""
+    labelled = job.labelled(config.dataset)
+    for spec in job.run.specs:
+        with job.failures.catch(f"{config.name} of {spec.label}"):
+            yield from _probe_row(job, config, labelled, spec)
+
+
+def _probe_row(job: Job, config: ProbeConfig, labelled: Labelled, spec: ModelSpec) -> Iterator[Row]:
+    """One row, or none for what sees no images of a dataset."""
+    if spec.modality != "vision" or spec.backend not in ("timm", "toyworld"):
+        return
+    dtype, result = probed(job.run, config, labelled, spec)
+    if not result["converged"]:
+        job.report.warn(
+            f"{config.name} of {spec.label}: the solver did not converge in "
+            f"{config.max_iterations} iterations; raise max_iterations or leave out the larger c"
+        )
+    setting = "c" if config.probe == "linear" else "k"
+    num_train = result["num_train"] + result["num_validation"]
+    yield {
+        "model": spec.label,
+        "measure": config.name,
+        "value": result["value"],
+        "stderr": result["stderr"],
+        "source": f"{config.probe} probe of {result['layer']} ({setting} {result['setting']:g}) on "
+        f"{labelled.test.dataset.name}, {result['num_test']} test images of "
+        f"{result['num_classes']} classes, {num_train} to train "
+        f"on, most frequent class {result['chance']:.3f}",
+        "dtype": dtype,
+        "chance": result["chance"],  # for the share of tasks solved
+    }
+
+
+def fetch_images(config: ProbeConfig, offline: bool) -> str:
+    read_labelled(config.dataset, offline=offline)
+    return f"the images of {config.dataset.source} are here"
+
+
+def plan_probe(config: ProbeConfig, planned: Planned) -> dict[str, Any]:
+    """With `disk_mb` of the features (most; the images are not counted here)."""
+    seen = [spec.label for spec in planned.specs if spec.modality == "vision"]
+    limit, widths = config.dataset.limit, planned.widths
+    if limit is None:
+        return {"note": f"{len(seen)} models, all images of {config.dataset.source}"}
+    num_images = limit * num_splits(config.dataset)
+    numbers = sum(sum(_probed_widths(config, widths[label])) for label in seen if label in widths)
+    unknown = [label for label in seen if label not in widths]
+    note = f"{len(seen)} models, at most {num_images} images of {config.dataset.source}"
+    return {
+        "note": note + (f"; without {', '.join(unknown)}" if unknown else ""),
+        "rows": num_images,
+        "disk_mb": round(num_images * numbers * planned.itemsize / 1e6, 1),
+    }
+
+
+def _probed_widths(config: ProbeConfig, widths: Sequence[int]) -> list[int]:
+    if config.layers == "all":
+        return list(widths)
+    layers = (-1,) if config.layers == "last" else config.layers
+    return [widths[i] for i in layers if -len(widths) <= i < len(widths)]
 
 
 def probed(

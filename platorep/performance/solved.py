@@ -1,10 +1,14 @@
 """Share of tasks solved, as on the x axis of figure 2 of arXiv:2405.07987."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from platorep.config import TasksSolvedConfig
-from platorep.errors import DataError
+from platorep.config import TableConfig, TasksSolvedConfig
+from platorep.errors import ConfigError, DataError
+from platorep.performance.job import Job, Planned, Row
+from platorep.performance.table import numbers_of_models, read_table, table_columns
 from platorep.reporting import Reporter
 
 ROUNDING = 1e-12
@@ -16,6 +20,50 @@ class Solved:
     share: float
     solved: tuple[str, ...]
     num_tasks: int
+
+
+def solved_rows(job: Job, config: TasksSolvedConfig) -> Iterator[Row]:
+    """A row for each model that has every task; of the rows of the measures before."""
+    accuracies: dict[str, dict[str, float]] = {}
+
+    def add(task: str, numbers: dict[str, float]) -> None:
+        if task in accuracies:
+            raise ConfigError(
+                f"{config.name}: two tasks are called {task!r}. Name each once; of two tables with "
+                "one file name, rename one."
+            )
+        accuracies[task] = numbers
+
+    for one in config.tasks:
+        if isinstance(one, str):
+            add(one, {row["model"]: row["value"] for row in job.rows if row["measure"] == one})
+            continue
+        header = table_columns(Path(one.table), config.name)
+        columns = one.columns or [c for c in header if c not in ("model", "source")]
+        if not columns:
+            raise ConfigError(f"{config.name}: {one.table} has no column with a task's accuracies.")
+        for column in columns:
+            table = TableConfig(name=config.name, table=one.table, value=column)
+            numbers = {
+                label: e.value for label, e in numbers_of_models(job, column, read_table(table))
+            }
+            add(f"{Path(one.table).name}: {column}", numbers)
+    if len(job.run.specs) < len(job.run.config.models()):
+        job.report.warn(f"{config.name}: only the models asked for are candidates for the best")
+    labels = [spec.label for spec in job.trained]
+    chances = {row["measure"]: row["chance"] for row in job.rows if "chance" in row}
+    for label, solved in tasks_solved(config, accuracies, labels, chances, job.report).items():
+        yield {
+            "model": label,
+            "measure": config.name,
+            "value": solved.share,
+            "source": f"{len(solved.solved)} of {solved.num_tasks} tasks, at {config.solved_at:g} "
+            f"of the best model's accuracy: {', '.join(solved.solved) or 'none'}",
+        }
+
+
+def plan_solved(config: TasksSolvedConfig, planned: Planned) -> dict[str, Any]:
+    return {"note": f"from {len(config.tasks)} other measures"}
 
 
 def tasks_solved(

@@ -5,13 +5,14 @@ import csv
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from platorep.config import ModelSpec, TableConfig
 from platorep.errors import AbsentError, ConfigError, DataError, nearest
+from platorep.performance.job import Job, Planned, Row
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,30 @@ class TableEntry:
     value: float
     source: str
     """The row's own source, else the file's name."""
+
+
+def table_rows(job: Job, config: TableConfig) -> Iterator[Row]:
+    """A row for each trained model that the table has a number of."""
+    for label, entry in numbers_of_models(job, config.name, read_table(config)):
+        yield {"model": label, "measure": config.name} | asdict(entry)
+
+
+def plan_table(config: TableConfig, planned: Planned) -> dict[str, Any]:
+    table = read_table(config)
+    known = sum(entry_of(table, spec) is not None for spec in planned.trained)
+    return {"note": f"{known} of {len(planned.trained)} models have a number"}
+
+
+def numbers_of_models(
+    job: Job, measure: str, entries: Mapping[str, TableEntry]
+) -> Iterator[tuple[str, TableEntry]]:
+    """Label and number of the trained models that have one."""
+    for spec in job.trained:
+        entry = entry_of(entries, spec)
+        if entry is None:
+            job.report.detail(f"{measure}: the table has no number for {spec.label}")
+        else:
+            yield spec.label, entry
 
 
 def read_table(config: TableConfig) -> dict[str, TableEntry]:
