@@ -18,7 +18,7 @@ from platorep.data import PairedDataset, load_dataset
 from platorep.errors import AbsentError
 from platorep.features import Cell, CellKey, Rows, cell_of, num_shards
 from platorep.files import ByteLocks, FileIdentity, identity_of, sha256_file
-from platorep.models import Model, compute_dtypes, environment, open_model
+from platorep.models import Model, compute_dtypes, environment, open_remembered
 from platorep.models.arrays import read_arrays
 from platorep.reporting import Reporter
 from platorep.results import Failures, Results, text_hashes_column, write_csv, write_parquet
@@ -91,7 +91,7 @@ def extract(run: Run) -> Failures:
     works: list[Work] = []
     for spec in run.specs:
         with failures.catch(spec.label):
-            model = open_model(spec, offline=options.offline)
+            model = open_remembered(spec, run.root, offline=options.offline)
             model.prepare(report)
             works.append(open_work(run, model, dataset))
     _divide(works, options)

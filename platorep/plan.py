@@ -12,7 +12,7 @@ from platorep.config import ModelSpec
 from platorep.data import PairedDataset, load_dataset
 from platorep.errors import PlatorepError
 from platorep.extract import Work, open_work
-from platorep.models import Description, Model, compute_dtype, open_model, resolve_device
+from platorep.models import Description, Model, compute_dtype, open_remembered
 from platorep.models.cost import BYTES_PER_TOKEN, products_per_second
 from platorep.performance import plan_measure
 from platorep.run import Run
@@ -42,7 +42,7 @@ def plan_table(run: Run) -> pd.DataFrame:
     this machine: forward passes at the speed of its large matrix products, with four bytes to a
     token, so that small models take a few times as long; metrics by a small sample.
     """
-    device = resolve_device(run.options.device)
+    device = run.device
     dataset, trouble = _dataset(run)
     rows = [
         {"stage": "dataset", "cell": run.config.dataset.source}
@@ -156,7 +156,7 @@ def _of_model(
     """What can be known, though the data or the weights may not be here yet."""
     row: dict[str, Any] = {"stage": "extract", "cell": spec.label, "state": "unknown"}
     try:
-        model = open_model(spec, offline=run.options.offline)
+        model = open_remembered(spec, run.root, offline=run.options.offline)
         about = model.describe()
         if about.widths:
             widths[spec.label] = about.widths

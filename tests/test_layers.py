@@ -11,7 +11,7 @@ import platorep
 
 LAYERS = (
     {"errors"},
-    {"files", "reporting"},
+    {"files", "reporting", "stamps"},
     {"registry", "parameters", "hub", "tensors"},
     {"config", "metrics", "preprocess", "statistics", "toyworld"},
     {"data", "models"},

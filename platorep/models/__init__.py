@@ -1,8 +1,12 @@
 """Models: a name and a revision become the layers' pooled features."""
 
+from functools import partial
+from pathlib import Path
+
 from platorep.config import ModelSpec
 from platorep.models.base import Description, Loaded, Model
 from platorep.models.device import compute_dtype, compute_dtypes, environment, resolve_device
+from platorep.models.remembered import RememberedModel, local_files
 
 __all__ = [
     "Description",
@@ -12,8 +16,16 @@ __all__ = [
     "compute_dtypes",
     "environment",
     "open_model",
+    "open_remembered",
     "resolve_device",
 ]
+
+
+def open_remembered(spec: ModelSpec, root: Path, *, offline: bool) -> Model:
+    """As `open_model`; what is known of a local model is kept in the cache at `root`."""
+    made_from = local_files(spec)
+    opening = partial(open_model, spec, offline=offline)
+    return opening() if made_from is None else RememberedModel(spec, root, opening, made_from)
 
 
 def open_model(spec: ModelSpec, *, offline: bool) -> Model:

@@ -1,0 +1,104 @@
+"""What is known of a local model, kept in the cache, so that a finished run need not ask again.
+
+To name a model's features one asks its configuration and hashes its weights, which takes importing
+transformers or timm and reading gigabytes. The answer holds for as long as nothing that it was made
+from has changed: the model's settings, every file's stamp, the versions of the libraries, and the
+code of this package. Models of the hub are asked each time: their files may have moved.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cache, cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import platorep
+from platorep.config import ModelSpec
+from platorep.files import digest, write_json
+from platorep.models.base import Description, Loaded, Model
+from platorep.reporting import Reporter
+from platorep.stamps import Stamp, stamp
+
+LIBRARIES = ("torch", "transformers", "timm", "tokenizers")
+
+
+class RememberedModel(Model):
+    """Another model, which is opened only for what the cache does not know of it."""
+
+    def __init__(
+        self, spec: ModelSpec, root: Path, open_it: Callable[[], Model], made_from: Any
+    ) -> None:
+        self.spec = spec
+        self._open = open_it
+        name = digest([spec.model_dump(mode="json"), made_from, _code(), _versions()])
+        self._path = root / "models" / f"{name}.json"
+
+    @cached_property
+    def _model(self) -> Model:
+        return self._open()
+
+    @cached_property
+    def _facts(self) -> dict[str, Any]:
+        try:
+            return dict(json.loads(self._path.read_text(encoding="utf-8")))
+        except (FileNotFoundError, ValueError):
+            facts: dict[str, Any] = {
+                "identity": self._model.identity(),
+                "description": asdict(self._model.describe()),
+                "flops": self._model.flops(),
+            }
+            write_json(self._path, facts)
+            return facts
+
+    def prepare(self, report: Reporter) -> None:
+        """Nothing: local files are there, or they have no stamp."""
+
+    def identity(self) -> dict[str, Any]:
+        return dict(self._facts["identity"])
+
+    def describe(self) -> Description:
+        said: dict[str, Any] = self._facts["description"]
+        lists = {name: tuple(value) for name, value in said.items() if isinstance(value, list)}
+        return Description(**said | lists)
+
+    def flops(self) -> int | None:
+        flops: int | None = self._facts["flops"]
+        return flops
+
+    def download(self) -> None:
+        self._model.download()
+
+    def load(self, device: torch.device | str, dtype: torch.dtype) -> Loaded:
+        return self._model.load(device, dtype)
+
+
+def local_files(spec: ModelSpec) -> list[tuple[str, Stamp]] | None:
+    """Path and stamp of every file that a model is made from; None: not all of it lies here."""
+    if spec.backend == "toyworld" or spec.trust_remote_code:
+        return None
+    name = Path(spec.name.removeprefix("local-dir:"))
+    local = [Path(path) for path in (spec.checkpoint,) if path is not None]
+    if name.exists():
+        local += [name]
+    elif spec.backend != "timm" or not (local or spec.random_init):
+        return None
+    files: list[Path] = []
+    for path in local:
+        files += sorted(path.iterdir() if path.is_dir() else path.parent.glob(f"{path.name}*"))
+    return [(str(file), seen) for file in files if (seen := stamp(file)) is not None]
+
+
+@cache
+def _code() -> str:
+    """Names the code of this package as it lies on the disk."""
+    folder = Path(platorep.__file__).parent
+    return digest([stamp(file) for file in sorted(folder.rglob("*.py"))])
+
+
+@cache
+def _versions() -> tuple[str, ...]:
+    return tuple(version(library) for library in LIBRARIES)
