@@ -13,6 +13,7 @@ from platorep.errors import AbsentError, ConfigError
 from platorep.files import sha256_file
 from platorep.hub import FETCH_FIRST
 from platorep.models.hub import Repository, open_repository
+from platorep.stamps import Stamp, settled_stamp
 
 TOKENIZER = (
     "tokenizer*",
@@ -153,11 +154,10 @@ def open_source(spec: ModelSpec, *, offline: bool) -> Source:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file; remembered for as long as size and time of change stay the same."""
-    status = path.stat()
-    return _hash(path, status.st_size, status.st_mtime_ns)
+    """SHA-256 of a file; remembered for as long as its stamp stays the same."""
+    return _hash(path, settled_stamp(path))
 
 
 @cache
-def _hash(path: Path, size: int, changed_ns: int) -> str:
+def _hash(path: Path, seen: Stamp | None) -> str:
     return sha256_file(path)
