@@ -17,12 +17,13 @@ from platorep.config import ModelSpec
 from platorep.data import PairedDataset, load_dataset
 from platorep.errors import AbsentError
 from platorep.features import Cell, CellKey, Rows, cell_of, num_shards
-from platorep.files import ByteLocks, FileIdentity, identity_of, sha256_file
+from platorep.files import ByteLocks, sha256_file
 from platorep.models import Model, compute_dtypes, environment, open_remembered
 from platorep.models.arrays import read_arrays
 from platorep.reporting import Reporter
 from platorep.results import Failures, Results, text_hashes_column, write_csv, write_parquet
 from platorep.run import Options, Run
+from platorep.stamps import Stamp, stamp
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Work:
     rows: Rows
     rows_per_shard: int
     shards: Sequence[int]
-    outdated: Mapping[int, FileIdentity] = field(default_factory=dict)
+    outdated: Mapping[int, Stamp] = field(default_factory=dict)
     """Shards to make anew (`--overwrite always`), as they were: they stay until then."""
 
     @property
@@ -60,12 +61,12 @@ class Work:
         """Shards to make: all where the cell has no description."""
         if not self.cell.exists():
             return list(self.shards)
-        identities = {i: identity_of(self.cell.shard_path(i)) for i in self.shards}
+        identities = {i: stamp(self.cell.shard_path(i)) for i in self.shards}
         return [i for i, now in identities.items() if now in (None, self.outdated.get(i))]
 
     def outdate(self) -> None:
         """Have all shards of this share made anew."""
-        identities = {i: identity_of(self.cell.shard_path(i)) for i in self.shards}
+        identities = {i: stamp(self.cell.shard_path(i)) for i in self.shards}
         self.outdated = {i: now for i, now in identities.items() if now is not None}
 
     def share_done(self) -> float:

@@ -237,18 +237,6 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-FileIdentity = tuple[int, int, int]
-
-
-def identity_of(path: Path) -> FileIdentity | None:
-    """Size, time of change and inode: a file that was written anew has another. None: no file."""
-    try:
-        status = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return status.st_size, status.st_mtime_ns, status.st_ino
-
-
 def digest(value: Any) -> str:
     """16 hexadecimal digits that name a JSON value."""
     return sha256(canonical_json(value).encode())[:16]

@@ -6,7 +6,6 @@ from has changed: the model's settings, every file's stamp, the versions of the 
 code of this package. Models of the hub are asked each time: their files may have moved.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache, cached_property
@@ -18,7 +17,8 @@ import torch
 
 import platorep
 from platorep.config import ModelSpec
-from platorep.files import digest, write_json
+from platorep.errors import DamagedError
+from platorep.files import digest, read_sealed, write_sealed
 from platorep.models.base import Description, Loaded, Model
 from platorep.reporting import Reporter
 from platorep.stamps import Stamp, stamp
@@ -34,8 +34,8 @@ class RememberedModel(Model):
     ) -> None:
         self.spec = spec
         self._open = open_it
-        name = digest([spec.model_dump(mode="json"), made_from, _code(), _versions()])
-        self._path = root / "models" / f"{name}.json"
+        self._key = digest([spec.model_dump(mode="json"), made_from, _code(), _versions()])
+        self._path = root / "models" / f"{self._key}.json"
 
     @cached_property
     def _model(self) -> Model:
@@ -44,14 +44,14 @@ class RememberedModel(Model):
     @cached_property
     def _facts(self) -> dict[str, Any]:
         try:
-            return dict(json.loads(self._path.read_text(encoding="utf-8")))
-        except (FileNotFoundError, ValueError):
+            return read_sealed(self._path, of=self._key, cure="It is written anew.")
+        except (FileNotFoundError, DamagedError):
             facts: dict[str, Any] = {
                 "identity": self._model.identity(),
                 "description": asdict(self._model.describe()),
                 "flops": self._model.flops(),
             }
-            write_json(self._path, facts)
+            write_sealed(self._path, facts, of=self._key)
             return facts
 
     def prepare(self, report: Reporter) -> None:
