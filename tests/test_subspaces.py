@@ -81,6 +81,94 @@ def test_procrustes_agrees_with_scipy(rng: torch.Generator) -> None:
     assert score("procrustes", x, y) == pytest.approx(nuclear, abs=1e-12)
 
 
+@pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("cca_mean", {}), ("svcca", {}), ("svcca", {"rank": 0.9999}), ("svcca", {"standardize": True})],
+)
+def test_the_rank_of_features_does_not_count_their_rounding(
+    rng: torch.Generator, name: str, parameters: dict[str, object], kind: torch.dtype
+) -> None:
+    """x and y span the same 8 of 64 directions, around means that are not 0."""
+    shared = torch.randn(200, 8, generator=rng, dtype=torch.float64)
+    maps = torch.randn(2, 8, 64, generator=rng, dtype=torch.float64)
+    offset = torch.randn(64, generator=rng, dtype=torch.float64)
+    work = torch.float64 if kind == torch.float64 else torch.float32
+    x, y = ((shared.to(work) @ z.to(work) + offset.to(work)).to(kind) for z in maps)
+
+    assert bind(name, parameters).summarize(x).basis.shape[1] == 8
+    rounding = {torch.float64: 1e-9, torch.float32: 1e-6, torch.bfloat16: 1e-3}[kind]
+    assert score(name, x, y, **parameters) == pytest.approx(1, abs=rounding)
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.bfloat16])
+def test_the_rank_of_features_counts_small_directions(
+    rng: torch.Generator, kind: torch.dtype
+) -> None:
+    """All of them are there, however many and beside a massive one."""
+    features = torch.randn(300, 96, generator=rng, dtype=torch.float64)
+    features[:, 5] *= 1000
+
+    assert bind("cca_mean").summarize(features.to(kind)).basis.shape[1] == 96
+
+
+def test_units_that_vary_by_rounding_only_are_not_standardized(rng: torch.Generator) -> None:
+    x = torch.randn(60, 4, generator=rng)
+    dead = 0.1 + 1e-8 * torch.randn(60, 30, generator=rng)
+    metric = bind("svcca", {"rank": 20, "standardize": True})
+
+    assert metric.summarize(torch.cat([x, dead], dim=1)).basis.shape[1] == 4
+
+
+def test_directions_that_are_arbitrary_are_refused(rng: torch.Generator) -> None:
+    """Where x and y must share more than one direction, its weights say nothing."""
+    x, y = torch.randn(40, 24, generator=rng), torch.randn(40, 17, generator=rng)
+    metric = bind("pwcca")
+    one, other = metric.summarize(x), metric.summarize(y)
+
+    with pytest.raises(ConfigError, match=r"24 \+ 17 with n=40.*2 correlations are 1.*Use svcca"):
+        metric.compare([one], [other])
+    metric.compare([one], [metric.summarize(y[:, :16])])
+    # what it says is so: the two largest correlations of independent features
+    both = bind("cca_mean")
+    bases = [both.summarize(z).basis for z in (x, y)]
+    found = torch.linalg.svdvals(bases[0].T @ bases[1])
+    assert found[:3].tolist() == pytest.approx([1, 1, 0.99], abs=0.01)
+    assert found[2] < 1 - 1e-4
+
+
+def test_pwcca_does_not_depend_on_the_order_of_the_rows(rng: torch.Generator) -> None:
+    x, y = related(rng, lambda rng: torch.randn(40, 20, generator=rng, dtype=torch.float64))
+    expected = score("pwcca", x, y)
+    for _ in range(5):
+        order = torch.randperm(40, generator=rng)
+        assert score("pwcca", x[order], y[order]) == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_share_of_the_variance_that_saturates_is_refused(rng: torch.Generator) -> None:
+    """Independent features, fewer samples than features."""
+    x, y = (torch.randn(100, 500, generator=rng) for _ in range(2))
+
+    with pytest.raises(ConfigError, match=r"directions of n=100 samples.*Use a number as `rank`"):
+        score("svcca", x, y, rank=0.99)
+    falling = torch.logspace(0, -2, 500)  # a spectrum as of real layers: a few directions hold it
+    assert 0 < score("svcca", x * falling, y * falling, rank=0.5) < 0.5
+
+
+def test_a_decomposition_that_does_not_converge_is_done_otherwise(
+    rng: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = related(rng, KINDS["random"])
+    names = ("cca_mean", "svcca", "pwcca", "procrustes")
+    expected = [score(name, x, y) for name in names]
+
+    def refuse(*args: object, **more: object) -> None:
+        raise torch.linalg.LinAlgError("the algorithm failed to converge")
+
+    monkeypatch.setattr("torch.linalg.svd", refuse)
+    assert [score(name, x, y) for name in names] == pytest.approx(expected, abs=1e-9)
+
+
 def test_cca_saturates_where_it_is_refused(rng: torch.Generator) -> None:
     """Independent features score 1 when there are as many as samples: hence the refusal."""
     x, y = (torch.randn(20, 18, generator=rng) for _ in range(2))

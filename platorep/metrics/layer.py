@@ -154,6 +154,8 @@ class Layer:
 
     def __init__(self, features: Float[Tensor, "n d"]) -> None:
         features = features.detach()
+        self.precision = torch.finfo(features.dtype).eps
+        """Of the numbers that were given, whatever they are computed in."""
         if features.dtype not in (torch.float32, torch.float64):
             features = features.float()
         norms = torch.linalg.vector_norm(features, dim=1)

@@ -8,6 +8,7 @@ Axes: n samples, d features, r directions kept.
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.linalg
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -16,13 +17,15 @@ from platorep.errors import ConfigError
 from platorep.metrics.kernels import SIMILARITIES
 from platorep.metrics.layer import Layer, product
 from platorep.metrics.metric import Claims, Invariance, Metric, Order, Summary, each_pair
-from platorep.parameters.metrics import Procrustes, Pwcca, Svcca
+from platorep.parameters.metrics import CcaMean, Procrustes, Pwcca, Svcca
 
 RANK_TOLERANCE = 1e-10
 """Directions shorter than this share of the longest are rounding error (float64)."""
 GRAM_TOLERANCE = 1e-6
 """The same when they come from the Gram matrix, which squares them."""
-
+COMPUTED = 16
+"""Rounding error of features that a network or a product computed, in units of what storing them
+once more would add (measured: below 6 for products of rank 64 to 300, turned six times)."""
 
 STANDARDIZED = SIMILARITIES - {Invariance.ROTATION} | {Invariance.UNIT_SCALING}
 
@@ -36,28 +39,61 @@ class Subspace(Summary):
     """The centred features are `basis @ coordinates`; only where the metric needs it."""
 
 
+@dataclass(frozen=True)
+class Centred:
+    """The features without their mean, in float64."""
+
+    features: Float[Tensor, "n d"]
+    rounding: float
+    """Directions shorter than this are rounding error of the features that were given."""
+
+
+def centred(layer: Layer, *, standardize: bool = False) -> Centred:
+    """The centred features at a common scale or, standardized, each feature at unit variance."""
+    given, moved = layer.features.double(), layer.vectors(center=True).exact(slice(None))
+    if standardize:
+        sizes, scale = (z.square().mean(dim=0).sqrt() for z in (given, moved))
+        alive = scale > COMPUTED * layer.precision * sizes
+        factors = torch.where(alive, 1 / torch.where(alive, scale, 1.0), 0.0)
+        given, moved = given * factors, moved * factors
+    else:
+        scale = max(float(moved.abs().max()), 1e-300)
+        given, moved = given / scale, moved / scale
+    # each number is off by a share of itself: a random matrix that is no longer than this
+    longest = sum(float(torch.linalg.vector_norm(given, dim=axis).max()) for axis in (0, 1))
+    error = layer.precision / 2 + COMPUTED * min(layer.precision, torch.finfo(torch.float32).eps)
+    return Centred(moved, error * longest)
+
+
 def principal(
-    features: Float[Tensor, "n d"],
+    of: Centred,
 ) -> tuple[Float[Tensor, "n r"], Float[Tensor, " r"]]:
     """Left singular vectors and singular values above rounding error, largest first.
 
     Of wide features through their n n Gram matrix, which is much faster.
     """
-    n, d = features.shape
+    n, d = of.features.shape
     if d > n:
-        values, vectors = torch.linalg.eigh(features @ features.T)
+        values, vectors = torch.linalg.eigh(of.features @ of.features.T)
         basis, sizes = vectors.flip(1), values.flip(0).clamp_min(0).sqrt()
         tolerance = GRAM_TOLERANCE
     else:
-        basis, sizes, _ = torch.linalg.svd(features, full_matrices=False)
+        basis, sizes, _ = svd(of.features)
         tolerance = RANK_TOLERANCE
-    kept = int((sizes > tolerance * sizes[0]).sum()) if float(sizes[0]) > 0 else 0
+    kept = int((sizes > max(tolerance * float(sizes[0]), of.rounding)).sum())
     return basis[:, :kept], sizes[:kept]
 
 
-def _centred(layer: Layer) -> Float[Tensor, "n d"]:
-    features = layer.vectors(center=True).exact(slice(None))
-    return features / max(float(features.abs().max()), 1e-300)
+def svd(
+    matrix: Float[Tensor, "a b"],
+) -> tuple[Float[Tensor, "a c"], Float[Tensor, " c"], Float[Tensor, "c b"]]:
+    """The reduced SVD; by the slower method where the fast one does not converge."""
+    try:
+        left, sizes, right = torch.linalg.svd(matrix, full_matrices=False)
+    except torch.linalg.LinAlgError:
+        parts = scipy.linalg.svd(matrix.cpu().numpy(), full_matrices=False, lapack_driver="gesvd")
+        left, sizes, right = (torch.from_numpy(part).to(matrix.device) for part in parts)
+    return left, sizes, right
 
 
 def _subspace(
@@ -70,9 +106,7 @@ def _subspace(
 
 def canonical_correlations(x: Subspace, y: Subspace) -> Float[Tensor, " r"]:
     """Largest first, as many as the smaller subspace has directions."""
-    between = product(x.basis.T, y.basis.T).double()
-    values: Tensor = torch.linalg.svdvals(between)
-    return values.clamp(0, 1)
+    return svd(product(x.basis.T, y.basis.T).double())[1].clamp(0, 1)
 
 
 def _mean_correlation(x: Subspace, y: Subspace, parameters: object) -> float:
@@ -83,11 +117,18 @@ def _mean_correlation(x: Subspace, y: Subspace, parameters: object) -> float:
 
 def _weighted_correlation(x: Subspace, y: Subspace, parameters: object) -> float:
     """Canonical correlations weighted by how much of x's features each direction carries."""
-    if not min(x.basis.shape[1], y.basis.shape[1]):
+    of_x, of_y = x.basis.shape[1], y.basis.shape[1]
+    if not min(of_x, of_y):
         return np.nan
+    if of_x + of_y > x.n:
+        raise ConfigError(
+            f"pwcca needs more samples than x and y have dimensions together: got {of_x} + {of_y} "
+            f"with n={x.n}. Then {of_x + of_y - x.n + 1} correlations are 1 whatever the features, "
+            "between directions that are arbitrary, and so are their weights. Use svcca with a "
+            "small `rank`, procrustes or cka, reduce the features by PCA, or take more samples."
+        )
     assert x.coordinates is not None
-    between = product(x.basis.T, y.basis.T).double()
-    directions, correlations, _ = torch.linalg.svd(between, full_matrices=False)
+    directions, correlations, _ = svd(product(x.basis.T, y.basis.T).double())
     weights = (directions.T @ x.coordinates.double()).abs().sum(dim=1)
     return float((weights @ correlations.clamp(0, 1)) / weights.sum())
 
@@ -95,8 +136,7 @@ def _weighted_correlation(x: Subspace, y: Subspace, parameters: object) -> float
 def _nuclear_norm(x: Subspace, y: Subspace, parameters: object) -> float:
     if not min(x.basis.shape[1], y.basis.shape[1]):
         return np.nan
-    between = product(x.basis.T, y.basis.T).double()
-    return float(torch.linalg.svdvals(between).sum().clamp(0, 1))
+    return float(svd(product(x.basis.T, y.basis.T).double())[1].sum().clamp(0, 1))
 
 
 def _reorder(summary: Subspace, order: Order) -> Subspace:
@@ -114,28 +154,34 @@ def _check_width(n: int, d: int, label: str) -> None:
 
 
 def _summarize_svcca(layer: Layer, parameters: Svcca) -> Subspace:
-    """The leading principal directions."""
-    features = _centred(layer)
-    if parameters.standardize:
-        spread = features.square().mean(dim=0).sqrt()
-        features = features / torch.where(spread > 0, spread, 1.0)
-    basis, sizes = principal(features)
+    """The leading principal directions.
+
+    Raises:
+        ConfigError: the share of the variance takes so many that any two layers would agree.
+    """
+    basis, sizes = principal(centred(layer, standardize=parameters.standardize))
     kept = parameters.rank
     if isinstance(kept, float) and len(sizes):
         held = sizes.square().cumsum(0) / sizes.square().sum()
         kept = int((held < kept).sum()) + 1
+        if 2 * kept > layer.n - 1:
+            raise ConfigError(
+                f"{parameters.label()}: that share of the variance takes {kept} directions of "
+                f"n={layer.n} samples, and two sets of more than {(layer.n - 1) // 2} share some "
+                "whatever they are: independent features would score high. Use a number as `rank` "
+                "(10), a smaller share, or more samples."
+            )
     return _subspace(layer, basis[:, : int(kept)])
 
 
 def _summarize_pwcca(layer: Layer, parameters: Pwcca) -> Subspace:
-    features = _centred(layer)
-    basis, _ = principal(features)
-    return _subspace(layer, basis, basis.T @ features)
+    basis, _ = principal(centred(layer, standardize=True))
+    return _subspace(layer, basis, basis.T @ centred(layer).features)
 
 
 def _summarize_procrustes(layer: Layer, parameters: Procrustes) -> Subspace:
     """The features turned onto their principal axes, centred, at total length 1."""
-    basis, sizes = principal(_centred(layer))
+    basis, sizes = principal(centred(layer))
     lengths = sizes / max(float(torch.linalg.vector_norm(sizes)), 1e-300)
     return _subspace(layer, basis * lengths)
 
@@ -148,9 +194,14 @@ def _check_svcca(n: int, d: int, parameters: Svcca) -> None:
         )
 
 
+def _summarize_cca(layer: Layer, parameters: CcaMean) -> Subspace:
+    """All directions; features of one size, so that a massive one does not drown the others."""
+    return _subspace(layer, principal(centred(layer, standardize=True))[0])
+
+
 CCA_MEAN = Metric(
     name="cca_mean",
-    summarize=lambda layer, parameters: _subspace(layer, principal(_centred(layer))[0]),
+    summarize=_summarize_cca,
     compare=each_pair(_mean_correlation),
     reorder=_reorder,
     claims=lambda parameters: Claims(
