@@ -334,14 +334,27 @@ def ridge_r2(x: np.ndarray, y: np.ndarray, penalty: float, folds: int | None) ->
 
 
 def unit_matching(x: np.ndarray, y: np.ndarray) -> float:
-    """Share of units that are each other's highest, positive correlation."""
-    table = [[np.corrcoef(a, b)[0, 1] for b in y.T] for a in x.T]
-    count = 0
-    for i in range(x.shape[1]):
-        j = max(range(y.shape[1]), key=lambda j: table[i][j])
-        back = max(range(x.shape[1]), key=lambda i: table[i][j])
-        count += back == i and table[i][j] > 0
-    return count / min(x.shape[1], y.shape[1])
+    """Share of units in pairs of each other's highest, positive correlation, as many as can be."""
+    x, y = (z[:, z.std(axis=0) > 1e-9] for z in (x, y))
+    if not x.shape[1] or not y.shape[1]:
+        return math.nan
+    table = [[round(float(np.corrcoef(a, b)[0, 1]), DIGITS) for b in y.T] for a in x.T]
+    pairs = [
+        [
+            j
+            for j, value in enumerate(row)
+            if value > 0 and value == max(row) == max(other[j] for other in table)
+        ]
+        for row in table
+    ]
+
+    def most(i: int, taken: frozenset[int]) -> int:
+        if i == len(pairs):
+            return 0
+        ways = [1 + most(i + 1, taken | {j}) for j in pairs[i] if j not in taken]
+        return max([most(i + 1, taken), *ways])
+
+    return most(0, frozenset()) / min(x.shape[1], y.shape[1])
 
 
 def nearest_sources(

@@ -84,7 +84,12 @@ def test_procrustes_agrees_with_scipy(rng: torch.Generator) -> None:
 @pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
     ("name", "parameters"),
-    [("cca_mean", {}), ("svcca", {}), ("svcca", {"rank": 0.9999}), ("svcca", {"standardize": True})],
+    [
+        ("cca_mean", {}),
+        ("svcca", {}),
+        ("svcca", {"rank": 0.9999}),
+        ("svcca", {"standardize": True}),
+    ],
 )
 def test_the_rank_of_features_does_not_count_their_rounding(
     rng: torch.Generator, name: str, parameters: dict[str, object], kind: torch.dtype
@@ -261,6 +266,27 @@ def test_unit_matching_equals_its_oracle(rng: torch.Generator, kind: str) -> Non
     expected = oracles.unit_matching(x.numpy(), y.numpy())
 
     assert score("unit_matching", x, y) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+@pytest.mark.parametrize("split_half", [False, True])
+def test_equal_units_are_matched_one_to_one(
+    rng: torch.Generator, split_half: bool, kind: torch.dtype
+) -> None:
+    """A unit that is there twice has two equally good matches, and takes one of them."""
+    x = torch.randn(200, 37, generator=rng, dtype=kind)
+    twice = torch.cat([x, 3 * x.flip(1) + 1], dim=1)  # up to rounding
+
+    for one, other in ((twice, twice), (twice, x), (x, twice)):
+        assert score("unit_matching", one, other, split_half=split_half) == 1
+
+
+def test_matches_of_equal_units_equal_brute_force(rng: torch.Generator) -> None:
+    """A few levels only, so that many correlations are equal."""
+    for _ in range(20):
+        x, y = (torch.randint(-1, 2, (6, 5), generator=rng).double() for _ in range(2))
+        expected = oracles.unit_matching(x.numpy(), y.numpy())
+        assert score("unit_matching", x, y) == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
 def test_matches_found_in_both_halves(rng: torch.Generator) -> None:

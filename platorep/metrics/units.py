@@ -9,11 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
+from scipy import sparse
+from scipy.sparse.csgraph import maximum_bipartite_matching
 from torch import Tensor
 
 from platorep.metrics.layer import Layer, product
 from platorep.metrics.metric import Claims, Invariance, Metric, Order, Summary, each_pair
+from platorep.metrics.nearest import PRODUCT_ERROR
 from platorep.parameters.metrics import UnitMatching
 
 
@@ -37,27 +40,35 @@ def standardized(features: Float[Tensor, "m d"]) -> Float[Tensor, "m d"]:
     return (centred / torch.where(lengths > 0, lengths, 1.0)).to(features.dtype)
 
 
-def matches(x: Float[Tensor, "m d_x"], y: Float[Tensor, "m d_y"]) -> Int[Tensor, " d_x"]:
-    """For each unit of x the unit of y that it is matched with, or -1.
+def best_matches(x: Float[Tensor, "m d_x"], y: Float[Tensor, "m d_y"]) -> Bool[Tensor, "d_x d_y"]:
+    """Which units are each other's highest correlation, and that is positive.
 
-    Two units match if each is the other's highest correlation, and that is positive.
+    Correlations that are equal up to rounding are equally high.
     """
     correlations = product(standardized(x).T, standardized(y).T)
-    best, partner = correlations.max(dim=1)
-    back = correlations.argmax(dim=0)
-    mutual = (back[partner] == torch.arange(len(partner), device=partner.device)) & (best > 0)
-    return torch.where(mutual, partner, -1)
+    rounding = PRODUCT_ERROR * torch.finfo(correlations.dtype).eps
+    highest = torch.maximum(correlations.amax(dim=1, keepdim=True), correlations.amax(dim=0))
+    return (correlations >= highest - rounding) & (correlations > rounding)
+
+
+def num_pairs(matches: Bool[Tensor, "d_x d_y"]) -> int:
+    """How many pairs can be made of units that match, each unit in one pair at most."""
+    rows, columns = (place.cpu().numpy() for place in matches.nonzero(as_tuple=True))
+    if len(rows) == len(np.unique(rows)) == len(np.unique(columns)):  # no unit has a choice
+        return len(rows)
+    graph = sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=tuple(matches.shape))
+    return int((maximum_bipartite_matching(graph) >= 0).sum())
 
 
 def _share(x: Units, y: Units, parameters: UnitMatching) -> float:
-    """Matches per unit of the layer that has fewer of them."""
+    """Pairs per unit of the layer that has fewer of them."""
     smaller = min(x.features.shape[1], y.features.shape[1])
     if not smaller:
         return np.nan
     if not parameters.split_half:
-        return int((matches(x.features, y.features) >= 0).sum()) / smaller
-    even, odd = (matches(x.features[i::2], y.features[i::2]) for i in (0, 1))
-    return int(((even == odd) & (even >= 0)).sum()) / smaller
+        return num_pairs(best_matches(x.features, y.features)) / smaller
+    even, odd = (best_matches(x.features[i::2], y.features[i::2]) for i in (0, 1))
+    return num_pairs(even & odd) / smaller
 
 
 def reorder(summary: Units, order: Order) -> Units:
