@@ -220,7 +220,7 @@ def rdm(x: np.ndarray, kind: str) -> list[float]:
                 # 1 - cosine is half the squared distance of the unit vectors
                 one, other = a / math.sqrt(math.fsum(a * a)), b / math.sqrt(math.fsum(b * b))
                 found.append(math.fsum((one - other) ** 2) / 2)
-    return [float(f"{value:.9e}") for value in found]
+    return [float(f"{value:.9e}") if value > 1e-15 else 0.0 for value in found]
 
 
 def ranks(values: list[float]) -> list[float]:

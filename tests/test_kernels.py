@@ -1,6 +1,7 @@
 """Kernel metrics: by oracle, by theory, at chance, at the edges."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import oracles
@@ -12,7 +13,8 @@ from torch import Tensor
 
 from platorep.errors import ConfigError
 from platorep.metrics import bind
-from platorep.metrics.rsa import sample_triplets
+from platorep.metrics.claims import random_rotation
+from platorep.metrics.rsa import groups_of_equal, sample_triplets
 
 
 def score(name: str, x: Tensor, y: Tensor, **parameters: object) -> float:
@@ -174,6 +176,99 @@ def test_rsa_equals_its_oracle(rng: torch.Generator, kind: str, rdm: str, compar
     expected = oracles.rsa(x.numpy(), y.numpy(), rdm, compare)
     # nearly constant rows leave few digits, and so a few ranks, to chance
     assert found == pytest.approx(expected, abs=1e-6 if kind == "nearly constant" else 1e-9)
+
+
+def sparse_codes(rng: torch.Generator) -> Tensor:
+    codes = (torch.rand(24, 12, generator=rng, dtype=torch.float64) < 0.25).double()
+    codes[:, 0] = 1 - codes[:, 1:].any(dim=1).double()  # no row of zeros
+    return codes
+
+
+def grid(rng: torch.Generator) -> Tensor:
+    return torch.cartesian_prod(*[torch.arange(1.0, 4.0, dtype=torch.float64)] * 2)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+@pytest.mark.parametrize("compare", ["spearman", "kendall"])
+@pytest.mark.parametrize("rdm", ["cosine", "euclidean"])
+@pytest.mark.parametrize("make", [sparse_codes, grid])
+def test_dissimilarities_that_are_equal_up_to_rounding_are_equal(
+    rng: torch.Generator,
+    make: Callable[[torch.Generator], Tensor],
+    rdm: str,
+    compare: str,
+    kind: torch.dtype,
+) -> None:
+    """A rotation leaves few distinct values few, though their last digits differ."""
+    x = make(rng)
+    y = x + 0.5 * torch.randn(x.shape, generator=rng, dtype=torch.float64)
+    rotation = random_rotation(x.shape[1], rng)
+    expected = oracles.rsa(x.numpy(), y.numpy(), rdm, compare)
+    rotated = (3 * x @ rotation).to(kind)
+
+    assert score("rsa", x.to(kind), rotated, rdm=rdm, compare=compare) == pytest.approx(1, abs=1e-6)
+    found = score("rsa", rotated, y.to(kind), rdm=rdm, compare=compare)
+    # float32 cannot order all pairs of y
+    assert found == pytest.approx(expected, abs=1e-4 if kind == torch.float32 else 1e-9)
+    triplets = {"triplets": 5000, "similarity": rdm}
+    plain = score("ordinal_triplets", x.to(kind), y.to(kind), **triplets)
+    assert score("ordinal_triplets", rotated, y.to(kind), **triplets) == plain
+    assert plain < 0.99
+
+
+def test_ranks_of_ties_worked_by_hand() -> None:
+    values = np.array([0.3, 0.1, 0.3 + 1e-7, 0.2, 0.1 - 1e-7], dtype=np.float32)
+
+    groups, ranks = groups_of_equal(values, 1e-6)
+    assert ranks[groups].tolist() == [4.5, 1.5, 4.5, 3, 1.5]
+    groups, ranks = groups_of_equal(values, 0.0)
+    assert ranks[groups].tolist() == [4, 2, 5, 3, 1]
+    crowded = np.linspace(0, 1, 100_001)  # nobody is alone, and yet they are not all one
+    groups, ranks = groups_of_equal(crowded, 1e-5)
+    assert 20_000 <= groups.max() <= 30_000
+    assert ranks[groups] == pytest.approx(np.arange(1, 100_002), abs=2.5)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+@pytest.mark.parametrize("compare", ["spearman", "pearson", "kendall"])
+@pytest.mark.parametrize("rdm", ["cosine", "correlation"])
+def test_rows_of_one_direction_have_a_reason_and_no_number(
+    rng: torch.Generator, rdm: str, compare: str, kind: torch.dtype
+) -> None:
+    """A layer of rank one: only the lengths of its rows differ, which these do not see."""
+    lengths = torch.rand(60, 1, generator=rng, dtype=torch.float64) + 0.1
+    one = (lengths @ torch.randn(1, 32, generator=rng, dtype=torch.float64)).to(kind)
+    one = one @ random_rotation(32, rng).to(kind)
+    other = torch.randn(60, 8, generator=rng)
+    metric = bind("rsa", {"rdm": rdm, "compare": compare})
+    summary = metric.summarize(one)
+
+    assert "one direction" in str(metric.degenerate(summary))
+    assert np.isnan(metric.compare([summary], [metric.summarize(other)])).all()
+    assert np.isfinite(score("rsa", one, other, rdm="euclidean", compare=compare))
+    triplets = bind("ordinal_triplets", {"triplets": 100})
+    assert "one direction" in str(triplets.degenerate(triplets.summarize(one)))
+
+
+def test_equal_dissimilarities_have_a_reason_and_no_number(rng: torch.Generator) -> None:
+    """Orthogonal rows: everybody is equally far from everybody."""
+    x = random_rotation(30, rng).float()
+    for compare in ("spearman", "pearson", "kendall"):
+        metric = bind("rsa", {"rdm": "euclidean", "compare": compare})
+        assert metric.degenerate(metric.summarize(x)) is not None
+        assert math.isnan(score("rsa", x, x, rdm="euclidean", compare=compare))
+
+
+@pytest.mark.parametrize("name", ["rsa", "cka", "rv", "procrustes", "cca_mean"])
+def test_scores_of_float32_stay_in_range(rng: torch.Generator, name: str) -> None:
+    for n in (100, 120, 140, 160):
+        x = torch.randn(n, 24, generator=rng)
+        metric = bind(name)
+        summaries = [metric.summarize(z) for z in (x, 2 * x, x @ random_rotation(24, rng).float())]
+        found = metric.compare(summaries, summaries)
+        prepared = metric.prepare(summaries, summaries)(np.arange(n))
+        assert max(found.max(), prepared.max()) <= 1
+        assert found.diagonal() == pytest.approx(1, abs=1e-5)
 
 
 def test_rsa_agrees_with_scipy(rng: torch.Generator) -> None:

@@ -3,18 +3,19 @@
 Axes: n samples, m pairs of samples, t triplets.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float64, Int32, Int64
 from scipy import stats
 from torch import Tensor
 
 from platorep.metrics import triangles
 from platorep.metrics.kernels import ORTHOGONAL, SIMILARITIES, check_rows, squared_distances
-from platorep.metrics.layer import GRAM_ROWS, Layer, product
+from platorep.metrics.layer import GRAM_ROWS, Layer, Vectors, product
 from platorep.metrics.metric import (
     Claims,
     Invariance,
@@ -28,44 +29,108 @@ from platorep.metrics.metric import (
 from platorep.metrics.triangles import Triangle, triangle_order, unit, upper
 from platorep.parameters.metrics import OrdinalTriplets, Rsa
 
+ROUNDING = 8
+"""Error of a squared distance of unit vectors, of the features and of the product together, in
+units of the dtype's epsilon (measured: below 5)."""
+PARALLEL = 32
+"""Unit vectors that differ by less, in the same units, are all one direction."""
 
-def dissimilarities(layer: Layer, kind: str) -> Float[Tensor, "n n"]:
-    """1 - correlation, 1 - cosine, Euclidean distance, or minus the inner product.
+
+@dataclass(frozen=True)
+class PairTable:
+    """What orders all pairs of samples, nearest first."""
+
+    values: Float[Tensor, "n n"]
+    """1 - correlation, 1 - cosine, the squared distance, or minus the inner product."""
+    error: float
+    """Bound of their rounding error."""
+    reason: str | None
+    """Why they say nothing, or None."""
+
+
+def _vectors(layer: Layer, kind: str) -> Vectors:
+    unit = kind in ("cosine", "correlation")
+    return layer.vectors(unit=unit, center_rows=kind == "correlation")
+
+
+def _error(vectors: Vectors, kind: str) -> float:
+    """Bound of the rounding error of a dissimilarity."""
+    size = float(vectors.squares.max())
+    if kind == "inner_product":
+        size += math.sqrt(size) * float(torch.linalg.vector_norm(vectors.origin))
+    elif kind != "euclidean":
+        size += math.sqrt(size) / ROUNDING  # of the unit vectors themselves
+    return ROUNDING * torch.finfo(vectors.origin.dtype).eps * size
+
+
+def dissimilarities(layer: Layer, kind: str) -> PairTable:
+    """The dissimilarity of every pair of samples.
 
     Equal rows have exactly equal entries. A row without direction (zero, or constant for the
     correlation) has similarity 0 to everybody.
     """
+    vectors, reason = _vectors(layer, kind), layer.reason
     if kind == "inner_product":
-        vectors = layer.vectors()
         along = vectors.along_origin
         found = -(vectors.gram_rows(slice(None)) + along[:, None] + along)
     elif kind == "euclidean":
-        found = squared_distances(layer.vectors()).sqrt()
+        found = squared_distances(vectors)
     else:
-        vectors = layer.vectors(unit=True, center_rows=kind == "correlation")
         found = squared_distances(vectors) / 2
         if vectors.zero.any():
             found[vectors.zero] = found[:, vectors.zero] = 1.0
+        elif float(vectors.squares.max().sqrt()) <= PARALLEL * torch.finfo(found.dtype).eps:
+            reason = reason or "all rows have one direction, up to rounding"
     first = layer.first_equal
     if (first != torch.arange(layer.n, device=first.device)).any():
         found = found[first][:, first]
-    return found
+    return PairTable(found, _error(vectors, kind), reason)
+
+
+def groups_of_equal(
+    values: Float[np.ndarray, " m"], error: float
+) -> tuple[Int32[np.ndarray, " m"], Float64[np.ndarray, " groups"]]:
+    """For every value the number of its group, and each group's mean rank; smallest first.
+
+    Values that are off by at most `error` and are otherwise equal are in one group. Where values
+    lie so dense that they follow on each other by less, a group is 4 errors wide.
+    """
+    order = np.argsort(values)
+    ascending = values[order]
+    begins = np.diff(ascending, prepend=-np.inf) > 2 * error
+    if error:
+        starts = np.maximum.accumulate(np.where(begins, ascending, -np.inf))
+        begins[1:] |= np.diff(np.floor((ascending - starts) / (4 * error))) > 0
+    groups = np.empty(len(values), dtype=np.int32)
+    groups[order] = np.cumsum(begins, dtype=np.int32) - 1
+    bounds = np.flatnonzero(np.append(begins, True))
+    return groups, (bounds[:-1] + 1 + bounds[1:]) / 2
 
 
 def summarize_rsa(layer: Layer, parameters: Rsa) -> Triangle:
     """The dissimilarities, or their ranks, centred and at unit length (kendall: as they are)."""
-    values = upper(dissimilarities(layer, parameters.rdm))
+    table = dissimilarities(layer, parameters.rdm)
+    values, reason = upper(table.values), table.reason
+    if parameters.compare == "pearson":
+        values = values.sqrt() if parameters.rdm == "euclidean" else values
+    else:
+        groups, ranks = groups_of_equal(values.cpu().numpy(), table.error)
+        values = torch.from_numpy(ranks[groups]).to(values.device)
     if parameters.compare == "kendall":
-        return Triangle(layer.n, layer.reason, values, diagonal=False)
-    if parameters.compare == "spearman":
-        ranks = stats.rankdata(values.cpu().numpy())  # equal values share the mean rank
-        values = torch.from_numpy(ranks).to(values)
-    rounding = 8 * torch.finfo(values.dtype).eps * float(torch.linalg.vector_norm(values))
-    values, reason = unit(values - values.mean(dtype=torch.float64).to(values), rounding)
-    return Triangle(layer.n, layer.reason or reason, values, diagonal=False)
+        one = not bool((values != values[0]).any())
+        reason = reason or ("all pairs of samples are equally far apart" if one else None)
+        return Triangle(layer.n, reason, values, diagonal=False)
+    kind = layer.features.dtype
+    rounding = 8 * torch.finfo(kind).eps * float(torch.linalg.vector_norm(values))
+    values, flat = unit((values - values.mean(dtype=torch.float64)).to(kind), rounding)
+    if reason is not None:
+        values = torch.zeros_like(values)
+    return Triangle(layer.n, reason or flat, values, diagonal=False)
 
 
 def _kendall(x: Triangle, y: Triangle, parameters: Rsa) -> float:
+    if x.reason is not None or y.reason is not None:
+        return np.nan
     return float(stats.kendalltau(x.values.cpu().numpy(), y.values.cpu().numpy()).statistic)
 
 
@@ -119,14 +184,17 @@ class Dissimilarities(Summary):
     """Dissimilarities of all pairs, or, for many samples, the features they are made of."""
 
     values: Float[Tensor, " m"] | None
+    error: float
+    """Values that differ by less than twice this are equal."""
     features: Float[Tensor, "n d"] | None
 
 
 def summarize_triplets(layer: Layer, parameters: OrdinalTriplets) -> Dissimilarities:
     if layer.n <= GRAM_ROWS:
-        values = upper(dissimilarities(layer, parameters.similarity))
-        return Dissimilarities(layer.n, layer.reason, values, None)
-    return Dissimilarities(layer.n, layer.reason, None, layer.features)
+        table = dissimilarities(layer, parameters.similarity)
+        return Dissimilarities(layer.n, table.reason, upper(table.values), table.error, None)
+    error = _error(_vectors(layer, parameters.similarity), parameters.similarity)
+    return Dissimilarities(layer.n, layer.reason, None, error, layer.features)
 
 
 def sample_triplets(n: int, number: int, seed: int) -> Int64[np.ndarray, "3 t"]:
@@ -148,19 +216,25 @@ def triplet_signs(
             summary.values[torch.from_numpy(triangle_place(summary.n, triplets[0], other))]
             for other in triplets[1:]
         )
-        return (far - near).sign().float()
+        return _signs(far - near, summary.error)
     assert summary.features is not None
     signs = []
     for part in np.array_split(triplets, max(1, triplets.shape[1] // 8192), axis=1):
-        anchor, one, other = (summary.features[torch.from_numpy(rows)].double() for rows in part)
+        rows = [summary.features[torch.from_numpy(numbers)].double() for numbers in part]
+        if similarity == "cosine":
+            rows = [torch.nn.functional.normalize(z) for z in rows]
+        anchor, one, other = rows
         if similarity == "euclidean":
-            difference = (anchor - other).norm(dim=1) - (anchor - one).norm(dim=1)
+            far, near = ((anchor - z).square().sum(dim=1) for z in (other, one))
         else:
-            if similarity == "cosine":
-                one, other = (torch.nn.functional.normalize(z) for z in (one, other))
-            difference = (anchor * one).sum(dim=1) - (anchor * other).sum(dim=1)
-        signs.append(difference.sign().float())
+            far, near = (-(anchor * z).sum(dim=1) for z in (other, one))
+        signs.append(_signs(far - near, summary.error))
     return torch.cat(signs)
+
+
+def _signs(differences: Float[Tensor, " t"], error: float) -> Float[Tensor, " t"]:
+    """The signs of differences of two values of this error; 0 where they are equal up to it."""
+    return differences.sign().masked_fill(differences.abs() <= 2 * error, 0.0).float()
 
 
 def triangle_place(
@@ -198,10 +272,12 @@ def compare_triplets(
 def reorder_triplets(summary: Dissimilarities, order: Order) -> Dissimilarities:
     index = torch.from_numpy(order.astype(np.int64))
     if summary.features is not None:
-        return Dissimilarities(summary.n, summary.reason, None, summary.features[index])
+        moved = summary.features[index]
+        return Dissimilarities(summary.n, summary.reason, None, summary.error, moved)
     assert summary.values is not None
     place = torch.from_numpy(triangle_order(summary.n, order, diagonal=False))
-    return Dissimilarities(summary.n, summary.reason, summary.values[place], None)
+    values = summary.values[place]
+    return Dissimilarities(summary.n, summary.reason, values, summary.error, None)
 
 
 _TRIPLET_INVARIANCES = {
