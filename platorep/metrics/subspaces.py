@@ -52,13 +52,13 @@ def centred(layer: Layer, *, standardize: bool = False) -> Centred:
     """The centred features at a common scale or, standardized, each feature at unit variance."""
     given, moved = layer.features.double(), layer.vectors(center=True).exact(slice(None))
     if standardize:
-        sizes, scale = (z.square().mean(dim=0).sqrt() for z in (given, moved))
-        alive = scale > COMPUTED * layer.precision * sizes
-        factors = torch.where(alive, 1 / torch.where(alive, scale, 1.0), 0.0)
+        sizes, spreads = (z.square().mean(dim=0).sqrt() for z in (given, moved))
+        alive = spreads > COMPUTED * layer.precision * sizes
+        factors = torch.where(alive, 1 / torch.where(alive, spreads, 1.0), 0.0)
         given, moved = given * factors, moved * factors
     else:
-        scale = max(float(moved.abs().max()), 1e-300)
-        given, moved = given / scale, moved / scale
+        largest = max(float(moved.abs().max()), 1e-300)
+        given, moved = given / largest, moved / largest
     # each number is off by a share of itself: a random matrix that is no longer than this
     longest = sum(float(torch.linalg.vector_norm(given, dim=axis).max()) for axis in (0, 1))
     error = layer.precision / 2 + COMPUTED * min(layer.precision, torch.finfo(torch.float32).eps)
@@ -90,7 +90,7 @@ def svd(
     """The reduced SVD; by the slower method where the fast one does not converge."""
     try:
         left, sizes, right = torch.linalg.svd(matrix, full_matrices=False)
-    except torch.linalg.LinAlgError:
+    except RuntimeError:  # torch's LinAlgError: it did not converge
         parts = scipy.linalg.svd(matrix.cpu().numpy(), full_matrices=False, lapack_driver="gesvd")
         left, sizes, right = (torch.from_numpy(part).to(matrix.device) for part in parts)
     return left, sizes, right

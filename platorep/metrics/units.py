@@ -56,7 +56,9 @@ def num_pairs(matches: Bool[Tensor, "d_x d_y"]) -> int:
     rows, columns = (place.cpu().numpy() for place in matches.nonzero(as_tuple=True))
     if len(rows) == len(np.unique(rows)) == len(np.unique(columns)):  # no unit has a choice
         return len(rows)
-    graph = sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=tuple(matches.shape))
+    graph = sparse.csr_array(
+        (np.ones(len(rows)), (rows, columns)), shape=(matches.shape[0], matches.shape[1])
+    )
     return int((maximum_bipartite_matching(graph) >= 0).sum())
 
 
