@@ -21,7 +21,7 @@ from platorep.files import ByteLocks, sha256_file
 from platorep.models import Model, compute_dtypes, environment, open_remembered
 from platorep.models.arrays import read_arrays
 from platorep.reporting import Reporter
-from platorep.results import Failures, Results, text_hashes_column, write_csv, write_parquet
+from platorep.results import Failures, Results, write_csv, write_parquet
 from platorep.run import Options, Run
 from platorep.stamps import Stamp, stamp
 
@@ -204,13 +204,9 @@ def adopt(run: Run, spec: ModelSpec, dataset: PairedDataset, file: Path) -> Path
 
 def rows_for(spec: ModelSpec, dataset: PairedDataset) -> Rows:
     """The identity of what this model sees: images, texts, or only the ids for a user's arrays."""
-    if spec.backend == "features":
-        hashes: tuple[str, ...] = ("",) * len(dataset.ids)
-    elif spec.modality == "language":
-        hashes = tuple(dataset.reading(spec.variant).text_hashes)
-    else:
-        hashes = tuple(dataset.image_hashes)
-    return Rows(ids=tuple(dataset.ids), hashes=hashes)
+    column = spec.hashes_column
+    hashes = ("",) * len(dataset) if column is None else dataset.hashes[column]
+    return Rows(ids=dataset.ids, hashes=hashes)
 
 
 def models_table(cells: dict[str, dict[str, Any]]) -> pd.DataFrame:
@@ -305,13 +301,7 @@ def _divide(works: Sequence[Work], options: Options) -> None:
 
 
 def _record_dataset(dataset: PairedDataset, results: Results, report: Reporter) -> None:
-    rows = pd.DataFrame(
-        {"id": dataset.ids, "image_sha256": dataset.image_hashes}
-        | {
-            text_hashes_column(variant): dataset.reading(variant).text_hashes
-            for variant in ("", *dataset.variants)
-        }
-    )
+    rows = pd.DataFrame({"id": dataset.ids} | dict(dataset.hashes))
     write_parquet(results.rows, rows)
     dropped = [asdict(row) for row in dataset.dropped]
     copies = {kind: asdict(found) for kind, found in dataset.duplicates.items()}

@@ -197,11 +197,6 @@ _TEXT_COLUMNS: dict[str, Any] = dict.fromkeys(
 _NAMES_OR_HOLES: dict[str, Any] = {"random_of": str}
 
 
-def text_hashes_column(variant: str) -> str:
-    """Column of `rows.parquet` with the hashes of the texts of a variant, "" for none."""
-    return f"text_sha256 ({variant})" if variant else "text_sha256"
-
-
 def write_csv(path: Path, frame: pd.DataFrame) -> None:
     write_text(path, frame.to_csv(index=False, lineterminator="\n"))
 

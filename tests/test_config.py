@@ -393,6 +393,9 @@ def test_what_lies_beside_the_file_is_found_from_anywhere(
     config = load_config(path)
 
     assert config.dataset.source == str(folder / "pairs-*.parquet")
+    for pattern in ("beside/pairs-0?.parquet", "beside/pairs-[0].parquet", "{a,b}/x.tar"):
+        other = load_config(write(raw | {"dataset": {"source": pattern}}))
+        assert other.dataset.source == str(tmp_path / pattern)
     assert [spec.name for spec in config.models()] == [
         str(folder / "model"),
         "org/hub",

@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import os
 import pickle
 import tarfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -422,3 +424,195 @@ def test_with_a_limit_later_shards_are_not_opened(tmp_path: Path) -> None:
     write_tar(tmp_path / "0.tar", [("1.png", red(1)), ("1.txt", b"x"), ("2.png", red(2))])
     (tmp_path / "1.tar").write_bytes(b"broken")
     assert len(load(tmp_path / "*.tar", limit=1)) == 1
+
+
+# What exists is itself
+
+
+@pytest.mark.parametrize("name", ["x[12]", "x*", "x?", "x::y", "{x,y}", "x{0..1}", "[!a]", "**"])
+@pytest.mark.parametrize("ending", [".parquet", ".tar"])
+def test_a_file_is_itself_whatever_its_name(tmp_path: Path, name: str, ending: str) -> None:
+    """`datasets`, and a shell, would take these for patterns, and read x1 for x[12]."""
+
+    def write(stem: str, level: int) -> Path:
+        path = tmp_path / f"{stem}{ending}"
+        if ending == ".tar":
+            return write_tar(path, [("1.png", red(level)), ("1.txt", b"x")])
+        return write_parquet(path, [{"image": red(level), "text": "x"}])
+
+    for other in ("x", "x1", "xy", "y", "x0"):
+        write(other, 9)
+    data = load(write(name, 1))
+    assert [data.image_bytes(i) for i in range(len(data))] == [red(1)]
+
+
+@pytest.mark.parametrize("name", ["run[1]", "run*", "{run,run1}"])
+def test_a_folder_in_a_pattern_is_itself(tmp_path: Path, name: str) -> None:
+    for folder, level in ((name, 1), ("run", 8), ("run1", 9)):
+        write_parquet(tmp_path / folder / "0.parquet", [{"image": red(level), "text": "x"}])
+    data = load(tmp_path / name / "{0,?}.parquet")
+    assert [data.image_bytes(i) for i in range(len(data))] == [red(1), red(1)][: len(data)]
+
+
+def test_a_range_of_a_billion_files_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="names more than"):
+        load(tmp_path / "x-{0..999999999}.tar")
+
+
+def test_a_folder_for_the_library_with_a_pattern_for_a_name_is_refused(tmp_path: Path) -> None:
+    """It would read the folder beside it."""
+    for name in ("data*", "data1"):
+        write_parquet(tmp_path / name / "train.parquet", [{"image": red(1), "text": "x"}])
+    with pytest.raises(ConfigError, match="takes the characters"):
+        load(tmp_path / "data*")
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv"])
+def test_a_folder_for_the_library_is_known_by_its_content(tmp_path: Path, ending: str) -> None:
+    """Its own cache knows files by their times."""
+    file, images = tmp_path / "d" / f"train.{ending}", tmp_path / "d"
+    images.mkdir()
+    for level in (1, 2):
+        (images / f"{level}.png").write_bytes(red(level))
+
+    def write(level: int) -> None:
+        row = {"image": f"{level}.png", "text": f"t{level}"}
+        lines = [json.dumps(row)] if ending == "jsonl" else [",".join(row), ",".join(row.values())]
+        file.write_text("\n".join(lines) + "\n")
+
+    write(1)
+    times = file.stat()
+    settings = {"format": "hub"}
+    (images / "1.png").rename(tmp_path / "1.png")  # or it would be a folder of images
+    (images / "2.png").rename(tmp_path / "2.png")
+    for level in (1, 2):
+        write(level)
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert load(tmp_path / "d", **settings).texts == (f"t{level}",)
+
+
+# What a file may ask for
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "/secret.png", "sub/../../secret.png"])
+@pytest.mark.parametrize("kind", ["folder", "cell", "struct"])
+def test_files_outside_the_folder_are_read_only_if_allowed(
+    tmp_path: Path, name: str, kind: str
+) -> None:
+    (tmp_path / "secret.png").write_bytes(red(7))
+    (tmp_path / "data" / "sub").mkdir(parents=True)
+    name = f"{tmp_path}{name}" if name.startswith("/") else name
+    if kind == "folder":
+        source = write_folder(tmp_path / "data", [{"file_name": name, "text": "x"}], {})
+    else:
+        cell = name if kind == "cell" else {"bytes": None, "path": name}
+        source = write_parquet(tmp_path / "data" / "a.parquet", [{"image": cell, "text": "x"}])
+    with pytest.raises(DataError, match=r"outside the folder.*files_anywhere: true"):
+        load(source)
+    assert load(source, files_anywhere=True).image_bytes(0) == red(7)
+
+
+def test_links_in_the_folder_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.png").write_bytes(red(7))
+    folder = tmp_path / "data"
+    write_folder(folder, [{"file_name": "a.png", "text": "x"}], {"b.png": red(1)})
+    (folder / "a.png").symlink_to("../elsewhere.png")
+    assert load(folder).image_bytes(0) == red(7)
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", ""])
+def test_names_that_no_file_has(tmp_path: Path, name: str) -> None:
+    write_folder(tmp_path, [{"file_name": "b.png", "text": "x"}], {"b.png": red(1)})
+    lines = [{"file_name": name, "text": "x"}, {"file_name": "b.png", "text": "x"}]
+    (tmp_path / "captions.csv").unlink()
+    (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    with pytest.raises(DataError) as error:
+        load(tmp_path)
+    assert len(str(error.value)) < 2000
+    data = load(tmp_path, on_bad_row="drop")
+    assert (data.ids, len(data.dropped)) == (("b.png",), 1)
+
+
+def test_class_folders_with_a_name_that_is_no_unicode(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "a.png").write_bytes(red(1))
+    (tmp_path / "cat" / os.fsdecode(b"\xff.png")).write_bytes(red(2))
+    data = load_dataset(
+        DatasetConfig(source=str(tmp_path), format="class_folders", on_bad_row="drop"), labels=True
+    )
+    assert data.ids == ("cat/a.png",)
+    assert "Unicode" in data.dropped[0].reason
+    json.dumps(data.report(), ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize(
+    ("image", "problem"),
+    [
+        ("A" * 160_000, "cannot read"),
+        ([1, 2] * 50_000, "holds list, expected encoded images"),
+        ({"a": {"b": [1] * 50_000}}, "holds dict, expected encoded images"),
+        (3, "holds int, expected encoded images"),
+    ],
+    ids=["base64", "list", "nested", "number"],
+)
+def test_image_columns_that_hold_something_else(tmp_path: Path, image: Any, problem: str) -> None:
+    source = write_parquet(tmp_path / "a.parquet", [{"image": image, "text": "x"}])
+    with pytest.raises(DataError, match=problem) as error:
+        load(source)
+    assert len(str(error.value)) < 2000
+
+
+def test_text_columns_that_hold_something_else(tmp_path: Path) -> None:
+    source = write_parquet(tmp_path / "a.parquet", [{"image": red(1), "text": {"a": ["x"] * 9999}}])
+    with pytest.raises(ConfigError, match="holds dict") as error:
+        load(source)
+    assert len(str(error.value)) < 2000
+
+
+def test_a_captions_file_with_very_many_columns(tmp_path: Path) -> None:
+    """In time that grows as their number."""
+    columns = ["file_name", *(f"c{i}" for i in range(200_000))]
+    cells = ["a.png", *["x"] * 200_000]
+    (tmp_path / "a.png").write_bytes(red(1))
+    (tmp_path / "captions.csv").write_text(",".join(columns) + "\n" + ",".join(cells) + "\n")
+    started = time.process_time()
+    assert load(tmp_path, text="c7").texts == ("x",)
+    with pytest.raises(ConfigError, match="no column 'text'") as error:
+        load(tmp_path)
+    assert len(str(error.value)) < 5000
+    assert time.process_time() - started < 20
+
+
+def test_one_image_on_very_many_lines(tmp_path: Path) -> None:
+    rows = [{"file_name": "a.png", "text": str(i)} for i in range(10_000)]
+    folder = write_folder(tmp_path, rows, {"a.png": red(1)})
+    started = time.process_time()
+    assert load(folder, caption_index=9_999).texts == ("9999",)
+    assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "1" * 5000, '{"a":' * 20_000])
+def test_json_that_is_nested_too_deep_or_too_long(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a.png").write_bytes(red(1))
+    (tmp_path / "captions.jsonl").write_text(content)
+    with pytest.raises(DataError, match=r"line 1: not valid JSON"):
+        load(tmp_path)
+    (tmp_path / "captions.jsonl").unlink()
+    csv_text = content.replace('"', '""')
+    (tmp_path / "captions.csv").write_text(f'file_name,text\na.png,"{csv_text}"\n')
+    assert load(tmp_path).texts == (content,)
+    shard = write_tar(tmp_path / "a.tar", [("1.png", red(1)), ("1.json", content.encode())])
+    with pytest.raises(DataError, match=r"member .json: "):
+        load(shard, text="json.text")
+
+
+def test_a_member_that_ends_after_its_tar(tmp_path: Path) -> None:
+    """Its size is not allocated because a header says so."""
+    shard = write_tar(tmp_path / "a.tar", [("1.txt", b"x"), ("1.png", red(1))])
+    header = tarfile.TarInfo("2.txt")
+    header.size = 2**42
+    content = shard.read_bytes().rstrip(b"\0")
+    content += bytes(-len(content) % 512) + header.tobuf()
+    shard.write_bytes(content + bytes(1024))
+    with pytest.raises(DataError):
+        load(shard)

@@ -9,7 +9,7 @@ from platorep.config import ExperimentConfig, ModelSpec, SelectorConfig
 from platorep.errors import AbsentError, IntegrityError
 from platorep.features import Cell
 from platorep.files import digest
-from platorep.results import Results, text_hashes_column
+from platorep.results import Results
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,8 @@ def find_cell(spec: ModelSpec, results: Results, root: Path) -> Aligned:
     wanted = results.read_table(results.rows, "extract")
     rows = cell.rows()
     _refuse_other_rows(spec.label, "id", rows.ids, tuple(wanted["id"]), cell)
-    if spec.backend != "features":
-        column = "image_sha256"
-        if spec.modality == "language":
-            column = text_hashes_column(spec.variant)
+    column = spec.hashes_column
+    if column is not None:
         if column not in wanted:
             raise IntegrityError(
                 f"{results.rows} knows nothing of the texts that {spec.label} reads: "

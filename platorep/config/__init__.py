@@ -23,6 +23,7 @@ from platorep.config.models import (
     ModelSettings,
     ModelSpec,
     TransformConfig,
+    hashes_column,
 )
 from platorep.config.performance import (
     BitsPerByteConfig,
@@ -72,6 +73,7 @@ __all__ = [
     "TransformConfig",
     "VariantConfig",
     "config_path",
+    "hashes_column",
     "load_color",
     "load_config",
     "load_theory",

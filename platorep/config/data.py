@@ -68,6 +68,9 @@ class DatasetConfig(Section):
     whose image is nearly an earlier one's (64-bit perceptual hash, at most 2 bits apart)."""
     on_bad_row: Literal["error", "drop"] = "error"
     """A broken image or an empty caption: stop, or drop the pair and list it in run.json."""
+    files_anywhere: bool = False
+    """Whether a captions file, or a cell of a table, may name images outside its own folder, by an
+    absolute path or through `..`. Links are followed either way."""
 
     @model_validator(mode="after")
     def _world_needs_toyworld(self) -> "DatasetConfig":
@@ -96,7 +99,8 @@ class DatasetConfig(Section):
         return self
 
     @model_serializer(mode="wrap")
-    def _say_nothing_of_no_variants(self, handler: Any) -> dict[str, Any]:
-        """Without variants, a dataset is written down as it was before there were any."""
-        said: dict[str, Any] = handler(self)
-        return said if self.variants else {k: v for k, v in said.items() if k != "variants"}
+    def _say_nothing_of_what_is_not_used(self, handler: Any) -> dict[str, Any]:
+        """A dataset without the settings of later versions is written down as it was before."""
+        settings: dict[str, Any] = handler(self)
+        unused = {name for name in ("variants", "files_anywhere") if not getattr(self, name)}
+        return {key: value for key, value in settings.items() if key not in unused}

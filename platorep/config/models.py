@@ -11,6 +11,7 @@ from platorep.parameters.toyworld import ToyTraining, WorldParameters
 
 Modality = Literal["language", "vision", "truth", "other"]
 Backend = Literal["transformers", "timm", "features", "toyworld"]
+View = Literal["image", "text"]
 Pool = Literal["mean", "last", "cls"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -89,6 +90,15 @@ class FamilyConfig(ModelSettings):
     models: tuple[Annotated[ModelConfig, BeforeValidator(_named)], ...]
 
 
+SEES: Mapping[Modality, View] = {"language": "text", "vision": "image", "truth": "image"}
+"""What of a row a model sees. A user's own arrays (`other`) are known by the ids alone."""
+
+
+def hashes_column(view: View, variant: str = "") -> str:
+    """The column of rows.parquet that holds the hashes of the images, or of the texts."""
+    return f"{view}_sha256" + (f" ({variant})" if variant else "")
+
+
 class ModelSpec(ModelConfig):
     """A model with all its settings, as the stages see it."""
 
@@ -104,6 +114,17 @@ class ModelSpec(ModelConfig):
     """Name of the entry of `dataset.variants` whose texts it reads; "": there are none."""
     random_of: str = ""
     """Label of the model that a random-weight control belongs to."""
+
+    @property
+    def hashes_column(self) -> str | None:
+        """The column of rows.parquet that says what the model sees; None: its rows have ids only.
+
+        The one place where this is decided: features are of the rows of which they are kept, and
+        are scored if the experiment's rows have the same hashes.
+        """
+        if self.backend == "features":
+            return None
+        return hashes_column(SEES[self.modality], self.variant)
 
 
 class ExtractConfig(Section):

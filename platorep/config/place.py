@@ -14,7 +14,7 @@ def _resolve_place(name: str, info: Any) -> str:  # info: ValidationInfo, which 
     path = Path(name.removeprefix(prefix)).expanduser()
     if folder is None or path.is_absolute():
         return f"{prefix}{path}" if path.is_absolute() else name
-    is_pattern = any(character in name for character in "*{") and (folder / path.parent).is_dir()
+    is_pattern = any(character in name for character in "*?[{")  # which no hub's names have
     if prefix or name.startswith(("./", "../")) or (folder / path).exists() or is_pattern:
         return f"{prefix}{Path(os.path.normpath(folder / path))}"
     return name

@@ -161,7 +161,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         self.depth, self.num_nodes = self.depth + 1, self.num_nodes + 1
         if self.depth > MAX_DEPTH or self.num_nodes > MAX_VALUES:
-            line = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call]
+            line = self.line + 1
             many = f"{MAX_DEPTH} levels" if self.depth > MAX_DEPTH else f"{MAX_VALUES} values"
             raise yaml.YAMLError(f"line {line}: more than {many}")
         node: yaml.Node | None = super().compose_node(parent, index)

@@ -1,14 +1,24 @@
 """A folder of images with a captions file: `captions` or `metadata`, `.csv` or `.jsonl`."""
 
 import csv
-import json
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from platorep.config import DatasetConfig
-from platorep.data.source import FileImage, Row, as_captions, as_labels, require_columns
-from platorep.errors import AbsentError, ConfigError, DataError
+from platorep.data.source import (
+    FileImage,
+    Row,
+    as_captions,
+    as_labels,
+    file_beside,
+    parse_json,
+    require_columns,
+)
+from platorep.data.stamps import settled_stamp
+from platorep.errors import AbsentError, ConfigError, DataError, shown
 
 CAPTION_FILES = ("captions.csv", "captions.jsonl", "metadata.csv", "metadata.jsonl")
 
@@ -19,16 +29,35 @@ def find_captions_file(folder: Path, split: str) -> Path | None:
     Raises:
         ConfigError: there is more than one.
     """
-    for place in (folder, folder / split):
-        found = [place / name for name in CAPTION_FILES if (place / name).is_file()]
-        if len(found) > 1:
+    for parent in (folder, folder / split):
+        files = [parent / name for name in CAPTION_FILES if (parent / name).is_file()]
+        if len(files) > 1:
             raise ConfigError(
-                f"{place} has more than one captions file: {', '.join(p.name for p in found)}. "
+                f"{parent} has more than one captions file: {', '.join(f.name for f in files)}. "
                 "Keep one of them."
             )
-        if found:
-            return found[0]
+        if files:
+            return files[0]
     return None
+
+
+def require_captions_file(config: DatasetConfig) -> Path:
+    """The captions file of `config.source`.
+
+    Raises:
+        AbsentError: there is none.
+        ConfigError: there are two.
+    """
+    folder = Path(config.source)
+    if not folder.is_dir():
+        raise AbsentError(f"dataset.source: there is no folder {folder}.")
+    file = find_captions_file(folder, config.split)
+    if file is None:
+        raise AbsentError(
+            f"{folder} has no captions file. Expected one of {', '.join(CAPTION_FILES)} with "
+            "the columns file_name and text."
+        )
+    return file
 
 
 class FolderSource:
@@ -38,61 +67,65 @@ class FolderSource:
     list of strings is a list of captions. Paths are relative to the captions file.
     """
 
-    commit = None
-
-    def __init__(self, config: DatasetConfig, *, labels: bool = False) -> None:
-        folder = Path(config.source)
-        if not folder.is_dir():
-            raise AbsentError(f"dataset.source: there is no folder {folder}.")
-        file = find_captions_file(folder, config.split)
-        if file is None:
-            raise AbsentError(
-                f"{folder} has no captions file. Expected one of {', '.join(CAPTION_FILES)} with "
-                "the columns file_name and text."
-            )
-        self._rows = list(_grouped(file, config, labels))
+    def __init__(self, config: DatasetConfig, file: Path, *, labels: bool = False) -> None:
+        self.stamps = {str(file): settled_stamp(file)}
+        self._file, self._anywhere = file, config.files_anywhere
+        self._entries = _grouped(file, config, labels)
 
     def row(self, index: int) -> Row:
-        return self._rows[index]
+        entry = self._entries[index]
+        problem, image = None, None
+        try:
+            image = FileImage(file_beside(self._file.parent, entry.name, anywhere=self._anywhere))
+        except DataError as error:
+            problem = str(error)
+        return Row(
+            id=entry.id,
+            captions=tuple(entry.captions),
+            image=image,
+            location=f"line {entry.line} of {self._file} (image {shown(entry.name)})",
+            file=entry.name,
+            problem=problem if entry.name else "no image is named",
+        )
 
     def count(self) -> int:
-        return len(self._rows)
+        return len(self._entries)
 
 
-def _grouped(file: Path, config: DatasetConfig, labels: bool) -> Iterator[Row]:
+@dataclass
+class _Entry:
+    """What the lines that name one image say of it."""
+
+    name: str
+    id: str
+    line: int
+    """The first such line."""
+    captions: list[str | None] = field(default_factory=list)
+
+
+def _grouped(file: Path, config: DatasetConfig, labels: bool) -> list[_Entry]:
     as_texts = as_labels if labels else as_captions
     text = (config.text,) if isinstance(config.text, str) else config.text
-    first: dict[str, tuple[str, int]] = {}
-    captions: dict[str, tuple[str | None, ...]] = {}
+    entries: dict[str, _Entry] = {}
     for line, cells in _lines(file):
         image = config.image if config.image in cells else "file_name"
-        if not first:
+        if not entries:
             require_columns([image], cells, str(file), "image")
             require_columns(text, cells, str(file), "text")
             if config.id is not None:
                 require_columns([config.id], cells, str(file), "id")
         name = str(cells[image] or "")
         identity = name if config.id is None else str(cells.get(config.id) or "")
-        first.setdefault(name, (identity, line))
+        entry = entries.setdefault(name, _Entry(name, identity, line))
         for key in text:
-            found = as_texts(_listed(cells.get(key)))
-            if found is None:
+            captions = as_texts(_listed(cells.get(key)))
+            if captions is None:
                 raise DataError(
                     f"{file}, line {line}: {key} must be a string or a list of strings, "
-                    f"found {cells[key]!r}."
+                    f"found {shown(cells[key])}."
                 )
-            captions[name] = captions.get(name, ()) + found
-    for name, (identity, line) in first.items():
-        path = file.parent / name
-        there = bool(name) and path.is_file()
-        yield Row(
-            id=identity,
-            captions=captions.get(name, ()),
-            image=FileImage(path) if there else None,
-            place=f"line {line} of {file} (image {name!r})",
-            file=name,
-            problem=None if there else f"there is no file {path}",
-        )
+            entry.captions += captions
+    return list(entries.values())
 
 
 def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -106,12 +139,15 @@ def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 return
             reader = csv.DictReader(stream, strict=True)
             names = list(reader.fieldnames or ())
-            if twice := [name for name in names if names.count(name) > 1]:
-                raise DataError(f"{file} names the column {twice[0]!r} twice. Rename one of them.")
+            twice = next((name for name, count in Counter(names).items() if count > 1), None)
+            if twice is not None:
+                raise DataError(
+                    f"{file} names the column {shown(twice)} twice. Rename one of them."
+                )
             for cells in reader:
                 if None in cells or None in cells.values():
                     raise DataError(
-                        f"{file}, line {reader.line_num}: expected {len(reader.fieldnames or ())} "
+                        f"{file}, line {reader.line_num}: expected {len(names)} "
                         "cells as in the header, found another number. Quote cells with commas."
                     )
                 yield reader.line_num, cells
@@ -119,13 +155,13 @@ def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise DataError(f"{file} cannot be read as UTF-8 {file.suffix[1:]}: {error}.") from error
 
 
-def _json_object(content: str, place: str) -> dict[str, Any]:
+def _json_object(content: str, location: str) -> dict[str, Any]:
     try:
-        value = json.loads(content)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{place}: not valid JSON: {error}.") from error
+        value = parse_json(content)
+    except ValueError as error:
+        raise DataError(f"{location}: not valid JSON: {error}.") from error
     if not isinstance(value, dict):
-        raise DataError(f"{place}: expected a JSON object, found {type(value).__name__}.")
+        raise DataError(f"{location}: expected a JSON object, found {type(value).__name__}.")
     return value
 
 
@@ -133,8 +169,8 @@ def _listed(cell: Any) -> Any:
     """A CSV cell that spells a JSON list of strings, as that list; everything else as it is."""
     if isinstance(cell, str) and cell.startswith("["):
         try:
-            value = json.loads(cell)
-        except json.JSONDecodeError:
+            value = parse_json(cell)
+        except ValueError:
             return cell
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return value

@@ -5,6 +5,7 @@ revision that was loaded last, whichever was asked for; so what a revision consi
 here, in a small JSON file, and the files are taken from the hub cache (HF_HOME) by commit.
 """
 
+import glob
 import json
 import re
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from pathlib import Path
 import datasets
 import huggingface_hub
 
-from platorep.data.tables import Part, read_parquet, table_errors
+from platorep.data.stamps import settled_stamp
+from platorep.data.tables import DataFile, parquet_files, table_errors
 from platorep.errors import AbsentError, ConfigError, nearest
 from platorep.files import cache_root, digest, slug, write_json
 from platorep.hub import hub_errors, repository_info, verify_blob
@@ -52,14 +54,20 @@ class Repository:
             verify_blob(Path(path))
             yield Path(path)
 
-    def parts(self, split: str, *, offline: bool) -> Iterator[Part]:
+    def data_files(self, split: str, *, offline: bool) -> Iterator[DataFile]:
         """A split's rows as tables: file by file where the format allows, else all at once."""
         if self.builder == "parquet":
-            for path in self.paths(split, offline=offline):
-                yield Part(read_parquet(path, split), str(path))
+            paths = self.paths(split, offline=offline)
+            yield from parquet_files(paths, pinned=self.commit is not None)
             return
+        stamps = {} if self.commit else {file: settled_stamp(file) for file in self.splits[split]}
         with hub_errors(self.source, self.commit, "dataset"), table_errors(self.source):
-            if offline and self.commit is not None:
+            if self.commit is None:  # `datasets` itself knows the files by their times alone
+                own = cache_root() / "datasets" / digest([self.source, stamps])
+                table = datasets.load_dataset(
+                    self.source, self.subset, split=split, cache_dir=str(own)
+                )
+            elif offline:
                 folder = _snapshot(self.source, self.commit)
                 for file in self.splits[split]:
                     verify_blob(Path(folder) / file)
@@ -68,7 +76,7 @@ class Repository:
                 table = datasets.load_dataset(
                     self.source, self.subset, split=split, revision=self.commit
                 )
-        yield Part(table, self.source)
+        yield DataFile(table, self.source, stamps, self.builder.endswith("folder"))
 
 
 def find_repository(
@@ -123,6 +131,14 @@ def _snapshot(source: str, revision: str | None) -> str:
 
 def _look_up(place: str, source: str, subset: str | None, revision: str | None) -> Repository:
     """Ask `datasets`. `place` is the hub name, a folder, or a snapshot in the hub cache."""
+    if Path(place).is_dir() and (
+        glob.has_magic(full := str(Path(place).resolve())) or "::" in full
+    ):
+        raise ConfigError(
+            f"{full} cannot be read as a folder laid out like a dataset on the hub: `datasets` "
+            "takes the characters * ? [ ] :: of its name for a pattern. Name its files instead "
+            "(dataset.source: FOLDER/*.parquet), or rename it."
+        )
     try:
         builder = datasets.load_dataset_builder(place, subset, revision=revision)
     except ValueError as error:

@@ -4,16 +4,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from platorep.config import DatasetConfig
-from platorep.data.class_folders import ClassFolderSource, find_class_folders
-from platorep.data.folder import FolderSource, find_captions_file
+from platorep.data.class_folders import (
+    ClassFolderSource,
+    find_class_folders,
+    require_class_folders,
+)
+from platorep.data.folder import FolderSource, find_captions_file, require_captions_file
 from platorep.data.hub import find_repository
-from platorep.data.paired import PairedDataset
+from platorep.data.manifest import Located, checked_rows
+from platorep.data.paired import PairedDataset, SourceImages
 from platorep.data.patterns import expand_pattern
-from platorep.data.select import select_rows
-from platorep.data.source import Source
-from platorep.data.tables import Part, TableSource, read_parquet
+from platorep.data.source import RowSource
+from platorep.data.tables import TableSource, parquet_files
 from platorep.data.tars import TarSource
-from platorep.data.toyworld import open_toyworld, tell_levels
+from platorep.data.toyworld import made_toyworld, tell_levels
 from platorep.errors import AbsentError, DataError
 from platorep.files import slug
 from platorep.hub import is_offline
@@ -24,8 +28,9 @@ def load_dataset(
 ) -> PairedDataset:
     """The pairs of `config`: shuffled, bad rows and duplicates dropped, then limited.
 
-    Every image is read and decoded once to check it. With `limit` and without `shuffle` nothing
-    is read beyond the last row needed.
+    Every image is read and decoded to check it, once: the outcome is kept in the cache for as long
+    as no file changes (see `manifest`). With `limit` and without `shuffle` nothing is read beyond
+    the last row needed.
 
     Args:
         labels: The texts are names of classes, and may be numbers or names of folders.
@@ -36,9 +41,9 @@ def load_dataset(
         DataError: a row cannot be used and `on_bad_row` is `error`; or no row is left.
     """
     kind = config.format or _format(config, labels)
-    asked = tell_levels(config) if kind == "toyworld" else config
-    source = OPENERS[kind](asked, offline or is_offline(), labels)
-    selection = select_rows(asked, source)
+    settings = tell_levels(config) if kind == "toyworld" else config
+    located = LOCATORS[kind](settings, offline or is_offline(), labels)
+    selection = checked_rows(settings, kind, labels, located)
     pairs, dropped = selection.pairs, selection.dropped
     if not pairs:
         first = f" The first: {dropped[0].file}: {dropped[0].reason}." if dropped else ""
@@ -50,7 +55,7 @@ def load_dataset(
                 mode="json", exclude={"format"} | ({"world"} if kind != "toyworld" else set())
             ),
             "format": kind,
-            "commit": source.commit,
+            "commit": located.commit,
             "num_rows": len(pairs),
             "num_dropped": len(dropped),
         },
@@ -60,7 +65,7 @@ def load_dataset(
         text_hashes=tuple(pair.text_hash for pair in pairs),
         dropped=tuple(dropped),
         duplicates=selection.copies,
-        images=tuple(pair.image for pair in pairs),
+        images=SourceImages(located.open, [pair.row for pair in pairs]),
         variants={
             variant.name: tuple(pair.variants[i] for pair in pairs)
             for i, variant in enumerate(config.variants)
@@ -76,40 +81,63 @@ def load_images(config: DatasetConfig, *, offline: bool = False) -> PairedDatase
     return load_dataset(config.model_copy(update={"text": ()}), offline=offline)
 
 
-def _open_folder(config: DatasetConfig, offline: bool, labels: bool) -> Source:
-    return FolderSource(config, labels=labels)
+def _locate_folder(config: DatasetConfig, offline: bool, labels: bool) -> Located:
+    file = require_captions_file(config)
+    return Located([str(file)], lambda: FolderSource(config, file, labels=labels))
 
 
-def _open_parquet(config: DatasetConfig, offline: bool, labels: bool) -> Source:
+def _locate_class_folders(config: DatasetConfig, offline: bool, labels: bool) -> Located:
+    classes = require_class_folders(config)
+    files = [str(path) for paths in classes.values() for path in paths]
+    return Located(files, lambda: ClassFolderSource(classes))
+
+
+def _locate_parquet(config: DatasetConfig, offline: bool, labels: bool) -> Located:
     paths = expand_pattern(config.source)
-    parts = (Part(read_parquet(p, config.split), str(p)) for p in paths)
-    return TableSource(config, parts, labels=labels)
+    return Located(
+        [str(path) for path in paths],
+        lambda: TableSource(config, parquet_files(paths), labels=labels),
+    )
 
 
-def _open_hub(config: DatasetConfig, offline: bool, labels: bool) -> Source:
+def _locate_tars(config: DatasetConfig, offline: bool, labels: bool) -> Located:
+    shards = expand_pattern(config.source)
+    return Located([str(path) for path in shards], lambda: TarSource(config, shards))
+
+
+def _locate_hub(config: DatasetConfig, offline: bool, labels: bool) -> Located:
+    split = config.split
     repository = find_repository(
         config.source,
         subset=config.subset,
         revision=config.revision,
-        split=config.split,
+        split=split,
         offline=offline,
     )
-    if repository.builder == "webdataset":
-        shards = repository.paths(config.split, offline=offline)
-        return TarSource(config, shards, repository.commit)
-    parts = repository.parts(config.split, offline=offline)
-    return TableSource(config, parts, repository.commit, labels=labels)
+
+    def open_source() -> RowSource:
+        if repository.builder == "webdataset":
+            shards = repository.paths(split, offline=offline)
+            return TarSource(config, shards, pinned=repository.commit is not None)
+        files = repository.data_files(split, offline=offline)
+        return TableSource(config, files, labels=labels)
+
+    return Located(repository.splits[split], open_source, repository.commit)
 
 
-OPENERS: dict[str, Callable[[DatasetConfig, bool, bool], Source]] = {
-    "hub": _open_hub,
-    "folder": _open_folder,
-    "parquet": _open_parquet,
-    "webdataset": lambda config, *_: TarSource(config, expand_pattern(config.source)),
-    "class_folders": lambda config, *_: ClassFolderSource(config),
-    "toyworld": lambda config, *_: open_toyworld(config),
+def _locate_toyworld(config: DatasetConfig, offline: bool, labels: bool) -> Located:
+    return _locate_folder(made_toyworld(config), offline, labels)
+
+
+LOCATORS: dict[str, Callable[[DatasetConfig, bool, bool], Located]] = {
+    "hub": _locate_hub,
+    "folder": _locate_folder,
+    "parquet": _locate_parquet,
+    "webdataset": _locate_tars,
+    "class_folders": _locate_class_folders,
+    "toyworld": _locate_toyworld,
 }
-"""What opens each `dataset.format`. A new kind of source is one entry here."""
+"""What finds each `dataset.format`. A new kind of source is one entry here."""
 
 
 def _format(config: DatasetConfig, labels: bool) -> str:

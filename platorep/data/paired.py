@@ -1,15 +1,16 @@
 """Image-caption pairs with their identities."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from PIL import Image
 
+from platorep.config import hashes_column
 from platorep.data.captions import num_words
 from platorep.data.images import decode_image
-from platorep.data.source import ImageReference
+from platorep.data.source import ImageReference, RowSource
 from platorep.errors import DataError, IntegrityError
 from platorep.files import canonical_json, sha256
 
@@ -32,6 +33,39 @@ class Copies:
     """Ids of the first few copies, each with the id of the row that it repeats."""
 
 
+class SourceImages(Sequence[ImageReference]):
+    """The images of some rows of a source, which is opened when the first one is wanted.
+
+    Pickles as the references themselves.
+    """
+
+    def __init__(self, open_source: Callable[[], RowSource], rows: Sequence[int]) -> None:
+        self._open, self._rows = open_source, rows
+
+    @cached_property
+    def _references(self) -> tuple[ImageReference, ...]:
+        source = self._open()
+        try:
+            images = [source.row(row).image for row in self._rows]
+        except IndexError:
+            images = []
+        if not images or None in images:
+            raise IntegrityError(
+                "the dataset changed while it was in use: it has fewer images now. Run the "
+                "command again."
+            )
+        return tuple(image for image in images if image is not None)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._references[index]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __reduce__(self) -> tuple[type, tuple[tuple[ImageReference, ...]]]:
+        return tuple, (self._references,)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PairedDataset:
     """Rows of one image and one text each. Holds no pixels: cheap to send to a process."""
@@ -49,7 +83,7 @@ class PairedDataset:
     dropped: tuple[DroppedRow, ...]
     duplicates: Mapping[str, Copies]
     """Under `images` and `texts`; counted before duplicates are dropped."""
-    images: tuple[ImageReference, ...]
+    images: Sequence[ImageReference]
     variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Name -> texts of the same rows, where the experiment has `dataset.variants`."""
 
@@ -71,6 +105,14 @@ class PairedDataset:
         """Names these rows in this order, on every machine."""
         rows = zip(self.ids, self.image_hashes, self.text_hashes, strict=True)
         return sha256(canonical_json([list(row) for row in rows]).encode())
+
+    @cached_property
+    def hashes(self) -> Mapping[str, tuple[str, ...]]:
+        """Hashes of what there is to see of the rows: the columns of rows.parquet, without ids."""
+        texts = {name: self.reading(name).text_hashes for name in ("", *self.variants)}
+        return {hashes_column("image"): self.image_hashes} | {
+            hashes_column("text", name): hashes for name, hashes in texts.items()
+        }
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -13,8 +13,9 @@ from platorep.data.captions import choose_caption, variant_text
 from platorep.data.images import decode_image
 from platorep.data.near import HASH_BITS, NEAR_BITS, NearHashes, perceptual_hash
 from platorep.data.paired import Copies, DroppedRow
-from platorep.data.source import ImageReference, Row, Source
-from platorep.errors import DataError
+from platorep.data.source import Row, RowSource
+from platorep.data.stamps import Stamp, settled_stamp
+from platorep.errors import DataError, shown
 from platorep.files import sha256
 
 NUM_FIRST_COPIES = 5
@@ -25,10 +26,11 @@ ROWS_AT_ONCE = 64  # checked together by the threads; no influence on the result
 class Pair:
     """A row that passed its checks."""
 
+    row: int
+    """Number in the source's own order, from 0."""
     id: str
     text: str
     text_hash: str
-    image: ImageReference
     image_hash: str
     looks: int | None
     """Perceptual hash, if near copies are to be found."""
@@ -38,14 +40,29 @@ class Pair:
 
 @dataclass
 class Selection:
+    """What checking the rows of a source gave."""
+
     pairs: list[Pair] = field(default_factory=list)
     dropped: list[DroppedRow] = field(default_factory=list)
     copies: dict[str, Copies] = field(
         default_factory=lambda: {"images": Copies(0, ()), "texts": Copies(0, ())}
     )
+    stamps: dict[str, Stamp | None] = field(default_factory=dict)
+    """The files that were read, as they were before; None for one that is not there."""
 
 
-def select_rows(config: DatasetConfig, source: Source) -> Selection:
+@dataclass(frozen=True)
+class _Checked:
+    """A row with the pair that it is, or with why it is none."""
+
+    number: int
+    row: Row
+    pair: Pair | None
+    problem: str | None
+    stamps: dict[str, Stamp | None]
+
+
+def select_rows(config: DatasetConfig, source: RowSource) -> Selection:
     """Go through the rows until `limit` good ones are found.
 
     Raises:
@@ -55,36 +72,34 @@ def select_rows(config: DatasetConfig, source: Source) -> Selection:
     ids: set[str] = set()
     first_with: dict[str, dict[str, str]] = {"images": {}, "texts": {}}  # hash -> id
     looks = NearHashes(NEAR_BITS)
-    for number, row, outcome in _checked(config, source, lambda: len(selection.pairs)):
-        problem = outcome if isinstance(outcome, str) else None
+    for checked in _checked(config, source, lambda: len(selection.pairs)):
+        row, pair, problem = checked.row, checked.pair, checked.problem
+        for file, its_stamp in checked.stamps.items():
+            selection.stamps.setdefault(file, its_stamp)
         if row.id in ids:
-            problem = f"the id {row.id!r} is an earlier row's"
+            problem = f"the id {shown(row.id)} is an earlier row's"
         if problem is not None and config.on_bad_row == "error":
             raise DataError(
-                f"{row.place}: {problem}. Mend it, or leave such pairs out with "
+                f"{row.location}: {problem}. Mend it, or leave such pairs out with "
                 "dataset.on_bad_row: drop."
             )
-        if isinstance(outcome, Pair) and problem is None:
-            hashes = {"images": outcome.image_hash}
-            hashes |= {"texts": outcome.text_hash} if config.text else {}
-            for what, value in hashes.items():
-                if value in first_with[what]:
-                    earlier = first_with[what][value]
-                    selection.copies[what] = _counted(selection.copies[what], row.id, earlier)
-                    if config.deduplicate:
-                        problem = f"its {what[:-1]} is the exact copy of that of id {earlier!r}"
-            if problem is None and outcome.looks is not None:
-                problem = _near_copy(outcome.looks, looks, selection.pairs)
-        if problem is not None:
-            selection.dropped.append(DroppedRow(number, row.id, row.file, problem))
+        if pair is not None and problem is None:
+            problem = _exact_copy(config, pair, first_with, selection)
+            if problem is None and pair.looks is not None:
+                problem = _near_copy(pair.looks, looks, selection.pairs)
+        if pair is None or problem is not None:
+            name, file = (
+                text.encode(errors="backslashreplace").decode() for text in (row.id, row.file)
+            )
+            selection.dropped.append(DroppedRow(checked.number, name, file, str(problem)))
             continue
-        assert isinstance(outcome, Pair)
-        for what, value in hashes.items():
+        for what, value in _hashes(config, pair).items():
             first_with[what].setdefault(value, row.id)
         ids.add(row.id)
-        selection.pairs.append(outcome)
-        if outcome.looks is not None:
-            looks.add(outcome.looks)
+        selection.pairs.append(pair)
+        if pair.looks is not None:
+            looks.add(pair.looks)
+    selection.stamps |= source.stamps
     return selection
 
 
@@ -93,12 +108,33 @@ def shuffled(count: int, seed: int) -> list[int]:
     return sorted(range(count), key=lambda i: hashlib.sha256(f"{seed}:{i}".encode()).digest())
 
 
+def _hashes(config: DatasetConfig, pair: Pair) -> dict[str, str]:
+    return {"images": pair.image_hash} | ({"texts": pair.text_hash} if config.text else {})
+
+
+def _exact_copy(
+    config: DatasetConfig,
+    pair: Pair,
+    first_with: Mapping[str, Mapping[str, str]],
+    selection: Selection,
+) -> str | None:
+    """Count a pair whose image or text an earlier one has; why it is dropped, if it is."""
+    problem = None
+    for what, value in _hashes(config, pair).items():
+        if value in first_with[what]:
+            earlier = first_with[what][value]
+            selection.copies[what] = _counted(selection.copies[what], pair.id, earlier)
+            if config.deduplicate:
+                problem = f"its {what[:-1]} is the exact copy of that of id {earlier!r}"
+    return problem
+
+
 def _near_copy(looks: int, earlier: NearHashes, kept: list[Pair]) -> str | None:
     """Why an image is nearly that of a kept row, or None."""
-    place = earlier.first_near(looks)
-    if place is None:
+    number = earlier.first_near(looks)
+    if number is None:
         return None
-    original = kept[place]
+    original = kept[number]
     assert original.looks is not None
     bits = (looks ^ original.looks).bit_count()
     return (
@@ -113,9 +149,9 @@ def _counted(copies: Copies, new: str, earlier: str) -> Copies:
 
 
 def _checked(
-    config: DatasetConfig, source: Source, num_kept: Callable[[], int]
-) -> Iterator[tuple[int, Row, Pair | str]]:
-    """Number, row and outcome in order. Takes no row that the limit cannot need."""
+    config: DatasetConfig, source: RowSource, num_kept: Callable[[], int]
+) -> Iterator[_Checked]:
+    """The rows in order. Takes none that the limit cannot need."""
     order: Iterable[int] = itertools.count()
     if config.shuffle is not None:
         order = shuffled(source.count(), config.shuffle)
@@ -123,12 +159,10 @@ def _checked(
     limit = sys.maxsize if config.limit is None else config.limit
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         while chunk := list(itertools.islice(rows, min(ROWS_AT_ONCE, limit - num_kept()))):
-            outcomes = pool.map(lambda numbered: _check(config, numbered[1]), chunk)
-            for (number, row), outcome in zip(chunk, outcomes, strict=True):
-                yield number, row, outcome
+            yield from pool.map(lambda numbered: _check(config, *numbered), chunk)
 
 
-def _rows(source: Source, order: Iterable[int]) -> Iterator[tuple[int, Row]]:
+def _rows(source: RowSource, order: Iterable[int]) -> Iterator[tuple[int, Row]]:
     for number in order:
         try:
             row = source.row(number)
@@ -137,21 +171,38 @@ def _rows(source: Source, order: Iterable[int]) -> Iterator[tuple[int, Row]]:
         yield number, row
 
 
-def _check(config: DatasetConfig, row: Row) -> Pair | str:
-    """The pair, or why the row is none."""
-    if row.problem is not None:
-        return row.problem
-    assert row.image is not None
+def _check(config: DatasetConfig, number: int, row: Row) -> _Checked:
+    stamps: dict[str, Stamp | None] = {}
+    pair, problem = None, row.problem
     try:
-        text = ""
-        if config.text:
-            text = choose_caption(row.captions, config.caption_index, config.separator)
-        encoded = row.image.read()
-        image = decode_image(encoded)
-        looks = perceptual_hash(image) if config.deduplicate == "near" else None
-        variants = tuple(variant_text(row.captions, v, config) for v in config.variants)
-        "".join(variants).encode()  # raises here what cannot be hashed later
-        hashes = sha256(text.encode()), sha256(encoded)
-        return Pair(row.id, text, hashes[0], row.image, hashes[1], looks, variants)
-    except (DataError, OSError, UnicodeEncodeError) as error:
-        return str(error)
+        if problem is None:
+            pair = _pair(config, number, row, stamps)
+    except UnicodeEncodeError as error:
+        problem = f"{shown(error.object)} is no text in Unicode: {error.reason}"
+    except (DataError, OSError) as error:
+        problem = str(error)
+    return _Checked(number, row, pair, problem, stamps)
+
+
+def _pair(config: DatasetConfig, number: int, row: Row, stamps: dict[str, Stamp | None]) -> Pair:
+    """The pair that a row is; its image's own file is noted in `stamps` before it is read."""
+    assert row.image is not None
+    row.id.encode()  # raises here what cannot be written later
+    text = ""
+    if (file := row.image.own_file()) is not None:
+        stamps[str(file)] = settled_stamp(file)
+    if config.text:
+        text = choose_caption(row.captions, config.caption_index, config.separator)
+    encoded = row.image.read()
+    image = decode_image(encoded)
+    variants = tuple(variant_text(row.captions, v, config) for v in config.variants)
+    "".join(variants).encode()
+    return Pair(
+        row=number,
+        id=row.id,
+        text=text,
+        text_hash=sha256(text.encode()),
+        image_hash=sha256(encoded),
+        looks=perceptual_hash(image) if config.deduplicate == "near" else None,
+        variants=variants,
+    )

@@ -1,18 +1,30 @@
 """What every kind of source gives: rows by number, and images as references to their bytes."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from platorep.errors import ConfigError, nearest
+from platorep.data.stamps import Stamp
+from platorep.errors import ConfigError, DataError, listed, nearest, short, shown
 
 
 @runtime_checkable
 class ImageReference(Protocol):
     """Where an encoded image lies. Small and picklable, so that worker processes can read it."""
 
-    def read(self) -> bytes: ...
+    def own_file(self) -> Path | None:
+        """The file that holds this image and nothing else, if there is one."""
+        ...
+
+    def read(self) -> bytes:
+        """The encoded image.
+
+        Raises:
+            DataError: it is not there; says why.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -21,8 +33,17 @@ class FileImage:
 
     path: Path
 
+    def own_file(self) -> Path:
+        return self.path
+
     def read(self) -> bytes:
-        return self.path.read_bytes()
+        try:
+            return self.path.read_bytes()
+        except FileNotFoundError as error:
+            raise DataError(f"there is no file {short(str(self.path))}") from error
+        except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+            why = getattr(error, "strerror", None) or error
+            raise DataError(f"cannot read {short(str(self.path))}: {why}") from error
 
 
 @dataclass(frozen=True)
@@ -32,7 +53,7 @@ class Row:
     id: str
     captions: tuple[str | None, ...]
     image: ImageReference | None
-    place: str
+    location: str
     """For messages: which row of which file."""
     file: str
     problem: str | None = None
@@ -40,12 +61,15 @@ class Row:
 
 
 @runtime_checkable
-class Source(Protocol):
+class RowSource(Protocol):
     """Rows in a fixed order. Reads no further than it must."""
 
     @property
-    def commit(self) -> str | None:
-        """The resolved revision, where the source has revisions."""
+    def stamps(self) -> Mapping[str, Stamp | None]:
+        """The data files that were opened so far, as they were before; images of their own apart.
+
+        Empty where a commit says what they hold.
+        """
         ...
 
     def row(self, index: int) -> Row:
@@ -61,19 +85,47 @@ class Source(Protocol):
         ...
 
 
-def require_columns(asked: Iterable[str], known: Iterable[str], place: str, key: str) -> None:
+def require_columns(names: Iterable[str], known: Iterable[str], location: str, key: str) -> None:
     """Check the columns named under `dataset.<key>`.
 
     Raises:
         ConfigError: one is not there; lists those that are.
     """
     known = list(known)
-    for name in asked:
+    for name in names:
         if name not in known:
             raise ConfigError(
-                f"{place} has no column {name!r} (dataset.{key}).{nearest(name, known)} "
-                f"Columns: {', '.join(known)}."
+                f"{location} has no column {name!r} (dataset.{key}).{nearest(name, known)} "
+                f"Columns: {listed(known)}."
             )
+
+
+def file_beside(folder: Path, name: str, *, anywhere: bool) -> Path:
+    """The file that data call `name`, in the folder that the data lie in.
+
+    A link in the folder may lead out of it: whoever owns the folder has put it there.
+
+    Raises:
+        DataError: the name leads out of the folder, and `anywhere` does not allow it.
+    """
+    if not anywhere and (Path(name).is_absolute() or ".." in Path(name).parts):
+        raise DataError(
+            f"{shown(name)} names a file outside the folder {folder}. If these data may do so, "
+            "set dataset.files_anywhere: true"
+        )
+    return folder / name
+
+
+def parse_json(text: str | bytes) -> Any:
+    """A JSON value.
+
+    Raises:
+        ValueError: it is not JSON, or is nested too deep.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
 
 
 def as_captions(value: Any) -> tuple[str | None, ...] | None:

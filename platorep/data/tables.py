@@ -1,30 +1,102 @@
 """Rows of Arrow tables that the `datasets` library made: memory-mapped, with random access."""
 
+import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from platorep.config import DatasetConfig
-from platorep.data.source import Row, as_captions, as_labels, require_columns
-from platorep.errors import ConfigError, DataError, StorageError
-from platorep.files import storage_errors
+from platorep.data.source import (
+    FileImage,
+    Row,
+    as_captions,
+    as_labels,
+    file_beside,
+    require_columns,
+)
+from platorep.data.stamps import Stamp, settled_stamp, stamp
+from platorep.errors import ConfigError, DataError, StorageError, short
+from platorep.files import (
+    atomic_path,
+    cache_root,
+    canonical_json,
+    digest,
+    storage_errors,
+    write_json,
+)
+
+COPY_VERSION = 1  # raise when a parquet file gives another copy
+COPY_OF = "platorep_copy_of"
+ROWS_AT_ONCE = 256
 
 
-def read_parquet(path: Path, split: str) -> datasets.Dataset:
-    """The rows of one parquet file, written once as Arrow into the cache of `datasets`."""
+def read_parquet(path: Path) -> datasets.Dataset:
+    """The rows of one parquet file, which is copied once into an Arrow file, for single rows.
+
+    The copy is taken for what it is only as long as neither file has changed since.
+
+    Raises:
+        DataError: it is no parquet file, or broken.
+        StorageError: the copy cannot be written.
+    """
+    copy = cache_root() / "tables" / f"{digest(str(path.resolve()))}.arrow"
+    note = copy.with_suffix(".json")
     with table_errors(str(path)):
-        return datasets.load_dataset("parquet", data_files={split: [str(path)]}, split=split)
+        of = canonical_json([COPY_VERSION, settled_stamp(path)])
+        if not (_source_of(copy) == of and _noted(note) == list(stamp(copy) or ())):
+            with pq.ParquetFile(path) as file, atomic_path(copy) as partial:
+                _copy_rows(file, partial, of)
+            write_json(note, stamp(copy))
+        return datasets.Dataset.from_file(str(copy))
+
+
+def parquet_rows(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
+    """The rows of one parquet file from the first on, without a copy.
+
+    Raises:
+        ConfigError: it lacks a column.
+        DataError: it is no parquet file, or broken.
+    """
+    with table_errors(str(path)), pq.ParquetFile(path) as file:
+        require_columns(columns, file.schema_arrow.names, str(path), "text")
+        for batch in file.iter_batches(ROWS_AT_ONCE, columns=columns):
+            yield from batch.to_pylist()
+
+
+def _copy_rows(file: pq.ParquetFile, target: Path, of: str) -> None:
+    schema = file.schema_arrow
+    schema = schema.with_metadata((schema.metadata or {}) | {COPY_OF: of})
+    with pa.OSFile(str(target), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+        for batch in file.iter_batches(ROWS_AT_ONCE):
+            writer.write_batch(batch)
+
+
+def _source_of(copy: Path) -> str | None:
+    """What a copy says that it is a copy of."""
+    try:
+        with pa.OSFile(str(copy)) as file, pa.ipc.open_stream(file) as stream:
+            return str((stream.schema.metadata or {})[COPY_OF.encode()].decode())
+    except (OSError, KeyError, ValueError, pa.ArrowException):
+        return None
+
+
+def _noted(note: Path) -> Any:
+    try:
+        return json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 @contextmanager
-def table_errors(place: str) -> Iterator[None]:
+def table_errors(location: str) -> Iterator[None]:
     """Name the file that `datasets` could not read; say so when it could not write its cache."""
     cache = Path(datasets.config.HF_DATASETS_CACHE)
     try:
@@ -34,13 +106,15 @@ def table_errors(place: str) -> Iterator[None]:
         if isinstance(error.__cause__, OSError):
             with storage_errors(cache):
                 raise error.__cause__ from error
-        raise DataError(f"{place} cannot be read: {error.__cause__ or error}") from error
-    except pa.ArrowException as error:
-        raise DataError(f"{place} cannot be read: {error}") from error
+        raise DataError(
+            f"{location} cannot be read: {short(str(error.__cause__ or error))}"
+        ) from error
+    except (pa.ArrowException, NotImplementedError) as error:
+        raise DataError(f"{location} cannot be read: {short(str(error))}") from error
     except OSError as error:
         if "disk space" not in str(error):
             raise
-        raise StorageError(f"{place} cannot be unpacked into {cache}: {error}") from error
+        raise StorageError(f"{location} cannot be unpacked into {cache}: {error}") from error
 
 
 @contextmanager
@@ -57,11 +131,15 @@ def _bars_on_terminals_only() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Part:
-    """The rows of one data file."""
+class DataFile:
+    """The rows of one data file, or of the several that `datasets` reads as one table."""
 
     table: datasets.Dataset
     file: str
+    stamps: Mapping[str, Stamp | None] = field(default_factory=dict)
+    """Of the files, as they were before; none where a commit says what they hold."""
+    made_by_datasets: bool = False
+    """Whether paths in image cells are what `datasets` found, and not what the file says."""
 
 
 @dataclass(frozen=True)
@@ -72,59 +150,82 @@ class TableImage:
     column: str
     index: int
     folder: Path
+    anywhere: bool
+
+    def own_file(self) -> Path | None:
+        content = self._content()
+        return content if isinstance(content, Path) else None
 
     def read(self) -> bytes:
-        value = self.table[self.index][self.column]
-        if isinstance(value, dict):
-            value = value.get("bytes") or value.get("path")
-        if isinstance(value, str):
-            return (self.folder / value).read_bytes()
-        if not isinstance(value, bytes):
+        content = self._content()
+        return FileImage(content).read() if isinstance(content, Path) else content
+
+    def _content(self) -> bytes | Path:
+        """The encoded image, or its file."""
+        cell = self.table[self.index][self.column]
+        if isinstance(cell, dict) and {"bytes", "path"} & cell.keys():
+            cell = cell.get("bytes") or cell.get("path")
+        if isinstance(cell, bytes):
+            return cell
+        if isinstance(cell, str):
+            return file_beside(self.folder, cell, anywhere=self.anywhere)
+        if cell is None:
             raise DataError("the image is missing")
-        return value
+        raise DataError(
+            f"the column {self.column!r} holds {type(cell).__name__}, expected encoded images or "
+            "names of image files"
+        )
+
+
+def parquet_files(paths: Iterable[Path], *, pinned: bool = False) -> Iterator[DataFile]:
+    """Each file as a table, when its turn comes; what is pinned by a commit needs no stamps."""
+    for path in paths:
+        stamps = {} if pinned else {str(path): settled_stamp(path)}
+        yield DataFile(read_parquet(path), str(path), stamps)
 
 
 class TableSource:
     """The rows of the parts in order; a part is loaded when one of its rows is asked for."""
 
     def __init__(
-        self,
-        config: DatasetConfig,
-        parts: Iterator[Part],
-        commit: str | None = None,
-        *,
-        labels: bool = False,
+        self, config: DatasetConfig, files: Iterator[DataFile], *, labels: bool = False
     ) -> None:
-        self.commit = commit
+        self.stamps: dict[str, Stamp | None] = {}
         self._config = config
         self._as_texts = as_labels if labels else as_captions
         self._text = (config.text,) if isinstance(config.text, str) else config.text
-        self._unread = parts
-        self._parts: list[tuple[int, Part, datasets.Dataset, datasets.Dataset]] = []
+        self._unread = files
+        self._read: list[tuple[int, DataFile, datasets.Dataset, datasets.Dataset]] = []
         self._num_rows = 0
 
     def row(self, index: int) -> Row:
         while self._num_rows <= index:
             if not self._load_next():
                 raise IndexError(index)
-        first, part, images, texts = next(p for p in reversed(self._parts) if p[0] <= index)
+        first, data, images, texts = next(f for f in reversed(self._read) if f[0] <= index)
         cells = texts[index - first] if texts.column_names else {}
-        place = f"row {index - first} of {part.file}"
+        location = f"row {index - first} of {data.file}"
         captions: tuple[str | None, ...] = ()
         for column in self._text:
-            found = self._as_texts(_named(texts.features[column], cells[column]))
-            if found is None:
+            of_column = self._as_texts(_named(texts.features[column], cells[column]))
+            if of_column is None:
                 raise ConfigError(
-                    f"{place}: dataset.text names the column {column!r}, which holds "
+                    f"{location}: dataset.text names the column {column!r}, which holds "
                     f"{type(cells[column]).__name__}. Expected a string or a list of strings."
                 )
-            captions += found
+            captions += of_column
         return Row(
             id=str(index) if self._config.id is None else str(cells[self._config.id]),
             captions=captions,
-            image=TableImage(images, self._config.image, index - first, Path(part.file).parent),
-            place=place,
-            file=part.file,
+            image=TableImage(
+                images,
+                self._config.image,
+                index - first,
+                Path(data.file).parent,
+                self._config.files_anywhere or data.made_by_datasets,
+            ),
+            location=location,
+            file=data.file,
         )
 
     def count(self) -> int:
@@ -133,20 +234,21 @@ class TableSource:
         return self._num_rows
 
     def _load_next(self) -> bool:
-        part = next(self._unread, None)
-        if part is None:
+        data = next(self._unread, None)
+        if data is None:
             return False
-        columns = part.table.column_names
+        columns = data.table.column_names
         image, identity = self._config.image, self._config.id
-        require_columns([image], columns, part.file, "image")
-        require_columns(self._text, columns, part.file, "text")
-        require_columns([identity] if identity else [], columns, part.file, "id")
-        images = part.table.select_columns([image])
+        require_columns([image], columns, data.file, "image")
+        require_columns(self._text, columns, data.file, "text")
+        require_columns([identity] if identity else [], columns, data.file, "id")
+        images = data.table.select_columns([image])
         if isinstance(images.features[image], datasets.Image):
             images = images.cast_column(image, datasets.Image(decode=False))  # keep encoded bytes
-        texts = part.table.select_columns([*self._text, *([identity] if identity else [])])
-        self._parts.append((self._num_rows, part, images, texts))
-        self._num_rows += len(part.table)
+        texts = data.table.select_columns([*self._text, *([identity] if identity else [])])
+        self._read.append((self._num_rows, data, images, texts))
+        self.stamps |= data.stamps
+        self._num_rows += len(data.table)
         return True
 
 

@@ -3,7 +3,6 @@
 The member headers are read, the images stay in the tar and are read by offset.
 """
 
-import json
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from platorep.config import DatasetConfig
-from platorep.data.source import Row, as_captions
-from platorep.errors import DataError, nearest
+from platorep.data.source import Row, as_captions, parse_json
+from platorep.data.stamps import Stamp, settled_stamp
+from platorep.errors import DataError, listed, nearest
 
 DEFAULT_ENDINGS = {"image": ("jpg", "jpeg", "png", "webp"), "text": ("txt", "caption")}
 
@@ -25,7 +25,12 @@ class TarImage:
     offset: int
     size: int
 
+    def own_file(self) -> None:
+        return None
+
     def read(self) -> bytes:
+        if self.path.stat().st_size < self.offset + self.size:
+            raise DataError(f"{self.path} ends before the member does")
         with self.path.open("rb") as file:
             file.seek(self.offset)
             return file.read(self.size)
@@ -40,9 +45,10 @@ class TarSource:
     """
 
     def __init__(
-        self, config: DatasetConfig, shards: Iterable[Path], commit: str | None = None
+        self, config: DatasetConfig, shards: Iterable[Path], *, pinned: bool = False
     ) -> None:
-        self.commit = commit
+        self.stamps: dict[str, Stamp | None] = {}
+        self._pinned = pinned  # by a commit: files need no stamps
         self._shards = shards
         self._image = DEFAULT_ENDINGS.get(config.image) or tuple(config.image.split(";"))
         self._text = (config.text,) if isinstance(config.text, str) else config.text
@@ -64,6 +70,8 @@ class TarSource:
 
     def _samples(self) -> Iterator[Row]:
         for shard in self._shards:
+            if not self._pinned:
+                self.stamps[str(shard)] = settled_stamp(shard)
             for key, members in _keys(shard):
                 yield self._row(shard, key, members)
 
@@ -72,7 +80,7 @@ class TarSource:
             id=f"{shard.stem}/{key}",
             captions=(),
             image=next((members[e] for e in self._image if e in members), None),
-            place=f"sample {key!r} of {shard}",
+            location=f"sample {key!r} of {shard}",
             file=str(shard),
         )
         if row.image is None:
@@ -93,7 +101,7 @@ def _keys(shard: Path) -> Iterator[tuple[str, dict[str, TarImage]]]:
             for member in tar:
                 folder, _, name = member.name.rpartition("/")
                 stem, dot, ending = name.partition(".")
-                if not member.isfile() or not stem or not dot:
+                if not member.isfile() or member.issparse() or not stem or not dot:
                     continue
                 stem = f"{folder}/{stem}".removeprefix("./").removeprefix("/")
                 if stem != key and members:
@@ -113,11 +121,11 @@ def _keys(shard: Path) -> Iterator[tuple[str, dict[str, TarImage]]]:
 
 def _captions(members: dict[str, TarImage], name: str) -> tuple[str | None, ...]:
     names = DEFAULT_ENDINGS["text"] if name == "text" else tuple(name.split(";"))
-    found = next((n for n in names if n in members or n.partition(".")[0] in members), names[0])
-    value = _field(members, found, "text")
+    ending = next((n for n in names if n in members or n.partition(".")[0] in members), names[0])
+    value = _field(members, ending, "text")
     captions = as_captions(value)
     if captions is None:
-        raise DataError(f"{found} holds {type(value).__name__}, expected a string or strings")
+        raise DataError(f"{ending} holds {type(value).__name__}, expected a string or strings")
     return captions
 
 
@@ -131,14 +139,14 @@ def _field(members: dict[str, TarImage], name: str, key: str) -> Any:
         text = member.read().decode("utf-8")
         if name in members:
             return text.rstrip("\r\n")
-        fields = json.loads(text)
+        fields = parse_json(text)
     except ValueError as error:  # of UTF-8 or of JSON
         raise DataError(f"member .{ending}: {error}") from error
     if not isinstance(fields, dict) or field not in fields:
         known = list(fields) if isinstance(fields, dict) else []
         raise DataError(
             f"member .{ending} has no field {field!r} (dataset.{key}).{nearest(field, known)} "
-            f"Fields: {', '.join(known)}"
+            f"Fields: {listed(known)}"
         )
     return fields[field]
 
@@ -146,5 +154,5 @@ def _field(members: dict[str, TarImage], name: str, key: str) -> Any:
 def _no_member(endings: Sequence[str], key: str, members: Mapping[str, object]) -> str:
     return (
         f"no member ends in .{' or .'.join(endings)} (dataset.{key})."
-        f"{nearest(endings[0], members)} Endings: {', '.join(members)}"
+        f"{nearest(endings[0], members)} Endings: {listed(members)}"
     )

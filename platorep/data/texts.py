@@ -1,14 +1,13 @@
 """One column of texts, without images: corpora."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from platorep.data.hub import find_repository
+from platorep.data.hub import Repository, find_repository
 from platorep.data.source import require_columns
-from platorep.data.tables import Part, read_parquet
+from platorep.data.tables import parquet_rows
 from platorep.errors import ConfigError
-
-ROWS_AT_ONCE = 1000
 
 
 def text_column(
@@ -30,24 +29,31 @@ def text_column(
     """
     path = Path(source)
     if path.is_file():
-        return _texts(iter([Part(read_parquet(path, split), str(path))]), column), path.name
+        return _strings(parquet_rows(path, [column]), column, str(path)), path.name
     repository = find_repository(
         source, subset=subset, revision=revision, split=split, offline=offline
     )
     name = path.name if repository.commit is None else f"{source}@{repository.commit}"
-    parts = repository.parts(split, offline=offline)
-    return _texts(parts, column), "/".join(filter(None, (name, subset, split)))
+    texts = _texts(repository, column, split, offline)
+    return texts, "/".join(filter(None, (name, subset, split)))
 
 
-def _texts(parts: Iterator[Part], column: str) -> Iterator[str | None]:
-    for part in parts:
-        require_columns([column], part.table.column_names, part.file, "text")
-        table = part.table.select_columns([column])
-        for start in range(0, len(table), ROWS_AT_ONCE):
-            for text in table[start : start + ROWS_AT_ONCE][column]:
-                if text is not None and not isinstance(text, str):
-                    raise ConfigError(
-                        f"{part.file}: text names the column {column!r}, which holds "
-                        f"{type(text).__name__}. Expected strings."
-                    )
-                yield text
+def _texts(repository: Repository, column: str, split: str, offline: bool) -> Iterator[str | None]:
+    if repository.builder == "parquet":
+        for path in repository.paths(split, offline=offline):
+            yield from _strings(parquet_rows(path, [column]), column, str(path))
+        return
+    for data in repository.data_files(split, offline=offline):
+        require_columns([column], data.table.column_names, data.file, "text")
+        yield from _strings(data.table.select_columns([column]), column, data.file)
+
+
+def _strings(rows: Iterable[Mapping[str, Any]], column: str, file: str) -> Iterator[str | None]:
+    for row in rows:
+        text = row[column]
+        if text is not None and not isinstance(text, str):
+            raise ConfigError(
+                f"{file}: text names the column {column!r}, which holds "
+                f"{type(text).__name__}. Expected strings."
+            )
+        yield text

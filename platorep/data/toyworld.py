@@ -1,7 +1,6 @@
 """The built-in world as a dataset: written once as an ordinary folder, then read as one."""
 
 from platorep.config import DatasetConfig
-from platorep.data.folder import FolderSource
 from platorep.files import cache_root, digest
 from platorep.toyworld.captions import MAX_LEVEL
 from platorep.toyworld.folder import level_column, write_kept_folder
@@ -23,8 +22,8 @@ def tell_levels(config: DatasetConfig) -> DatasetConfig:
     return config.model_copy(update={"variants": variants, "caption_index": own - LEVELS[0]})
 
 
-def open_toyworld(config: DatasetConfig) -> FolderSource:
-    """The first pairs of `config.world`; the folder is kept in the cache.
+def made_toyworld(config: DatasetConfig) -> DatasetConfig:
+    """The section that reads the first pairs of `config.world` from their folder in the cache.
 
     Raises:
         StorageError: the cache cannot be written.
@@ -35,4 +34,4 @@ def open_toyworld(config: DatasetConfig) -> FolderSource:
     folder = cache_root() / "toyworld" / f"pairs-{digest([*named, levels] if levels else named)}"
     write_kept_folder(folder, config.world, num, levels=levels)
     text = tuple(map(level_column, levels)) or "caption"
-    return FolderSource(config.model_copy(update={"source": str(folder), "text": text}))
+    return config.model_copy(update={"source": str(folder), "text": text})

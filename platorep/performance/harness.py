@@ -12,11 +12,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from glob import glob
 from pathlib import Path
 from typing import Any
 
 from platorep.config import HarnessConfig, ModelSpec
+from platorep.data.patterns import matching_files
 from platorep.errors import (
     AbsentError,
     ConfigError,
@@ -222,7 +222,7 @@ def read_evaluations(wanted: HarnessConfig) -> list[Evaluation]:
     elif named.is_file():
         paths = [named]
     else:
-        paths = map(Path, glob(wanted.harness, recursive=True))  # noqa: PTH207  absolute patterns
+        paths = matching_files(wanted.harness)
     plain = PLAIN.union(wanted.regardless_of)
     evaluations = [replace(_read(path), plain=plain) for path in sorted(paths)]
     if not evaluations:
