@@ -88,9 +88,9 @@ def test_what_has_a_number_gets_one(networks: Path, tmp_path: Path) -> None:
 
 def test_a_measurement_is_made_once(networks: Path, tmp_path: Path) -> None:
     run(experiment(networks), tmp_path)
-    (first, *_) = sorted((tmp_path / "cache" / "measurements").glob("*.json"))
-    changed = json.loads(first.read_text()) | {"value": -1.0}  # shows where the number is from
-    first.write_text(json.dumps(changed))
+    (file, *_) = sorted((tmp_path / "cache" / "measurements").glob("*.json"))
+    changed = json.loads(file.read_text()) | {"value": -1.0}  # shows where the number is from
+    file.write_text(json.dumps(changed))
 
     assert -1.0 in run(experiment(networks), tmp_path)[1]["value"].tolist()
     assert -1.0 not in run(experiment(networks), tmp_path, overwrite="always")[1]["value"].tolist()

@@ -109,15 +109,18 @@ def reads_ahead(
     num_tokens: int,
     longest: int | None,
 ) -> float | None:
-    """How far earlier logits move when only the last token changes; None if rounding explains it.
+    """How far earlier logits move when only the last token changes; None if they do not.
 
-    In lengths of the logits at a place, at the place where it is most.
+    In lengths of the logits at a place, at the place where it is most. Shapes stay the same, so
+    that a causal network gives the very same numbers; only where experts share a product do they
+    round otherwise (up to 3e-6 in float32, 8e-4 in float16). BERT, RoBERTa and XLNet with small
+    random weights of 1 to 6 layers move by .0015 to .06. Allowed are 1e-5 and 4 roundings.
 
     Args:
         num_tokens: Size of the vocabulary.
         longest: Most tokens that the network takes; with one there is nothing earlier.
     """
-    *_, text = probe_texts(num_tokens, longest=longest)
+    text, *_ = probe_texts(num_tokens, longest=longest)
     if len(text) < 2:
         return None
     changed = [*text[:-1], (text[-1] + 1) % num_tokens]
@@ -125,7 +128,7 @@ def reads_ahead(
         one, two = (logits(torch.tensor([tokens]))[:, :-1] for tokens in (text, changed))
     distances = (one.float() - two.float()).norm(dim=-1)
     moved = float((distances / one.float().norm(dim=-1).clamp_min(TINY)).max())
-    return moved if moved > tolerance(one.dtype) else None
+    return moved if moved > max(1e-5, 4 * torch.finfo(one.dtype).eps) else None
 
 
 def probe_texts(
@@ -140,7 +143,7 @@ def probe_texts(
     """
     plain = sorted(set(range(num_tokens)) - set(special)) or list(range(num_tokens))
     long = min(LONG, longest or LONG)
-    short = min(SHORT, (long + 1) // 2)
+    short = min(SHORT, (long + 2) // 2)
     generator = torch.Generator().manual_seed(0)
     drawn = torch.randint(len(plain), (2 * short + long,), generator=generator).tolist()
     ids = [plain[i] for i in drawn]

@@ -69,7 +69,8 @@ class TextReader:
         tokens: list[list[int]] = encoded["input_ids"]
         self._check_lengths(tokens, ids)
         for text, text_tokens, row_id in zip(texts, tokens, ids, strict=True):
-            check_embeddings(text_tokens, self._num_embeddings, self._spec.label, f"row {row_id!r}")
+            whose = f"the tokenizer of {self._spec.label!r}"
+            check_embeddings(text_tokens, self._num_embeddings, whose, f"row {row_id!r}")
             truncated = limit is not None and len(text_tokens) >= limit
             if not truncated and not gives_back(self._tokenizer, text_tokens, text):
                 self._not_given_back += 1
@@ -133,17 +134,18 @@ def special_ids(tokenizer: Any) -> frozenset[int]:
 
 
 def check_embeddings(
-    tokens: Sequence[int], num_embeddings: int | None, label: str, where: str
+    tokens: Sequence[int], num_embeddings: int | None, tokenizer: str, where: str
 ) -> None:
     """Raise a DataError where a text has tokens that the network has no embedding for.
 
     Args:
+        tokenizer: What the message calls it.
         where: The text, such as `row '7'`.
     """
     outside = [token for token in tokens if not 0 <= token < (num_embeddings or token + 1)]
     if outside:
         raise DataError(
-            f"the tokenizer of {label!r} gives {where} the token ids "
+            f"{tokenizer} gives {where} the token ids "
             f"{', '.join(map(str, dict.fromkeys(outside)))}, but the network has embeddings for 0 "
             f"to {(num_embeddings or 0) - 1} only. Tokenizer and weights do not belong together: "
             "use the tokenizer that the network was trained with."

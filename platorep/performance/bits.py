@@ -16,7 +16,8 @@ from platorep.errors import ConfigError, IntegrityError
 from platorep.files import digest
 from platorep.models.memory import Batches
 from platorep.models.precision import full_precision
-from platorep.models.tokens import SANE_LENGTH, gives_back
+from platorep.models.probing import reads_ahead
+from platorep.models.tokens import SANE_LENGTH, check_embeddings, gives_back, num_embeddings
 from platorep.performance.corpus import Corpus
 from platorep.performance.windows import Window, rolling_windows
 
@@ -27,6 +28,10 @@ CHUNK_NUMBERS = 2**23
 """Logits that are turned to float32 at a time."""
 UNKNOWN_CONTEXT = 2048
 """Window of a model that states no context, such as one with ALiBi; the harness's choice too."""
+
+
+class ReadsAheadError(ConfigError):
+    """A model reads what it should predict, so its probabilities are not those of a text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,13 +103,24 @@ def bits_per_byte(
     Raises:
         ConfigError: the tokenizer has no token to begin (or end) a document with, or `context` is
             longer than the model's own.
+        ReadsAheadError: the model reads what it predicts.
+        DataError: a document has a token that the model has no embedding for.
         IntegrityError: the model gives no finite number.
         AbsentError: memory runs out with a single window.
     """
+    if moved := how_far_ahead(network, tokenizer):
+        raise ReadsAheadError(
+            "it reads what it should predict: another last token moves the logits before it by "
+            f"{moved:.2g} of their length"
+        )
     first = first_token(tokenizer)
     length = _context(network, tokenizer, context)
     end = _end_token(tokenizer) if score_end else None
     documents, lost = _tokenize(tokenizer, corpus.documents)
+    table_size, added = num_embeddings(network), [first] if end is None else [first, end]
+    for number, tokens in enumerate(documents):
+        where = f"document number {number} of {corpus.source}"
+        check_embeddings([*added, *tokens], table_size, "the tokenizer", where)
     windows = [
         window
         for tokens in documents
@@ -161,14 +177,19 @@ def score_windows(network: nn.Module, windows: Sequence[Window]) -> Float[Tensor
         tokens[row, : num_read + 1] = torch.tensor(window.tokens)
         read[row, :num_read] = 1
         scored[row, num_read - window.num_scored : num_read] = True
-    device = _input_device(network)
-    logits = network(
-        input_ids=tokens[:, :-1].to(device),
-        attention_mask=read[:, :-1].to(device),
-        use_cache=False,
-    ).logits
+    logits = _logits(network, tokens[:, :-1], read[:, :-1])
     losses = token_losses(logits, tokens[:, 1:].to(logits.device))
     return losses.cpu().masked_fill(~scored[:, :-1], 0.0).sum(dim=1)
+
+
+def how_far_ahead(network: nn.Module, tokenizer: Any) -> float | None:
+    """How far a model's logits depend on tokens that come later; None if they do not."""
+    num_tokens = min(size for size in (num_embeddings(network), len(tokenizer)) if size)
+    return reads_ahead(
+        lambda tokens: _logits(network, tokens, torch.ones_like(tokens)),
+        num_tokens,
+        own_context(network, tokenizer),
+    )
 
 
 def token_losses(
@@ -251,6 +272,19 @@ def _tokenize(tokenizer: Any, texts: Sequence[str]) -> tuple[list[list[int]], li
         if not gives_back(tokenizer, tokens, text)
     ]
     return documents, lost
+
+
+def _logits(
+    network: nn.Module, tokens: Int[Tensor, "b t"], read: Int[Tensor, "b t"]
+) -> Float[Tensor, "b t v"]:
+    device = _input_device(network)
+    logits: Tensor = network(
+        input_ids=tokens.to(device),
+        attention_mask=read.to(device),
+        use_cache=False,
+        return_dict=True,
+    ).logits
+    return logits
 
 
 def _batch_tokens(network: nn.Module) -> int:

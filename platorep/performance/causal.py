@@ -1,4 +1,4 @@
-"""Causal language models, with their heads; what reads in both directions has no bits per byte."""
+"""Causal language models, with their heads."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,15 +7,13 @@ from typing import Any
 import torch
 import transformers
 from torch import nn
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING,
-    MODEL_FOR_MASKED_LM_MAPPING,
-)
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from platorep.config import ModelSpec
 from platorep.errors import IntegrityError
-from platorep.models.loading import as_own_errors, need_accelerate, quiet
+from platorep.models.loading import as_own_errors, need_accelerate, quiet, read_config
 from platorep.models.sources import Source, open_source
+from platorep.performance.bits import how_far_ahead
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,10 @@ class CausalModel:
         self._offline = offline
 
     def why_none(self) -> str | None:
-        """Why the model has no bits per byte, in a few words; None if it has."""
+        """Why the model cannot have bits per byte, by its configuration alone; in a few words.
+
+        None if it may have: `bits_per_byte` asks the loaded model whether it reads ahead.
+        """
         config = self._config
         if config.is_encoder_decoder:
             return "an encoder-decoder model"
@@ -43,9 +44,7 @@ class CausalModel:
                 getattr(config, "auto_map", None) or {}
             )
             return None if remote else "no causal model"
-        # BERT and its like can be made decoders, and then say so.
-        masked = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not config.is_decoder
-        return "a masked model" if masked else None
+        return None
 
     def identity(self) -> dict[str, Any]:
         """What names the weights, as JSON: part of `measurement_key`."""
@@ -72,7 +71,7 @@ class CausalModel:
             if self.spec.random_init:
                 network = self._random().to(dtype).to(device)
             else:
-                network = self._pretrained(device, dtype)
+                network = self._pretrained(device, dtype, tokenizer)
         return LoadedCausalModel(network.eval(), tokenizer)
 
     @cached_property
@@ -93,13 +92,12 @@ class CausalModel:
     @cached_property
     def _config(self) -> Any:
         folder = self._source.folder(weights=False)
-        with quiet(), as_own_errors(self.spec):
-            config = transformers.AutoConfig.from_pretrained(folder, **self._code)
+        config = read_config(folder, self.spec, offline=self._offline)
         if self.spec.attention is not None:
             config._attn_implementation = self.spec.attention
         return config
 
-    def _pretrained(self, device: torch.device | str, dtype: torch.dtype) -> Any:
+    def _pretrained(self, device: torch.device | str, dtype: torch.dtype, tokenizer: Any) -> Any:
         if self.spec.device_map is not None:
             need_accelerate(self.spec)
         network, found = transformers.AutoModelForCausalLM.from_pretrained(
@@ -113,7 +111,8 @@ class CausalModel:
             **self._code,
         )
         missing = sorted(found["missing_keys"])
-        if missing:
+        # Of a model that reads ahead, as BERT does, a head is not missed: it is refused for that.
+        if missing and how_far_ahead(network.eval(), tokenizer) is None:
             raise IntegrityError(
                 f"the weights of {self.spec.name!r} lack {len(missing)} parameters of "
                 f"{type(network).__name__}, first {missing[0]!r}. Without its head a model "
@@ -128,7 +127,8 @@ class CausalModel:
             torch.manual_seed(self.spec.seed)
             body = transformers.AutoModel.from_config(self._config, **settings)
             network = transformers.AutoModelForCausalLM.from_config(self._config, **settings)
-        network.base_model.load_state_dict(body.state_dict())
+        lacking, _ = network.base_model.load_state_dict(body.state_dict(), strict=False)
+        assert not lacking  # while a pooler, say, may be left over
         return network
 
 

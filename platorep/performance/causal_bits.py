@@ -10,7 +10,7 @@ import torch
 from platorep.config import BitsPerByteConfig, ModelSpec
 from platorep.data import load_dataset
 from platorep.models import compute_dtypes, environment, open_model
-from platorep.performance.bits import bits_per_byte, measurement_key
+from platorep.performance.bits import ReadsAheadError, bits_per_byte, measurement_key
 from platorep.performance.causal import CausalModel, open_causal
 from platorep.performance.corpus import Corpus, read_corpus
 from platorep.performance.job import Job, Planned, Row
@@ -81,6 +81,9 @@ def _bits_row(
         lambda: _measure_bits(job.run, config, corpus, model, dtype),
         overwrite=job.overwrite,
     )
+    if why := measured.get("why_none"):
+        job.report.say(f"{spec.label} has no {config.name}: {why}")
+        return
     if measured["num_not_given_back"]:
         job.report.warn(
             f"{spec.label}: the tokenizer does not give {measured['num_not_given_back']} documents "
@@ -98,18 +101,24 @@ def _bits_row(
 def _measure_bits(
     run: Run, config: BitsPerByteConfig, corpus: Corpus, model: CausalModel, dtype: str
 ) -> dict[str, Any]:
+    """What is kept: the measurement, or why there is none."""
     loaded = model.load(run.device, getattr(torch, dtype))
     name = f"{config.name} of {model.spec.label}"
-    with run.report.task(name, corpus.num_bytes, "bytes") as advance:
-        measured = bits_per_byte(
-            loaded.network,
-            loaded.tokenizer,
-            corpus,
-            context=config.context,
-            score_end=config.score_end,
-            progress=advance,
-        )
-    return asdict(measured) | {
+    measured: dict[str, Any]
+    try:
+        with run.report.task(name, corpus.num_bytes, "bytes") as advance:
+            measurement = bits_per_byte(
+                loaded.network,
+                loaded.tokenizer,
+                corpus,
+                context=config.context,
+                score_end=config.score_end,
+                progress=advance,
+            )
+        measured = asdict(measurement)
+    except ReadsAheadError as error:
+        measured = {"why_none": str(error)}
+    return measured | {
         "model": model.spec.label,
         "identity": model.identity(),
         "environment": environment(run.device),
