@@ -88,9 +88,12 @@ def test_what_has_a_number_gets_one(networks: Path, tmp_path: Path) -> None:
 
 def test_a_measurement_is_made_once(networks: Path, tmp_path: Path) -> None:
     run(experiment(networks), tmp_path)
-    (file, *_) = sorted((tmp_path / "cache" / "measurements").glob("*.json"))
-    changed = json.loads(file.read_text()) | {"value": -1.0}  # shows where the number is from
-    file.write_text(json.dumps(changed))
+    folder = tmp_path / "cache" / "measurements"
+    files = {file: json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))}
+    refused = {content["model"] for content in files.values() if "why_none" in content}
+    assert refused == {"masked", "masked (random)"}  # kept as well, and asked no more
+    file = next(file for file, content in files.items() if "value" in content)
+    file.write_text(json.dumps(files[file] | {"value": -1.0}))  # shows where the number is from
 
     assert -1.0 in run(experiment(networks), tmp_path)[1]["value"].tolist()
     assert -1.0 not in run(experiment(networks), tmp_path, overwrite="always")[1]["value"].tolist()
