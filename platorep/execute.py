@@ -1,27 +1,19 @@
-"""Doing what is to do: the stages of an experiment, and what their commands print."""
+"""Doing what is to do: the stages of an experiment, and what their commands print.
+
+A stage is imported when it is its turn: a run with nothing left to do needs few of the libraries.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from platorep.align import align, asked_metrics, refuse_too_few_rows, score_file
 from platorep.config import ColorConfig
-from platorep.data import load_dataset
 from platorep.errors import ConfigError
-from platorep.extract import adopt, extract
-from platorep.models import open_model
 from platorep.parameters.theory import PmiConfig
-from platorep.performance import measure, measure_of
-from platorep.plots.color import color_points, draw_color
-from platorep.plots.pmi import draw_pmi, pmi_points
-from platorep.plots.saving import write_figure
-from platorep.plots.stage import plot
-from platorep.plots.style import figure_style
 from platorep.reporting import Reporter
 from platorep.results import Results
 from platorep.run import Options, Run
-from platorep.theory.stages import compare_colors, learn_pmi
 
 Outcome = tuple[Sequence[Exception], pd.DataFrame]
 """The error of every cell that failed, and the table to print."""
@@ -29,6 +21,8 @@ Outcome = tuple[Sequence[Exception], pd.DataFrame]
 
 def run_stages(run: Run) -> Outcome:
     """Every stage in a row. A later stage takes what the earlier ones could make."""
+    from platorep.align import asked_metrics, refuse_too_few_rows
+
     # what cannot be is found before the long work: a metric to import, a gallery of more rows
     asked_metrics(run.config)
     refuse_too_few_rows(run.config.align, run.config.dataset.limit)
@@ -44,6 +38,8 @@ def run_stages(run: Run) -> Outcome:
 
 def extract_stage(run: Run) -> Outcome:
     """What failed, and a table of the models."""
+    from platorep.extract import extract
+
     failures = extract(run)
     models = run.results.read_table(run.results.models, "extract")
     return failures.all, models[["label", "family", "modality", "num_layers", "num_parameters"]]
@@ -51,6 +47,8 @@ def extract_stage(run: Run) -> Outcome:
 
 def measure_stage(run: Run) -> Outcome:
     """What failed, and a table of the numbers."""
+    from platorep.performance import measure
+
     _say_what_is_left_out(run, run.results.performance)
     failures, table = measure(run)
     return failures.all, table[["model", "measure", "value", "source"]]
@@ -58,6 +56,8 @@ def measure_stage(run: Run) -> Outcome:
 
 def align_stage(run: Run) -> Outcome:
     """What failed, and the best scores."""
+    from platorep.align import align
+
     _say_what_is_left_out(run, run.results.best)
     failures, best = align(run)
     columns = ["x", "y", "control", "metric", "layer_x", "layer_y", "score", "chance", "p_adjusted"]
@@ -74,18 +74,26 @@ def _say_what_is_left_out(run: Run, table: Path) -> None:
 
 def score_stage(run: Run, file: Path) -> Outcome:
     """What failed, and the best scores of the file with each other one."""
+    from platorep.align import score_file
+
     failures, table = score_file(run, file)
     return failures.all, table[["x", "y", "metric", "layer_x", "layer_y", "score", "chance"]]
 
 
 def plot_stage(run: Run) -> Outcome:
     """What failed, and the files that were written."""
+    from platorep.plots.stage import plot
+
     failures, files = plot(run)
     return failures.all, files
 
 
 def download(run: Run) -> Outcome:
     """Bring data and models into the local caches, so that other processes can work offline."""
+    from platorep.data import load_dataset
+    from platorep.models import open_model
+    from platorep.performance import measure_of
+
     report, offline = run.report, run.options.offline
     failures = run.failures("download")
     dataset = load_dataset(run.config.dataset, offline=offline)
@@ -108,6 +116,9 @@ def download(run: Run) -> Outcome:
 
 def import_features(run: Run, file: Path) -> Path:
     """Put a file of features into the cache, as those of the run's one model."""
+    from platorep.data import load_dataset
+    from platorep.extract import adopt
+
     if len(run.specs) != 1:
         labels = ", ".join(spec.label for spec in run.specs)
         raise ConfigError(f"a file holds the features of one model; here are several: {labels}.")
@@ -118,6 +129,11 @@ def import_features(run: Run, file: Path) -> Path:
 
 def pmi_stage(config: PmiConfig, results: Results, report: Reporter) -> pd.DataFrame:
     """Train the learners, write tables and figure; returns the rows of the last step."""
+    from platorep.plots.pmi import draw_pmi, pmi_points
+    from platorep.plots.saving import write_figure
+    from platorep.plots.style import figure_style
+    from platorep.theory.stages import learn_pmi
+
     kernels, pairs = learn_pmi(config, results, report)
     with figure_style():
         points = pmi_points(kernels, pairs)
@@ -130,6 +146,11 @@ def color_stage(
     config: ColorConfig, results: Results, options: Options, report: Reporter
 ) -> Outcome:
     """Compare the colours, write tables and figure; what failed, and how alike the rest is."""
+    from platorep.plots.color import color_points, draw_color
+    from platorep.plots.saving import write_figure
+    from platorep.plots.style import figure_style
+    from platorep.theory.stages import compare_colors
+
     colors = compare_colors(config, results, options, report)
     with figure_style():
         points = color_points(colors.geometry, colors.agreement)

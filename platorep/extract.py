@@ -15,7 +15,6 @@ import torch
 
 from platorep.config import ModelSpec
 from platorep.data import PairedDataset, load_dataset
-from platorep.errors import AbsentError
 from platorep.features import Cell, CellKey, Rows, cell_of, num_shards
 from platorep.files import ByteLocks, sha256_file
 from platorep.models import Model, compute_dtypes, environment, open_remembered
@@ -93,10 +92,11 @@ def extract(run: Run) -> Failures:
     for spec in run.specs:
         with failures.catch(spec.label):
             model = open_remembered(spec, run.root, offline=options.offline)
-            model.prepare(report)
+            if options.overwrite != "never":
+                model.prepare(report)
             works.append(open_work(run, model, dataset))
     _divide(works, options)
-    for work in works if options.overwrite == "always" else ():
+    for work in works if run.anew else ():
         work.outdate()
     _record_cells(run, [work.target for work in works])
 
@@ -147,7 +147,7 @@ def open_work(run: Run, model: Model, dataset: PairedDataset) -> Work:
         for dtype in compute_dtypes(spec, extract.dtype, run.device)
     ]
     best = max([own, *others], key=Work.share_done)
-    if run.options.overwrite == "always" or best is own:
+    if run.anew or best is own:
         return own
     run.report.say(
         f"{spec.label}: its features are there in {best.target.key.compute_dtype}, as another "
@@ -227,11 +227,7 @@ def _complete(run: Run, work: Work, dataset: PairedDataset, *, wait: bool) -> bo
     if not work.missing():
         run.report.detail(f"{work.label}: cached")
         return True
-    if run.options.overwrite == "never":
-        raise AbsentError(
-            f"{work.label} is not in the cache (expected {work.cell.folder}) and "
-            "--overwrite never forbids to compute it. Leave that out."
-        )
+    run.must_compute(f"{work.label}: its features", work.cell.folder)
     with ByteLocks(work.cell.folder / ".lock") as locks:
         locked = [i for i in work.missing() if locks.acquire(i, wait=wait)]
         mine = [i for i in locked if i in work.missing()]  # another may just have finished it

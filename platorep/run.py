@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 
 from platorep.config import ExperimentConfig, ModelSpec, config_path, load_config
-from platorep.errors import ConfigError
+from platorep.errors import AbsentError, ConfigError
 from platorep.files import cache_root
 from platorep.models import resolve_device
 from platorep.reporting import Reporter
@@ -47,6 +47,24 @@ class Run:
     @cached_property
     def device(self) -> torch.device:
         return resolve_device(self.options.device)
+
+    @property
+    def anew(self) -> bool:
+        """Whether what is there is to be computed again."""
+        return self.options.overwrite == "always"
+
+    def must_compute(self, what: str, where: Path | None = None) -> None:
+        """Say before computing `what` that it is not there.
+
+        Raises:
+            AbsentError: `--overwrite never`.
+        """
+        if self.options.overwrite == "never":
+            place = "" if where is None else f" (expected {where})"
+            raise AbsentError(
+                f"{what} is not there{place} and --overwrite never forbids to compute it. Leave "
+                "that out."
+            )
 
     def failures(self, stage: str) -> Failures:
         """A collector of what `stage` cannot do."""
