@@ -50,8 +50,10 @@ def refuse_not_finite(layer: Float[Tensor, "n d"], index: int, first_row: int = 
     if not bool(layer.isfinite().all()):
         row = first_row + int((~layer.isfinite().all(dim=1)).nonzero()[0])
         raise DataError(
-            f"layer {index}, row {row} holds a value that is not finite. Extract this model "
-            "again in float32 (dtype: float32), or leave the layer out (layers: [...])."
+            f"layer {index}, row {row} holds a value that is not finite: half precision, in which "
+            "it was computed (`dtype`) or stored (`extract.store`), has overflowed, or weights are "
+            "broken. Make these features anew (`platorep extract --overwrite always` names the "
+            "cause), or leave the layer out (`layers: [...]`)."
         )
 
 

@@ -23,6 +23,7 @@ from platorep.files import write_json
 from platorep.reporting import Reporter
 from platorep.results import Results, write_parquet
 from platorep.statistics import shuffled_order
+from platorep.tensors import write_tensors
 
 N, K = 22, 3
 IDS = tuple(f"row-{i}" for i in range(N))
@@ -67,7 +68,12 @@ class Bench:
         cell.create(of, rows, [(str(i), f.shape[1]) for i, f in enumerate(features)], 8, {})
         for shard in range(cell.num_shards):
             part = cell.shard_range(shard)
-            cell.write_shard(shard, [layer[part.start : part.stop] for layer in features])
+            layers = [layer[part.start : part.stop] for layer in features]
+            if all(layer.isfinite().all() for layer in layers):
+                cell.write_shard(shard, layers)
+            else:  # as 0.1.0 did
+                tensors = {f"layer-{i:03d}": layer for i, layer in enumerate(layers)}
+                write_tensors(cell.shard_path(shard), tensors, cell._shard_metadata(shard))
         folder = cell.folder.relative_to(self.root).as_posix()
 
         def change(content: dict[str, Any]) -> None:

@@ -253,6 +253,21 @@ def test_one_failure_does_not_stop_the_rest(bench: Bench) -> None:
         bench.extract(only="b")
 
 
+def test_what_overflows_on_the_disk_is_not_written(bench: Bench) -> None:
+    bench.arrays["a"][1][5] = 1e5
+    np.savez(bench.folder / "a.npz", layer0=bench.arrays["a"][0], layer1=bench.arrays["a"][1])
+    extract = {"rows_per_shard": PER_SHARD, "store": "float16"}
+
+    failures = bench.extract(bench.config(extract=extract))
+
+    assert list(failures.errors) == ["a"]
+    message = str(failures.errors["a"])
+    for part in ("a: layer 'layer1'", "'scene-000005.png'", "`extract.store: float32`"):
+        assert part in message
+    assert bench.cell("a").missing_shards() == [1, 2]
+    assert bench.cell("b").is_complete()
+
+
 def test_a_damaged_description_is_named(bench: Bench) -> None:
     bench.extract()
     path = bench.cell("b").folder / "meta.json"

@@ -1,13 +1,14 @@
 """The feature cache: round trip, every field of the key separates, damage is seen."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
 
-from platorep.errors import AbsentError, ConfigError, DamagedError, IntegrityError
+from platorep.errors import AbsentError, ConfigError, DamagedError, DataError, IntegrityError
 from platorep.features import (
     Cell,
     CellKey,
@@ -48,6 +49,37 @@ def test_round_trip(cell: Cell) -> None:
     assert found.rows() == ROWS
     assert found.layers == ["first", "second"]
     assert found.is_complete()
+
+
+@pytest.mark.parametrize(
+    ("value", "dtypes", "cure"),
+    [
+        (
+            1e5,
+            ("float32", "float16"),
+            r"reaches 1e\+05, and `extract.store: float16` holds no more",
+        ),
+        (
+            3.4e38,
+            ("float32", "bfloat16"),
+            r"`extract.store: bfloat16` holds no more than 3.39e\+38",
+        ),
+        (math.inf, ("float16", "float16"), "overflow of `dtype: float16`.*`dtype: float32`"),
+        (math.nan, ("float32", "float16"), "weights are broken, or it cannot read this row"),
+        (-math.inf, ("bfloat16", "float32"), "though it is computed in bfloat16"),
+    ],
+)
+def test_a_value_that_is_not_finite_is_never_written(
+    value: float, dtypes: tuple[str, str], cure: str, tmp_path: Path
+) -> None:
+    of = key(compute_dtype=dtypes[0], store_dtype=dtypes[1])
+    cell = cell_of(tmp_path, "data", "model", of)
+    cell.create(of, ROWS, [("first", 2), ("second", 4)], 3, {"label": "m"})
+    features = [layer.clone() for layer in LAYERS]
+    features[1][1, 2] = value
+    with pytest.raises(DataError, match=rf"m: layer 'second' of row 'b' .*{cure}"):
+        cell.write_shard(0, features)
+    assert list(cell.folder.glob("*shard*")) == []
 
 
 def test_the_folder_is_readable_for_people(cell: Cell, tmp_path: Path) -> None:

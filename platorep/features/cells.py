@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from platorep.errors import AbsentError, DamagedError, IntegrityError
+from platorep.errors import AbsentError, DamagedError, DataError, IntegrityError
 from platorep.files import (
     ByteLocks,
     atomic_path,
@@ -227,11 +227,20 @@ class Cell:
         return sum(path.stat().st_size for path in self.folder.glob("*") if path.is_file())
 
     def write_shard(self, index: int, features: Sequence[Float[Tensor, "n _"]]) -> None:
-        """Write the rows `shard_range(index)` of every layer, whole or not at all."""
+        """Write the rows `shard_range(index)` of every layer, whole or not at all.
+
+        Raises:
+            DataError: a value is not finite, or would not be in the precision on disk.
+        """
         rows = self.shard_range(index)
         assert {len(layer) for layer in features} == {len(rows)}, "rows of a shard"
         dtype = getattr(torch, self.meta["key"]["store_dtype"])
-        tensors = {f"layer-{i:03d}": layer.to(dtype) for i, layer in enumerate(features)}
+        stored = [layer.to(dtype) for layer in features]
+        for number, layer in enumerate(stored):
+            bad = (~layer.isfinite().all(dim=1)).nonzero().flatten().tolist()
+            if bad:
+                raise self._not_finite(number, rows[bad[0]], len(bad), features[number][bad[0]])
+        tensors = {f"layer-{i:03d}": layer for i, layer in enumerate(stored)}
         write_tensors(self.shard_path(index), tensors, self._shard_metadata(index))
 
     def read_shard(
@@ -256,6 +265,34 @@ class Cell:
                 "Run `platorep extract` with this experiment again: it makes only what is missing."
             ) from error
         return [tensor.float() for tensor in tensors.values()]
+
+    def _not_finite(
+        self, layer: int, row: int, num_rows: int, values: Float[Tensor, " d"]
+    ) -> DataError:
+        """Which layer and row, the setting that is the cause, and the cure."""
+        store, compute = (self.meta["key"][name] for name in ("store_dtype", "compute_dtype"))
+        if values.isfinite().all():
+            cause = (
+                f"reaches {float(values.abs().max()):.3g}, and `extract.store: {store}` holds no "
+                f"more than {torch.finfo(getattr(torch, store)).max:.3g}. Set `extract.store: "
+                "float32`"
+            )
+        elif compute == "float16":
+            cause = (
+                "holds a value that is not finite, an overflow of `dtype: float16`. Set `dtype: "
+                "float32` (or bfloat16)"
+            )
+        else:
+            cause = (
+                f"holds a value that is not finite, though it is computed in {compute}: the "
+                "model's weights are broken, or it cannot read this row. Check the weights, drop "
+                "the row, or leave the layer out (`layers: [...]`)"
+            )
+        model = self.meta["facts"].get("label", self.folder.parent.name)
+        return DataError(
+            f"{model}: layer {self.layers[layer]!r} of row {self.rows().ids[row]!r} {cause}. "
+            f"{num_rows} rows of this shard are so, and it was not written."
+        )
 
     def _shard_metadata(self, index: int) -> dict[str, str]:
         rows = self.shard_range(index)
