@@ -12,7 +12,8 @@ from torch import Tensor
 
 from platorep.config import PreprocessConfig
 from platorep.errors import AbsentError, DataError, UnknownNameError
-from platorep.features import Cell, cache_root
+from platorep.features import Cell
+from platorep.files import cache_root
 from platorep.metrics import METRICS, BoundMetric, Summary, bind, default_switches
 from platorep.preprocess import preprocess
 from platorep.results import Results

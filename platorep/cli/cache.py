@@ -17,7 +17,8 @@ app = typer.Typer(no_args_is_help=True, help="Look after the feature cache.")
 def cache_list(as_json: Json = False) -> None:
     """List the cells of the cache: dataset, model, rows, layers, size, complete or not."""
     with exit_on_error():
-        from platorep.features import cache_root, cell_table
+        from platorep.features.upkeep import cell_table
+        from platorep.files import cache_root
 
         print_table(cell_table(cache_root()), as_json)
 
@@ -26,7 +27,8 @@ def cache_list(as_json: Json = False) -> None:
 def cache_verify(as_json: Json = False) -> None:
     """Read every shard and compare its checksum; exit code 5 if one is damaged."""
     with exit_on_error():
-        from platorep.features import cache_root, damaged_files
+        from platorep.features.upkeep import damaged_files
+        from platorep.files import cache_root
 
         table = damaged_files(cache_root())
         if len(table) or as_json:
@@ -49,7 +51,8 @@ def cache_clean(
 ) -> None:
     """Remove damaged files, left-overs of killed runs, or whole cells; lists what was removed."""
     with exit_on_error():
-        from platorep.features import cache_root, clean
+        from platorep.features.upkeep import clean
+        from platorep.files import cache_root
 
         print_table(clean(cache_root(), broken=broken, partial=partial, model=model), as_json)
 

@@ -1,4 +1,4 @@
-"""The feature cache: cells and their upkeep."""
+"""The feature cache: cells. Their upkeep is `platorep.features.upkeep`."""
 
 from platorep.features.cells import (
     FORMAT_VERSION,
@@ -9,8 +9,6 @@ from platorep.features.cells import (
     cell_of,
     num_shards,
 )
-from platorep.features.upkeep import cell_table, clean, damaged_files
-from platorep.files import cache_root
 
 __all__ = [
     "FORMAT_VERSION",
@@ -18,10 +16,6 @@ __all__ = [
     "CellKey",
     "Rows",
     "all_cells",
-    "cache_root",
     "cell_of",
-    "cell_table",
-    "clean",
-    "damaged_files",
     "num_shards",
 ]
