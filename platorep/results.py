@@ -188,7 +188,7 @@ def failed_cells(errors: Sequence[Exception], path: Path) -> PlatorepError:
 # a model may be called 7 or NA; a table must not turn that into a number or a hole
 _TEXT_COLUMNS: dict[str, Any] = dict.fromkeys(
     (
-        *("dataset", "metric", "measure", "control", "reason", "source"),
+        *("dataset", "metric", "measure", "better", "control", "reason", "source"),
         *("x", "y", "x_family", "y_family", "x_modality", "y_modality"),
         *("model", "label", "family", "modality", "variant", "k_rule"),
     ),

@@ -198,6 +198,26 @@ def test_a_group_without_a_number_names_its_tasks(tmp_path: Path) -> None:
         only(wanted(tmp_path, task="mmlu"), spec("org/a"))
 
 
+@pytest.mark.parametrize(
+    ("said", "metric", "own", "better"),
+    [
+        ({"t": {"word_error": False}}, "word_error", None, "lower"),
+        ({"t": {"acc": True}}, "acc", None, "higher"),
+        ({"t": {"ter": True}}, "ter", "lower", "lower"),  # the experiment knows better
+        ({}, "byte_perplexity", None, "lower"),  # before version 0.4
+        (None, "acc", None, "higher"),
+    ],
+)
+def test_the_file_says_which_values_are_better(
+    said: Any, metric: str, own: Any, better: str, tmp_path: Path
+) -> None:
+    results = {"t": {f"{metric},none": 0.5}}
+    write(tmp_path / "r.json", content("org/a", results=results, higher_is_better=said))
+    config = wanted(tmp_path / "r.json", task="t", metric=metric, better=own)
+
+    assert read_evaluations(config)[0].better(config) == better
+
+
 def test_unknown_tasks_and_metrics() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'tiny_endings'"):
         only(wanted(task="tiny_ending"), spec("a"))

@@ -50,6 +50,7 @@ def experiment(networks: Path, **changes: Any) -> ExperimentConfig:
         "performance": [
             {"source": str(networks / "text.txt")},
             {"name": "score", "table": str(networks / "table.csv")},
+            {"name": "loss", "table": str(networks / "table.csv"), "better": "lower"},
         ],
         "controls": {"random_weights": True},
     }
@@ -76,7 +77,9 @@ def test_what_has_a_number_gets_one(networks: Path, tmp_path: Path) -> None:
         ("bits_per_byte", "causal"),
         ("bits_per_byte", "causal (random)"),
         ("score", "causal"),
+        ("loss", "causal"),
     ]
+    assert found["better"].tolist() == ["lower", "lower", "higher", "lower"]
     assert found.loc[("score", "causal"), ["value", "source"]].tolist() == [0.5, "a paper"]
     assert found.loc[("bits_per_byte", "causal"), "num_bytes"] == len("a red disc") + 31
     assert found.loc[("bits_per_byte", "causal"), "dtype"] == "float32"

@@ -46,6 +46,7 @@ from platorep.plots.labels import (
     text_width,
     wrap,
 )
+from platorep.plots.measures import values_of
 
 KNN = "mutual_knn{k: 10}"
 VISION = {
@@ -318,6 +319,53 @@ def test_scaling_worked_by_hand() -> None:
         ("random line", "eye (random)", "large", 0.3, 0.03),
         ("shuffled", "eye", "large", 0.3, 0.01),
     }
+
+
+@pytest.mark.parametrize(
+    ("measure", "better", "turned"),
+    [
+        ("bits_per_byte_of_captions", "lower", True),  # the measure says it, not its name
+        ("error", "lower", True),
+        ("bits_per_byte", "higher", False),
+        ("accuracy", "higher", False),
+        ("bits_per_byte", None, True),  # tables from before 0.2.0 do not say it
+        ("accuracy", None, False),
+    ],
+)
+def test_a_measure_says_itself_what_is_better(
+    measure: str, better: str | None, turned: bool
+) -> None:
+    tables = two_by_two()
+    performance = tables.performance.assign(measure=measure)
+    if better:
+        performance = performance.assign(better=better)
+    measured = dataclasses.replace(tables, performance=performance)
+
+    figure, points = draw_figure(measured, ScalingFigure(x=measure))
+
+    trained = points.frame[points.frame["role"] == "trained"].set_index("point")["x"]
+    assert dict(trained.round(9)) == (
+        {"small": 0.1, "large": 0.3} if turned else {"small": 0.9, "large": 0.7}
+    )
+    (label,) = [text for text in texts(figure) if "performance" in text.get_text()]
+    name = ("1 \N{MINUS SIGN} " if turned else "") + measure.replace("_", " ")
+    assert f"({name})" in label.get_text()
+    value = pd.Series([0.9, 0.7], ["small", "large"])
+    assert (values_of(measure, measured) == (1 - value if turned else value)).all()
+
+
+def test_every_figure_over_a_measure_turns_it() -> None:
+    """The same pictures, but for the name, of captions' bits per byte as of a corpus'."""
+    tables = many_metrics(2, 2)
+    renamed = tables.performance.assign(measure="bits_per_byte_of_captions", better="lower")
+    other = dataclasses.replace(tables, performance=renamed)
+    for kind in (MetricGridFigure, CalibrationFigure, KSweepFigure):
+        plain, own = (
+            FIGURES[kind().kind].points(of, kind(x=x)).frame
+            for of, x in ((tables, "bits_per_byte"), (other, "bits_per_byte_of_captions"))
+        )
+        pd.testing.assert_frame_equal(plain.drop(columns="measure"), own.drop(columns="measure"))
+        assert set(own["measure"]) == {"1 \N{MINUS SIGN} bits per byte of captions"}
 
 
 def test_scaling_does_not_care_which_model_is_x() -> None:

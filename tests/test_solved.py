@@ -82,3 +82,24 @@ def test_tasks_of_one_name_are_refused_and_so_is_a_table_without_tasks(tmp_path:
         config = ExperimentConfig.model_validate(raw)
         with pytest.raises(ConfigError, match=problem):
             measure(run_of(config, tmp_path / "results", tmp_path / "cache"))
+
+
+def test_a_task_of_which_less_is_better_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("model,a\nllama8,.5\n")
+    config = ExperimentConfig.model_validate(
+        {
+            "name": "test",
+            "dataset": {"source": "toyworld", "limit": 8},
+            "families": [{"name": "f", "modality": "language", "models": ["llama8"]}],
+            "performance": [
+                {"name": "loss", "table": str(tmp_path / "t.csv"), "value": "a", "better": "lower"},
+                {"name": "solved", "tasks": ["loss"]},
+            ],
+            "align": {"pairs": [["language", "language"]]},
+        }
+    )
+
+    failures, table = measure(run_of(config, tmp_path / "results", tmp_path / "cache"))
+
+    assert isinstance(failures.errors["solved"], ConfigError)
+    assert list(table["measure"]) == ["loss"]

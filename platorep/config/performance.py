@@ -22,13 +22,16 @@ from platorep.config.place import LocalPlace, Place
 from platorep.errors import nearest
 from platorep.parameters.section import Section
 
+Better = Literal["higher", "lower"]
+"""Which of two values of a measure is the better one."""
+BITS_PER_BYTE = "bits_per_byte"
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class BitsPerByteConfig(Section):
     """Bits per UTF-8 byte of causal language models; docs/performance.md has the definition."""
 
-    name: str = "bits_per_byte"
+    name: str = BITS_PER_BYTE
     source: Place
     """`captions` (those of the experiment; with `dataset.variants` those that the model itself
     reads), a text file, or a hub dataset."""
@@ -55,6 +58,9 @@ class TableConfig(Section):
     table: Place
     value: str = "value"
     """Column of the numbers; ISO dates (2023-02-27) become years with a fraction."""
+    better: Better | None = None
+    """`lower` for errors, losses, perplexities: figures draw 1 - value. Absent: `higher`, but for a
+    measure called bits_per_byte."""
 
 
 class HarnessConfig(Section):
@@ -70,6 +76,8 @@ class HarnessConfig(Section):
     """Such as `acc_norm`."""
     filter: str = "none"
     """What picked the answer out of the generated text, such as `strict-match`."""
+    better: Better | None = None
+    """Absent: what the result files say of the metric (`higher_is_better`)."""
     regardless_of: tuple[str, ...] = ()
     """Arguments of the evaluated model (`model_args`) that leave it what it is. Those of the
     harness, vLLM and SGLang are known; any other makes the file another model's."""
@@ -190,6 +198,11 @@ PerformanceConfig = Annotated[
     | Annotated[TasksSolvedConfig, Tag("tasks solved")],
     Discriminator(_performance_kind),
 ]
+
+
+def usually_better(measure: str) -> Better:
+    """Which values are better where nobody says so: tables, and results from before 0.2.0."""
+    return "lower" if measure == BITS_PER_BYTE else "higher"
 
 
 def check_tasks(measures: Sequence[PerformanceConfig]) -> None:

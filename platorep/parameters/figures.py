@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from platorep.parameters.section import Section
 
+SIZE = "num_parameters"
+"""What a figure may put on an axis besides the measures: the models' sizes."""
 Modality = Literal["language", "vision", "truth", "other"]
 
 
@@ -24,8 +26,8 @@ class ScalingFigure(_Figure):
 
     kind: Literal["scaling"] = "scaling"
     x: str = "bits_per_byte"
-    """`num_parameters` (log axis), or a performance measure; bits_per_byte is shown as
-    1 - bits per byte, so that better is to the right."""
+    """`num_parameters` (log axis), or a performance measure; one of which less is better (bits per
+    byte, an error) is shown as 1 - its value, so that better is to the right."""
     points: Modality = "language"
     """The models along the x axis."""
     lines: Modality = "vision"
@@ -127,7 +129,7 @@ class DownstreamFigure(_Figure):
 
     kind: Literal["downstream"] = "downstream"
     y: str = "bits_per_byte"
-    """A performance measure; bits_per_byte is shown as 1 - bits per byte."""
+    """A performance measure; one of which less is better is shown as 1 - its value."""
     points: Modality = "language"
     """The models that are measured: one point each."""
     reference: ReferenceModels = ReferenceModels(modality="vision")

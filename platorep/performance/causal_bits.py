@@ -92,6 +92,7 @@ def _bits_row(
     yield {
         "model": spec.label,
         "measure": config.name,
+        "better": "lower",
         "source": corpus.source,
         "dtype": dtype,
         **{name: measured[name] for name in ("value", "num_bytes", "num_documents", "context")},

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from platorep.config import HarnessConfig, ModelSpec
+from platorep.config.performance import Better
 from platorep.data.patterns import matching_files
 from platorep.errors import (
     AbsentError,
@@ -49,6 +50,14 @@ PLAIN = frozenset(
 """Arguments that leave the weights as they are; any other makes another model of what is named."""
 MAIN = ("", "main", None)
 NOTHING = ("", "None", "False", "false")
+LESS_IS_BETTER = (
+    "perplexity",
+    "word_perplexity",
+    "byte_perplexity",
+    "bits_per_byte",
+    "brier_score",
+)
+"""Of the harness's metrics, for files that do not say so: those from before version 0.4."""
 NO_METRICS = ("alias", "name", "sample_len", "sample_count", "samples", " ")
 """What else stands among a task's numbers."""
 _STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d")
@@ -111,6 +120,14 @@ class Evaluation:
         if _bare(spec.name) in self.models:
             return same_revision
         return spec.label in self.models and (same_revision or self.revision is None)
+
+    def better(self, wanted: HarnessConfig) -> Better:
+        """Which values of the metric are better: what the experiment says, else what the file."""
+        by_metric = (self.content.get("higher_is_better") or {}).get(wanted.task) or {}
+        higher = by_metric.get(wanted.metric)
+        if wanted.better or higher is None:
+            return wanted.better or ("lower" if wanted.metric in LESS_IS_BETTER else "higher")
+        return "higher" if higher else "lower"
 
     def source(self, wanted: HarnessConfig) -> str:
         """For tables: file, task, version, shots, metric."""
@@ -187,6 +204,7 @@ def harness_rows(job: Job, config: HarnessConfig) -> Iterator[Row]:
         yield {
             "model": label,
             "measure": config.name,
+            "better": newest.better(config),
             "value": value,
             "stderr": stderr,
             "source": newest.source(config),
@@ -279,7 +297,15 @@ def _read(path: Path) -> Evaluation:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise IntegrityError(f"{path} is not JSON: {error}.") from error
-    keys = ("results", "groups", "versions", "n-shot", "config", "group_subtasks")
+    keys = (
+        "results",
+        "groups",
+        "versions",
+        "n-shot",
+        "config",
+        "group_subtasks",
+        "higher_is_better",
+    )
     if (
         not isinstance(content, dict)
         or not content.get("results")

@@ -42,6 +42,7 @@ def _probe_row(job: Job, config: ProbeConfig, labelled: Labelled, spec: ModelSpe
     yield {
         "model": spec.label,
         "measure": config.name,
+        "better": "higher",
         "value": result["value"],
         "stderr": result["stderr"],
         "source": f"{config.probe} probe of {result['layer']} ({setting} {result['setting']:g}) on "

@@ -36,6 +36,11 @@ def solved_rows(job: Job, config: TasksSolvedConfig) -> Iterator[Row]:
 
     for one in config.tasks:
         if isinstance(one, str):
+            if any(row["better"] == "lower" for row in job.rows if row["measure"] == one):
+                raise ConfigError(
+                    f"{config.name}: of the task {one!r} less is better, so it is no accuracy and "
+                    "cannot be solved at a share of the best. Leave it out."
+                )
             add(one, {row["model"]: row["value"] for row in job.rows if row["measure"] == one})
             continue
         header = table_columns(Path(one.table), config.name)
@@ -56,6 +61,7 @@ def solved_rows(job: Job, config: TasksSolvedConfig) -> Iterator[Row]:
         yield {
             "model": label,
             "measure": config.name,
+            "better": "higher",
             "value": solved.share,
             "source": f"{len(solved.solved)} of {solved.num_tasks} tasks, at {config.solved_at:g} "
             f"of the best model's accuracy: {', '.join(solved.solved) or 'none'}",

@@ -11,7 +11,7 @@ from platorep.results import Failures, write_csv
 from platorep.run import Run
 
 COLUMNS = (
-    *("model", "measure", "value", "stderr", "source"),
+    *("model", "measure", "better", "value", "stderr", "source"),
     *("num_bytes", "num_documents", "context", "dtype"),
 )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from platorep.config import ModelSpec, TableConfig
+from platorep.config.performance import usually_better
 from platorep.errors import AbsentError, ConfigError, DataError, nearest
 from platorep.performance.job import Job, Planned, Row
 
@@ -24,8 +25,9 @@ class TableEntry:
 
 def table_rows(job: Job, config: TableConfig) -> Iterator[Row]:
     """A row for each trained model that the table has a number of."""
+    of_measure = {"measure": config.name, "better": config.better or usually_better(config.name)}
     for label, entry in numbers_of_models(job, config.name, read_table(config)):
-        yield {"model": label, "measure": config.name} | asdict(entry)
+        yield {"model": label} | of_measure | asdict(entry)
 
 
 def plan_table(config: TableConfig, planned: Planned) -> dict[str, Any]:

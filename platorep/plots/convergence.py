@@ -67,7 +67,8 @@ def convergence_points(tables: Tables, parameters: ConvergenceFigure) -> Points:
             + "; ".join(notes)
         )
     models = models.assign(
-        value=models["label"].map(values_of(parameters.measure, tables)).astype(float)
+        value=models["label"].map(values_of(parameters.measure, tables)).astype(float),
+        measure=measure_text(parameters.measure, tables),
     )
     unknown = list(models.loc[models["value"].isna(), "label"])
     if len(unknown) == len(models):
@@ -79,7 +80,11 @@ def convergence_points(tables: Tables, parameters: ConvergenceFigure) -> Points:
     bins = _bins(models, scores, parameters, notes)
     parts = [bins, _map(models, scores, parameters, notes)]
     frame = pd.concat([part for part in parts if len(part)], ignore_index=True)
-    frame = frame.assign(metric=str(best["metric"].iloc[0]), chance=float(best["chance"].mean()))
+    frame = frame.assign(
+        metric=str(best["metric"].iloc[0]),
+        chance=float(best["chance"].mean()),
+        measure=str(models["measure"].iloc[0]),
+    )
     return Points(frame, tuple(notes))
 
 
@@ -103,17 +108,17 @@ def _bins(
     notes: list[str],
 ) -> pd.DataFrame:
     value = models["value"].to_numpy(dtype=float)
-    known = value[np.isfinite(value)]
+    known, measure = value[np.isfinite(value)], str(models["measure"].iloc[0])
     low, high = parameters.range or (float(known.min()), float(known.max()))
     if low == high:
-        notes.append(f"one bin: every model has {parameters.measure} {low:g}")
+        notes.append(f"one bin: every model has {measure} {low:g}")
     outside = np.isfinite(value) & ((value < low) | (value > high))
     if outside.any():
         names = ", ".join(models["label"].to_numpy()[outside])
         notes.append(f"outside of {low:g} ... {high:g}, so in no bin: {names}")
     if outside.sum() == len(known):
         raise AbsentError(
-            f"nothing to draw: every {parameters.measure} is outside of {low:g} ... {high:g} (from "
+            f"nothing to draw: every {measure} is outside of {low:g} ... {high:g} (from "
             f"{known.min():g} to {known.max():g}). Give the figure a `range`, or null."
         )
     number = parameters.bins if low < high else 1
@@ -228,7 +233,7 @@ def draw_convergence(points: pd.DataFrame, parameters: ConvergenceFigure) -> Fig
         colours = _draw_map(ax, models, families, parameters)
         if colours is not None:
             scale = figure.add_axes(box(width - right - bar + 0.06, 0.08))
-            figure.colorbar(colours, cax=scale, label=measure_text(parameters.measure))
+            figure.colorbar(colours, cax=scale, label=str(points["measure"].iloc[0]))
             scale.tick_params(length=1.5)
     if handles:
         add_legend(
@@ -282,7 +287,7 @@ def _draw_bins(
     percent = parameters.range == (0.0, 1.0)
     ax.set_xticks(places, [_range_text(row, percent) for _, row in bins.iterrows()])
     ax.tick_params(axis="x", length=0)
-    ax.set_xlabel(measure_text(parameters.measure) + (" (share)" if percent else ""))
+    ax.set_xlabel(str(points["measure"].iloc[0]) + (" (share)" if percent else ""))
     metric = metric_text(str(points["metric"].iloc[0]))
     ax.set_ylabel(f"mean alignment in the bin\n{wrap(f'({metric})', 1.8, NORMAL)}")
 

@@ -74,7 +74,9 @@ def downstream_points(tables: Tables, parameters: DownstreamFigure) -> Points:
     curves, said = _curves(shown, parameters)
     first = aligned.iloc[0]
     frame = pd.concat([shown, curves] if len(curves) else [shown], ignore_index=True)
-    frame = frame.assign(metric=first["metric"], chance=first["chance"])
+    frame = frame.assign(
+        metric=first["metric"], chance=first["chance"], measure=measure_text(parameters.y, tables)
+    )
     return Points(frame, (*notes, *said))
 
 
@@ -231,7 +233,7 @@ def draw_downstream(points: pd.DataFrame, parameters: DownstreamFigure) -> Figur
     ax.autoscale_view()
     if names:
         label_above(ax, list(models["x"]), names, panel)
-    ax.set_ylabel(wrap(f"{parameters.points} performance ({measure_text(parameters.y)})", 2.2))
+    ax.set_ylabel(wrap(f"{parameters.points} performance ({points['measure'].iloc[0]})", 2.2))
     ax.yaxis.label.set_fontsize(NORMAL)
     ax.set_xlabel(label)
     room = (grid.footer - 0.04) / grid.height

@@ -152,7 +152,7 @@ def draw_facets(points: pd.DataFrame, parameters: MetricGridFigure | Calibration
             linespacing=1.0,
             gid="title",
         )
-    grid.label_axes(figure, x_label(parameters.x, parameters.points), "")
+    grid.label_axes(figure, x_label(points, parameters.x, parameters.points), "")
     if handles:
         box = (left / total, 0.0, 1 - left / total, (grid.footer - 0.04) / grid.height)
         add_legend(figure, handles, entries, box)

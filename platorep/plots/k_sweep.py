@@ -20,7 +20,7 @@ SCORE, TREND = "score", "trend"
 
 
 def k_sweep_points(tables: Tables, parameters: KSweepFigure) -> Points:
-    """Rows of `panel`, `family`, `k`, `value`, `num_pairs`.
+    """Rows of `panel`, `family`, `k`, `value`, `num_pairs`, `measure`.
 
     score: the mean over the trained pairs of a family of line models; family `chance` is its own.
     trend: the mean over line models of the Spearman correlation of score and performance.
@@ -55,7 +55,8 @@ def k_sweep_points(tables: Tables, parameters: KSweepFigure) -> Points:
     families = {family: i for i, family in enumerate(dict.fromkeys(points["family"]))}
     order = points["family"].map(families)
     points = points.assign(order=order).sort_values(["panel", "order", "k"], kind="stable")
-    return Points(points.drop(columns="order").reset_index(drop=True), notes)
+    points = points.drop(columns="order").reset_index(drop=True)
+    return Points(points.assign(measure=measure_text(parameters.x, tables)), notes)
 
 
 def _of_one_k(trained: pd.DataFrame, metric: str) -> list[dict[str, object]]:
@@ -103,7 +104,7 @@ def draw_k_sweep(points: pd.DataFrame, parameters: KSweepFigure) -> Figure:
         rows = points[points["panel"] == name]
         metric = str(rows["metric"].iloc[0])
         ax.set_xlabel("neighbors k")
-        trend = f"Spearman with {measure_text(parameters.x)}"
+        trend = f"Spearman with {points['measure'].iloc[0]}"
         label = f"mean alignment ({metric})" if name == SCORE else trend
         ax.set_ylabel(wrap(label, grid.panel[1] + 0.1, NORMAL))
         _draw(ax, rows, families, names)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from platorep.errors import AbsentError
-from platorep.parameters.figures import ScalingFigure
+from platorep.parameters.figures import SIZE, ScalingFigure
 from platorep.plots.labels import metric_text, name_and_size, short_names, text_width, wrap
 from platorep.plots.lines import (
     RANDOM_LINE,
@@ -23,7 +23,7 @@ from platorep.plots.lines import (
     draw_panel,
     legend_entries,
 )
-from platorep.plots.measures import SIZE, measure_text, values_of
+from platorep.plots.measures import measure_text, values_of
 from platorep.plots.panels import (
     LEADER,
     Grid,
@@ -67,8 +67,10 @@ def scaling_points(tables: Tables, parameters: ScalingFigure) -> Points:
     rows = [pairs.frame, found]
     if _connect(parameters) == TREND:
         rows.insert(1, trends(trained, log=log))
-    notes = correlation_notes(found, parameters.x)
+    measure = measure_text(parameters.x, tables)
+    notes = correlation_notes(found, measure)
     frame = pd.concat([part for part in rows if len(part)], ignore_index=True)
+    frame = frame.assign(measure=measure)
     return Points(frame, (*pairs.notes, *notes))
 
 
@@ -116,6 +118,7 @@ def scaled_pairs(tables: Tables, parameters: ScalingFigure) -> Points:
             f"both a score and {parameters.x}. " + "; ".join(notes or ("no such pair was scored",))
         )
     shown = shown.sort_values(["line_order", "role", "x", "point_order"], kind="stable")
+    shown = shown.assign(measure=measure_text(parameters.x, tables))
     return Points(shown[[c for c in _COLUMNS if c in shown]].reset_index(drop=True), notes)
 
 
@@ -127,7 +130,7 @@ _KEPT = [
 ]
 _COLUMNS = [
     *("role", "line_family", "line", "line_twin", "line_num_parameters", "line_order"),
-    *("point_family", "point", "point_twin", "point_num_parameters", "point_order", "x"),
+    *("point_family", "point", "point_twin", "point_num_parameters", "point_order", "x", "measure"),
     *(*_KEPT, "line_layer", "point_layer"),
 ]
 
@@ -169,13 +172,13 @@ def traits(models: pd.DataFrame, side: str) -> pd.DataFrame:
     )
 
 
-def x_label(measure: str, modality: str) -> str:
+def x_label(points: pd.DataFrame, x: str, modality: str) -> str:
     """What the x axis says."""
-    if measure == SIZE:
+    if x == SIZE:
         return f"{modality} model parameters"
-    if measure == "release_date":
+    if x == "release_date":
         return f"release of the {modality} model (year)"
-    return f"{modality} performance ({measure_text(measure)})"
+    return f"{modality} performance ({points['measure'].iloc[0]})"
 
 
 def draw_scaling(points: pd.DataFrame, parameters: ScalingFigure) -> Figure:
@@ -238,7 +241,9 @@ def draw_scaling(points: pd.DataFrame, parameters: ScalingFigure) -> Figure:
     for ax in panels[: grid.columns]:
         label_above(ax, list(people["x"]), texts, grid.panel[0] + grid.gutter - 0.03)
     metric = metric_text(str(points["metric"].iloc[0]))
-    grid.label_axes(figure, x_label(parameters.x, parameters.points), f"alignment ({metric})")
+    grid.label_axes(
+        figure, x_label(points, parameters.x, parameters.points), f"alignment ({metric})"
+    )
     if handles:
         add_legend(figure, handles, entries, _legend_box(grid, len(families)))
     return figure

@@ -5,7 +5,6 @@ import pandas as pd
 from jaxtyping import Float
 
 from platorep.plots.labels import decimals, interval_text, training_step
-from platorep.plots.measures import measure_text
 from platorep.statistics import Correlation, fit_line, partial_spearman, pearson, spearman
 
 TREND = "trend"
@@ -73,8 +72,8 @@ def _correlations(points: pd.DataFrame, log: bool) -> list[tuple[str, Correlatio
     return found
 
 
-def correlation_notes(found: pd.DataFrame, x: str) -> tuple[str, ...]:
-    """A sentence per panel."""
+def correlation_notes(found: pd.DataFrame, measure: str) -> tuple[str, ...]:
+    """A sentence per panel; `measure` is what the axis calls it."""
     notes = []
     panels = found[found["line"] == ""] if len(found) else found
     for family, rows in panels.groupby("line_family", sort=False) if len(panels) else ():
@@ -83,7 +82,7 @@ def correlation_notes(found: pd.DataFrame, x: str) -> tuple[str, ...]:
             for _, row in rows.iterrows()
         ]
         notes.append(
-            f"{family}: alignment with {measure_text(x)} over {int(rows['num_points'].max())} "
+            f"{family}: alignment with {measure} over {int(rows['num_points'].max())} "
             f"models, mean over the panel's lines: {', '.join(said)}"
         )
     return tuple(notes)
