@@ -1,15 +1,15 @@
 """The Python interface. `platorep` hands these on, and imports nothing until they are used."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from platorep.arrays import EXACT_IN_FLOAT32, EXACT_IN_FLOAT64, as_features, as_float32
 from platorep.config import PreprocessConfig
 from platorep.errors import AbsentError, DataError, UnknownNameError
 from platorep.features import Cell
@@ -18,8 +18,8 @@ from platorep.metrics import METRICS, BoundMetric, Summary, bind, default_switch
 from platorep.preprocess import preprocess
 from platorep.results import Results
 
-Array = np.ndarray | Tensor
-Layers = Array | Sequence[Array]
+Layers: TypeAlias = Any
+"""An array `n d` (a NumPy array, a tensor, a data frame), or a sequence of such arrays."""
 
 
 @dataclass(frozen=True)
@@ -89,16 +89,16 @@ class Reference:
         Raises:
             DataError: not as many rows as `ids`, or a value is not finite.
         """
-        arrays = list(features) if _is_list(features) else [features]
-        layers = [torch.as_tensor(array).detach() for array in arrays]
-        for layer in layers:
-            if layer.ndim != 2 or len(layer) != len(self.ids):
+        tensors = _tensors(features, "features", largest=EXACT_IN_FLOAT32)
+        for name, layer in tensors.items():
+            if len(layer) != len(self.ids):
                 raise DataError(
-                    f"features have shape {tuple(layer.shape)}, expected {len(self.ids)} rows in "
-                    "the order of `ids`, and two axes."
+                    f"{name} has shape {tuple(layer.shape)}, expected {len(self.ids)} rows in the "
+                    "order of `ids`."
                 )
         layers = preprocess(
-            [layer.float().cpu() for layer in layers], **PreprocessConfig().model_dump()
+            [as_float32(layer, name).cpu() for name, layer in tensors.items()],
+            **PreprocessConfig().model_dump(),
         )
         own = [self._metric.summarize(layer) for layer in layers]
         scores = self._metric.compare(own, self._summaries)
@@ -142,16 +142,39 @@ def list_metrics() -> list[str]:
 
 
 def _is_list(layers: Layers) -> bool:
-    return not isinstance(layers, (np.ndarray, Tensor))
+    return not hasattr(layers, "shape")
+
+
+def _tensors(
+    layers: Layers, side: str, *, largest: int = EXACT_IN_FLOAT64
+) -> dict[str, Float[Tensor, "n _"]]:
+    """The layers by what to call them in an error, all on the device of the first."""
+    if not _is_list(layers):
+        named: dict[str, object] = {side: layers}
+    elif isinstance(layers, (str, bytes, Mapping)) or not isinstance(layers, Iterable):
+        raise DataError(
+            f"{side} is of type {type(layers).__name__}; expected an array `n d`, or a list of "
+            "such arrays, one per layer."
+        )
+    else:
+        named = {f"layer {i} of {side}": layer for i, layer in enumerate(layers)}
+    if not named:
+        raise DataError(f"{side} has no layers.")
+    tensors = {name: as_features(given, name, largest=largest) for name, given in named.items()}
+    device = next(iter(tensors.values())).device
+    for name, tensor in tensors.items():
+        if tensor.ndim != 2:
+            raise DataError(
+                f"{name} has shape {tuple(tensor.shape)}, expected two axes: samples and features."
+            )
+    return {name: tensor.to(device) for name, tensor in tensors.items()}
 
 
 def _summaries(metric: BoundMetric, layers: Layers, side: str) -> list[Summary]:
-    arrays = list(layers) if _is_list(layers) else [layers]
-    tensors = [torch.as_tensor(array) for array in arrays]
-    for index, tensor in enumerate(tensors):
-        if tensor.ndim != 2:
-            raise DataError(
-                f"layer {index} of {side} has shape {tuple(tensor.shape)}, expected two axes: "
-                "samples and features."
-            )
-    return [metric.summarize(t if t.is_floating_point() else t.float()) for t in tensors]
+    summaries = []
+    for name, tensor in _tensors(layers, side).items():
+        try:
+            summaries.append(metric.summarize(tensor))
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from error
+    return summaries

@@ -12,7 +12,7 @@ import platorep
 LAYERS = (
     {"errors"},
     {"files", "reporting", "stamps"},
-    {"registry", "parameters", "hub", "tensors"},
+    {"arrays", "registry", "parameters", "hub", "tensors"},
     {"config", "metrics", "preprocess", "statistics", "toyworld"},
     {"data", "models"},
     {"features", "results"},

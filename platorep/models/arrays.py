@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
+from platorep.arrays import EXACT_IN_FLOAT32, as_features, as_float32, refuse_inflated
 from platorep.config import ModelSpec
 from platorep.errors import AbsentError, ConfigError, DataError, IntegrityError, PlatorepError
 from platorep.models.base import (
@@ -30,7 +30,7 @@ from platorep.models.base import (
     kept_layers,
     refuse_settings,
 )
-from platorep.models.released import read_released
+from platorep.models.released import first_sentence, read_released
 from platorep.models.sources import file_hash
 
 ENDINGS = (".safetensors", ".npy", ".npz", ".pt")
@@ -98,33 +98,24 @@ class ArrayModel(Model):
         return kept_layers(self.spec, len(self._layers))
 
     @cached_property
-    def _content(self) -> tuple[dict[str, Tensor], Sequence[Any] | None]:
+    def _content(self) -> tuple[dict[str, Tensor], list[str] | None]:
         """The arrays by name, and the row ids if the file has them."""
         self._must_exist()
         if self._path.suffix == ".pt":
             return {"feats": read_released(self._path)}, None
         try:
-            if self._path.suffix == ".safetensors":
-                with safe_open(self._path, framework="pt") as file:
-                    ids = (file.metadata() or {}).get("ids")
-                    return (
-                        {name: file.get_tensor(name) for name in file.keys()},  # noqa: SIM118
-                        None if ids is None else json.loads(ids),
-                    )
-            # Never unpickle: arrays of Python objects are refused.
-            content = np.load(self._path, allow_pickle=False)
-            if isinstance(content, np.ndarray):
-                return {self._path.stem: _tensor(content)}, None
-            with content:
-                arrays = {name: content[name] for name in content.files}
-        except (ValueError, OSError, EOFError, SafetensorError) as error:
+            arrays, ids = READERS[self._path.suffix](self._path)
+        except PlatorepError:
+            raise
+        except Exception as error:  # whatever a library makes of a file that is not what it says
             raise IntegrityError(
-                f"{self._path} cannot be read: {error}. Expected numeric arrays (and `ids` as "
-                "strings or integers), written without pickled objects."
+                f"{self._path} cannot be read: {first_sentence(error)} Expected numeric arrays "
+                "(and `ids` as strings or integers), written without pickled objects."
             ) from error
-        ids_array = arrays.pop("ids", None)
-        ids = None if ids_array is None else np.ravel(ids_array).tolist()
-        return {name: _tensor(array) for name, array in arrays.items()}, ids
+        return {
+            name: as_features(array, f"array {name!r} of {self._path}", largest=EXACT_IN_FLOAT32)
+            for name, array in arrays.items()
+        }, ids
 
     @cached_property
     def _layers(self) -> list[tuple[str, Tensor]]:
@@ -137,11 +128,7 @@ class ArrayModel(Model):
         else:
             found = [(name, arrays[name]) for name in names]
         shapes = {name: tuple(array.shape) for name, array in found}
-        wrong = [
-            name
-            for name, array in found
-            if array.ndim != 2 or 0 in array.shape or array.is_complex()
-        ]
+        wrong = [name for name, array in found if array.ndim != 2 or 0 in array.shape]
         if wrong or len({shape[0] for shape in shapes.values()}) != 1:
             raise DataError(
                 f"{self._path} does not hold features: found {shapes}, expected real arrays "
@@ -161,13 +148,12 @@ class ArrayModel(Model):
     def _ids(self) -> list[str] | None:
         inside, beside = self._content[1], self._ids_file
         if beside is not None:
-            with beside.open(encoding="utf-8", newline="") as file:
-                if beside.suffix == ".csv":
-                    ids = [row[0] for row in csv.reader(file) if row][1:]
-                else:
-                    ids = [line.rstrip("\r\n") for line in file if line.strip()]
+            try:
+                ids = _read_ids(beside)
+            except (OSError, UnicodeDecodeError, csv.Error) as error:
+                raise DataError(f"{beside} cannot be read as ids in UTF-8: {error}.") from error
         elif inside is not None:
-            ids = [str(row_id) for row_id in inside]
+            ids = inside
         else:
             return None
         num_rows = len(self._layers[0][1])
@@ -213,7 +199,7 @@ class LoadedArrays(Loaded):
         places = torch.tensor(self._find(rows, ids))
         found = []
         for name, array in self._arrays:
-            layer = array[places].float()
+            layer = as_float32(array[places], f"layer {name!r} of {self._path}")
             bad = (~layer.isfinite().all(dim=1)).nonzero().flatten().tolist()
             if bad:
                 raise DataError(
@@ -234,11 +220,13 @@ class LoadedArrays(Loaded):
                     f"names ({self._path.name}.ids.txt, one id per line), or the same number."
                 )
             return list(rows)
-        missing = [ids[i] for i in rows if ids[i] not in self._places]
-        if missing:
+        if any(ids[i] not in self._places for i in rows):
+            missing = [row_id for row_id in ids if row_id not in self._places]
             raise DataError(
-                f"{self._path} has no row {missing[0]!r} ({len(missing)} missing). Its ids are "
-                f"like {next(iter(self._places))!r}; they must be the dataset's."
+                f"{self._path} lacks {len(missing)} of the dataset's {len(ids)} rows, the first "
+                f"{missing[0]!r}. It has {num_rows} rows, with ids such as "
+                f"{next(iter(self._places))!r}. Ids must be the dataset's (rows.parquet in the "
+                "folder of results lists them): add these rows, or leave them out of the dataset."
             )
         return [self._places[ids[i]] for i in rows]
 
@@ -260,11 +248,44 @@ def read_arrays(file: Path) -> LoadedArrays:
     return loaded
 
 
-def _tensor(array: NDArray[Any]) -> Tensor:
-    if array.dtype.kind not in "fiubc":
-        raise ValueError(f"an array has the type {array.dtype}")
-    native = array.astype(array.dtype.newbyteorder("="))
-    return torch.from_numpy(native if native.dtype.kind != "u" else native.astype(np.int64))
+def _read_safetensors(path: Path) -> tuple[dict[str, Any], list[str] | None]:
+    with safe_open(path, framework="pt") as file:
+        ids = (file.metadata() or {}).get("ids")
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return arrays, None if ids is None else _strings(json.loads(ids))
+
+
+def _read_npy(path: Path) -> tuple[dict[str, Any], list[str] | None]:
+    with path.open("rb") as file:
+        if file.read(6) != b"\x93NUMPY":
+            raise ValueError("it does not begin as an .npy file does.")
+    # never unpickle: arrays of Python objects are refused
+    return {path.stem: np.load(path, allow_pickle=False)}, None
+
+
+def _read_npz(path: Path) -> tuple[dict[str, Any], list[str] | None]:
+    refuse_inflated(path)
+    with np.load(path, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    ids = arrays.pop("ids", None)
+    return arrays, None if ids is None else _strings(np.ravel(ids).tolist())
+
+
+READERS = {".safetensors": _read_safetensors, ".npy": _read_npy, ".npz": _read_npz}
+"""Arrays by name, and the ids of the rows if the file has them."""
+
+
+def _strings(ids: object) -> list[str]:
+    if not isinstance(ids, list) or not all(isinstance(i, (str, bytes, int)) for i in ids):
+        raise ValueError("`ids` is no list of strings or integers.")
+    return [i.decode() if isinstance(i, bytes) else str(i) for i in ids]
+
+
+def _read_ids(beside: Path) -> list[str]:
+    with beside.open(encoding="utf-8", newline="") as file:
+        if beside.suffix == ".csv":
+            return [row[0] for row in csv.reader(file) if row][1:]
+        return [line.rstrip("\r\n") for line in file if line.strip()]
 
 
 def _natural(name: str) -> list[tuple[bool, int, str]]:
