@@ -27,9 +27,11 @@ class Ended:
 class Forks:
     """Commands at work, started from one warm process."""
 
-    def __init__(self) -> None:
+    def __init__(self, environment: Mapping[str, str] = MappingProxyType({})) -> None:
+        """`environment`: variables that libraries look at once, when they are imported."""
         self._server = subprocess.Popen(
             [sys.executable, str(FORK_SERVER)],
+            env={**os.environ, **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -12,7 +12,8 @@ import io
 import json
 import random
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,13 +90,13 @@ class Language:
     beside: Files = field(default_factory=dict)
 
 
-def fill(hub: Hub) -> None:
+def fill(hub: Hub, vision: Sequence[str] = VISION) -> None:
     """Everything that prh-val, prh-test and prh-laptop ask for, up to ViT-S."""
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     for name, about in LANGUAGE.items():
         hub.commit(name, "main", language_files(about))
-    for name in VISION:
+    for name in vision:
         hub.commit(f"timm/{name}", "main", vision_files(name))
     hub.gated |= set(GATED)
     hub.tokens.add(TOKEN)
@@ -110,7 +111,7 @@ def language_files(about: Language) -> Files:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_text(json.dumps(config))
         read = transformers.AutoConfig.from_pretrained(folder)
-        torch.manual_seed(len(json.dumps(config)))
+        torch.manual_seed(zlib.crc32(json.dumps(config).encode()))
         network = transformers.AutoModelForCausalLM.from_config(
             read, dtype=getattr(torch, config.get("torch_dtype", "float32"))
         )
@@ -242,7 +243,7 @@ def byte_level(specials: Sequence[str], first: str | None = None) -> bytes:
     return str(tokenizer.to_str(pretty=True)).encode()
 
 
-def sentence_pieces(**ids: int) -> bytes:
+def sentence_pieces(*, prefix: bool = True, **special: Any) -> bytes:
     """tokenizer.model of the Llama kind: BPE that falls back to bytes."""
     stream = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
@@ -253,14 +254,15 @@ def sentence_pieces(**ids: int) -> bytes:
         byte_fallback=True,
         character_coverage=0.999,
         normalization_rule_name="identity",
+        add_dummy_prefix=prefix,
         remove_extra_whitespaces=False,
         minloglevel=2,
-        **ids,
+        **special,
     )
     return stream.getvalue()
 
 
-def from_sentence_pieces(model: bytes, first: str) -> bytes:
+def from_sentence_pieces(model: bytes, first: str, *, prefix: bool = True) -> bytes:
     """tokenizer.json that was converted from tokenizer.model."""
     pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
     vocabulary = {pieces.id_to_piece(i): i for i in range(pieces.get_piece_size())}
@@ -277,15 +279,11 @@ def from_sentence_pieces(model: bytes, first: str) -> bytes:
         [piece for piece, i in vocabulary.items() if pieces.is_control(i) or pieces.is_unknown(i)]
     )
     tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+        [normalizers.Prepend("▁")] * prefix + [normalizers.Replace(" ", "▁")]
     )
     tokenizer.decoder = decoders.Sequence(
-        [
-            decoders.Replace("▁", " "),
-            decoders.ByteFallback(),
-            decoders.Fuse(),
-            decoders.Strip(" ", 1, 0),
-        ]
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+        + [decoders.Strip(" ", 1, 0)] * prefix
     )
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{first} $A", special_tokens=[(first, vocabulary[first])]
@@ -366,12 +364,11 @@ def gemma_tokenizer() -> Files:
         "tokenizer_class": "GemmaTokenizer",
         "use_default_system_prompt": False,
     }
-    model = sentence_pieces(
-        pad_id=0, eos_id=1, bos_id=2, unk_id=3, bos_piece="<bos>", eos_piece="<eos>"
-    )
+    pieces = {"bos_piece": "<bos>", "eos_piece": "<eos>", "user_defined_symbols": "<mask>"}
+    model = sentence_pieces(prefix=False, pad_id=0, eos_id=1, bos_id=2, unk_id=3, **pieces)
     return {
         "tokenizer.model": model,
-        "tokenizer.json": from_sentence_pieces(model, "<bos>"),
+        "tokenizer.json": from_sentence_pieces(model, "<bos>", prefix=False),
         "tokenizer_config.json": _json(config),
         "special_tokens_map.json": _json(names),
     }
@@ -639,9 +636,3 @@ def _parquet(rows: list[dict[str, Any]], features: dict[str, Any]) -> bytes:
     stream = io.BytesIO()
     pq.write_table(table.replace_schema_metadata(about), stream)
     return stream.getvalue()
-
-
-def names() -> Iterator[str]:
-    """Every repository of the stand-in."""
-    yield from LANGUAGE
-    yield from (f"timm/{name}" for name in VISION)

@@ -1,0 +1,133 @@
+"""The paper's experiments as they are shipped, from an empty cache to figures, in small.
+
+What is changed: `--models` leaves out vision models above ViT-S and DINOv2, and the pair of
+`layer_heatmap` names the largest that is left. `scripts/rehearse_paper.py` has DINOv2, too.
+"""
+
+import itertools
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import Rehearsal
+from paper_hub import GATED, LANGUAGE, NOT_NEEDED, TOKEN
+from PIL import Image
+from small_experiment import identities
+
+VISION = ("vit_tiny_patch16_224.augreg_in21k", "vit_small_patch16_224.augreg_in21k")
+CHOSEN = ("--models", "[!v]*", *(word for name in VISION for word in ("--models", name)))
+PAPER = [name.partition("/")[2] for name in list(LANGUAGE)[:12]]
+LATER = [name.partition("/")[2] for name in list(LANGUAGE)[12:]]
+
+
+def pair(language: str) -> tuple[str, str]:
+    return "--set", f"figures.2.pair=[{language}, {VISION[1]}]"
+
+
+def downloads(rehearsal: Rehearsal, name: str, *flags: str) -> None:
+    """`plan` says what `extract --download-only` then fetches, and nothing else is fetched."""
+    plan = rehearsal.rows("plan", name, *flags, token=TOKEN)
+    sent = rehearsal.hub.sent_bytes
+    ended = rehearsal.command("extract", name, *flags, "--download-only", token=TOKEN)
+
+    assert ended.code == 0, ended.stderr
+    of_models = [row for row in plan if row["stage"] == "extract"]
+    assert {row["state"] for row in of_models} <= {"missing", "cached"}
+    planned = sum(row["download_mb"] for row in of_models)
+    fetched = (rehearsal.hub.sent_bytes - sent) / 1e6
+    assert fetched == pytest.approx(planned, abs=0.05 * len(of_models) + 0.01)
+    for (repo, _), files in rehearsal.hub.files.items():
+        unwanted = [file for file, content in files.items() if content == NOT_NEEDED]
+        assert not {f"GET /{repo}/resolve/main/{file}" for file in unwanted} & set(
+            rehearsal.hub.requests
+        )
+
+
+def runs_offline(
+    rehearsal: Rehearsal, name: str, languages: list[str], figures: list[str], *flags: str
+) -> None:
+    """`run --offline` makes every score and figure without a request; again, it makes nothing."""
+    so_far = len(rehearsal.hub.requests)
+    plan = rehearsal.rows("plan", name, *flags, "--offline")
+    assert {row["download_mb"] for row in plan if row["stage"] == "extract"} == {0}
+
+    ended = rehearsal.command("run", name, *flags, "--offline")
+
+    assert ended.code == 0, ended.stderr
+    results = rehearsal.folder / "results" / name
+    is_complete(results, languages, figures)
+    kept = everything(rehearsal.cache)
+    tables = {path.name: path.read_bytes() for path in results.glob("*.csv")}
+    again = rehearsal.command("run", name, *flags, "--offline")
+    assert (again.code, again.stdout) == (0, ended.stdout)
+    assert "rows/s" not in again.stderr
+    assert "bytes/s" not in again.stderr
+    assert everything(rehearsal.cache) == kept
+    assert {path.name: path.read_bytes() for path in results.glob("*.csv")} == tables
+    plan = rehearsal.rows("plan", name, *flags, "--offline")
+    assert {row["state"] for row in plan if row["stage"] != "total"} == {
+        "here", "cached", "made before"
+    }  # fmt: skip
+    assert rehearsal.hub.requests[so_far:] == []
+
+
+def everything(folder: Path) -> dict[Path, tuple[int, int]]:
+    return identities([path for path in folder.rglob("*") if path.is_file()])
+
+
+def is_complete(results: Path, languages: list[str], figures: list[str]) -> None:
+    best = pd.read_csv(results / "best.csv", keep_default_na=False)
+    pairs = set(zip(best["x"], best["y"], best["control"], strict=True))
+    assert pairs == set(itertools.product(languages, VISION, ("", "shuffled")))
+    assert len(best) == len(pairs)
+    assert best["score"].between(0, 1).all()
+    tested = best[best["control"] == ""]
+    assert pd.to_numeric(tested["p_adjusted"]).between(1 / 1001, 1).all()
+    measured = pd.read_csv(results / "performance.csv")
+    assert sorted(measured["model"]) == sorted(languages)
+    assert measured["value"].between(0.5, 20).all()  # random networks; uniform over bytes: 8
+    models = pd.read_csv(results / "models.csv").set_index("label")
+    assert set(models.index) == {*languages, *VISION}
+    assert models.loc[list(VISION), "num_layers"].tolist() == [12, 12]
+    for name in figures:
+        assert len(pd.read_csv(results / "figures" / f"{name}.csv")) >= len(languages)
+        with Image.open(results / "figures" / f"{name}.png") as image:
+            assert min(image.size) > 300
+            assert sum(map(bool, image.convert("L").histogram())) > 8, "it is empty"
+
+
+def test_prh_val_and_then_prh_laptop(rehearsal: Rehearsal) -> None:
+    of_val = (*CHOSEN, *pair("llama-65b"))
+    downloads(rehearsal, "prh-val", *of_val)
+    runs_offline(rehearsal, "prh-val", PAPER, ["scaling", "heatmap", "layer_heatmap"], *of_val)
+
+    sent, before = rehearsal.hub.sent_bytes, everything(rehearsal.cache / "features")
+    downloads(rehearsal, "prh-laptop", *CHOSEN)
+    runs_offline(rehearsal, "prh-laptop", PAPER[:3], ["scaling", "heatmap", "layers"], *CHOSEN)
+    assert rehearsal.hub.sent_bytes == sent, "it is part of prh-val"
+    assert everything(rehearsal.cache / "features") == before
+
+
+def test_prh_test_and_its_gated_models(rehearsal: Rehearsal) -> None:
+    flags = (*CHOSEN, *pair("Meta-Llama-3-70B"))
+    gated = [name.partition("/")[2] for name in GATED]
+    names_the_way = [f"https://huggingface.co/{name}, then set HF_TOKEN" for name in GATED]
+
+    for token in ("", "hf_of_somebody_else"):
+        refused = rehearsal.command("extract", "prh-test", *flags, "--download-only", token=token)
+        assert refused.code == 3
+        assert all(words in refused.stderr for words in names_the_way)
+    failures = rehearsal.folder / "results" / "prh-test" / "failures.jsonl"
+    assert [json.loads(line)["cell"] for line in failures.read_text().splitlines()] == gated
+    only = rehearsal.command("run", "prh-test", "--models", "gemma*")
+    assert only.code == 4
+    assert all(words in only.stderr for words in names_the_way)
+    plan = {row["cell"]: row for row in rehearsal.rows("plan", "prh-test", "--models", "gemma*")}
+    for name in gated:
+        assert plan[name]["state"] == "unknown"
+        assert "HF_TOKEN" in plan[name]["note"]
+
+    downloads(rehearsal, "prh-test", *flags)
+    runs_offline(rehearsal, "prh-test", LATER, ["scaling", "heatmap", "layer_heatmap"], *flags)
+    assert not failures.exists()
