@@ -247,24 +247,24 @@ def verify_blob(path: Path) -> None:
     """
     if not path.is_symlink():
         return
-    blob = path.readlink()
-    name = blob.name
+    blob = os.path.normpath(path.parent.absolute() / path.readlink())
+    name = Path(blob).name
     if not re.fullmatch(r"[0-9a-f]{64}|[0-9a-f]{40}", name):
         return
     status = path.stat()
     state = [status.st_size, status.st_mtime_ns, status.st_ino]
     memory = cache_root() / "hub" / "verified.json"
     known = _read_memory(memory)
-    if known.get(name) == state:
+    if known.get(blob) == state:  # by path: repositories may share content, not files
         return
     if name not in _content_hashes(path, len(name)):
         raise IntegrityError(
             f"{path} is damaged: its content ({status.st_size} bytes) does not have the hash "
-            f"{name} that the hub gave it. Delete {os.path.normpath(path.parent / blob)} and run "
+            f"{name} that the hub gave it. Delete {blob} and run "
             "the same command where the hub can be reached: only this file is fetched again."
         )
     with suppress(StorageError):  # then it is checked again next time
-        write_json(memory, _read_memory(memory) | {name: state})
+        write_json(memory, _read_memory(memory) | {blob: state})
 
 
 def _content_hashes(path: Path, num_digits: int) -> set[str]:

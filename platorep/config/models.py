@@ -45,7 +45,7 @@ class ModelSettings(Section):
     attention: Literal["eager", "sdpa", "flash_attention_2"] | None = None
     """Attention implementation (transformers); absent: the library's choice."""
     device_map: str | None = None
-    """`auto` spreads a model over several GPUs (transformers; needs accelerate)."""
+    """`auto` spreads a model over several GPUs (transformers)."""
     random_init: bool = False
     """The same architecture with seeded random weights: a control."""
     seed: NonNegativeInt = 0

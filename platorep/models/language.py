@@ -27,7 +27,6 @@ from platorep.models.cost import TOKENS, count_flops
 from platorep.models.hidden_states import PooledStates
 from platorep.models.loading import (
     as_own_errors,
-    need_accelerate,
     quiet,
     read_config,
     reading_texts,
@@ -263,8 +262,6 @@ class LanguageModel(Model):
             return self._build(**self._attention_argument).to(dtype)
 
     def _pretrained(self, device: torch.device | str, dtype: torch.dtype) -> nn.Module:
-        if self.spec.device_map is not None:
-            need_accelerate(self.spec)
         folder = self._source.folder(weights=True)
         network, found = self._auto_class.from_pretrained(
             folder,

@@ -15,15 +15,6 @@ from platorep.config import ModelSpec
 from platorep.errors import AbsentError, ConfigError, IntegrityError, PlatorepError
 
 
-def need_accelerate(spec: ModelSpec) -> None:
-    """Raise an AbsentError if the package that `device_map` needs is not installed."""
-    if not transformers.utils.is_accelerate_available():
-        raise AbsentError(
-            f"model {spec.label!r}: `device_map` needs the package accelerate, which is not "
-            "installed. `pip install accelerate`, or leave `device_map` out."
-        )
-
-
 def read_config(folder: Path, spec: ModelSpec, *, offline: bool) -> Any:
     """The configuration of a model, with outputs by name and no more of them than are asked for.
 

@@ -11,7 +11,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from platorep.config import ModelSpec
 from platorep.errors import IntegrityError
-from platorep.models.loading import as_own_errors, need_accelerate, quiet, read_config
+from platorep.models.loading import as_own_errors, quiet, read_config
 from platorep.models.sources import Source, open_source
 from platorep.performance.bits import how_far_ahead
 
@@ -98,8 +98,6 @@ class CausalModel:
         return config
 
     def _pretrained(self, device: torch.device | str, dtype: torch.dtype, tokenizer: Any) -> Any:
-        if self.spec.device_map is not None:
-            need_accelerate(self.spec)
         network, found = transformers.AutoModelForCausalLM.from_pretrained(
             self._folder,
             config=self._config,
