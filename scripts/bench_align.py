@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from platorep.metrics import BoundMetric, Summary, bind, summarize_layer
-from platorep.statistics import permutation_null
+from platorep.statistics import null_maxima
 
 # (layers, width): hidden states of the language models, blocks of the vision models of the paper
 LANGUAGE = [
@@ -184,8 +184,10 @@ def compare_ways(x: Shape, y: Shape, args: argparse.Namespace) -> None:
         row("plain, pair by pair (from a sample)", each * num_x * num_y, f"{ratio:.0f} x as long")
         count = args.permutations if name == "mutual_knn" else args.kernel_permutations
         if count:
+            pairs = list(itertools.product(range(len(x)), range(len(y))))
+            groups = split(first, x), split(second, y)
             start = time.perf_counter()
-            permutation_null(metric, split(first, x), split(second, y), permutations=count, seed=0)
+            null_maxima(metric, *groups, pairs, permutations=count, seed=0)
             nulled = time.perf_counter() - start
             row(f"null of the maximum, {count} permutations", nulled)
             ratio = each * num_x * num_y * (count + 1) / (total + nulled)

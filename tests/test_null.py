@@ -12,7 +12,8 @@ from scipy import stats
 
 from platorep.config import IntervalConfig
 from platorep.errors import ConfigError, DataError
-from platorep.metrics import BoundMetric, Summary, bind
+from platorep.metrics import BoundMetric, Summary, bind, own_metric
+from platorep.parameters.metrics import OwnMetric
 from platorep.statistics import (
     Interval,
     benjamini_hochberg,
@@ -117,16 +118,31 @@ def test_parts_of_a_null_are_the_same_wherever_they_are_computed(rng: torch.Gene
 
 def test_a_null_of_fixed_layers_is_no_maximum(rng: torch.Generator) -> None:
     metric = bind("mutual_knn", {"k": 3})
-    x, y = ([model(metric, rng, 30, 4, None) for _ in range(2)] for _ in range(2))
+    x, y = (model(metric, rng, 30, 4, None) for _ in range(2))
 
-    best = permutation_null(metric, x, y, permutations=20, seed=0)
-    fixed = permutation_null(metric, x, y, permutations=20, seed=0, pairs=[(1, 0)], layers=[(2, 3)])
+    (best,) = permutation_null(metric, [x], [y], permutations=20, seed=0)
+    (fixed,) = permutation_null(metric, [[x[2]]], [[y[3]]], permutations=20, seed=0)
 
-    assert fixed[0].best.score == metric.compare([x[1][2]], [y[0][3]])[0, 0]
-    alone = permutation_null(metric, [[x[1][2]]], [[y[0][3]]], permutations=20, seed=0)
-    assert np.array_equal(fixed[0].null, alone[0].null)
-    assert (fixed[0].null <= best[2].null).all()
-    assert fixed[0].null.mean() < best[2].null.mean()
+    assert fixed.best.score == metric.compare([x[2]], [y[3]])[0, 0]
+    assert (fixed.null <= best.null).all()
+    assert fixed.null.mean() < best.null.mean()
+
+
+def test_every_layer_pair_is_compared_once_and_once_per_permutation(rng: torch.Generator) -> None:
+    compared = 0
+
+    def count(x: torch.Tensor, y: torch.Tensor) -> float:
+        nonlocal compared
+        compared += 1
+        return float((x * y).sum())
+
+    metric = BoundMetric(own_metric(name="count", compare=count), OwnMetric(name="count"))
+    sides = [[[metric.summarize(torch.randn(8, 2, generator=rng)) for _ in range(3)]] for _ in "xy"]
+
+    permutation_null(metric, *sides, permutations=0, seed=0)
+    assert compared == 9
+    permutation_null(metric, *sides, permutations=4, seed=0)
+    assert compared == 9 + 5 * 9
 
 
 def test_degenerate_layers_take_no_part_in_the_null(rng: torch.Generator) -> None:
@@ -146,21 +162,21 @@ def test_degenerate_layers_take_no_part_in_the_null(rng: torch.Generator) -> Non
     assert math.isnan(nothing.calibrate().p)
 
 
-EXPERIMENTS, PERMUTATIONS = 200, 39
+EXPERIMENTS, PERMUTATIONS = 150, 19
 
 
 @pytest.fixture(scope="module")
 def under_independence() -> tuple[np.ndarray, np.ndarray]:
-    """p of 200 experiments without any signal: with the null of the maximum, and the naive one."""
+    """p of 150 experiments without any signal: with the null of the maximum, and the naive one."""
     metric, rng = bind("mutual_knn", {"k": 5}), torch.Generator().manual_seed(0)
     honest, naive = [], []
     for experiment in range(EXPERIMENTS):
         x, y = (model(metric, rng, 40, 4, None) for _ in range(2))
         found = permutation_null(metric, [x], [y], permutations=PERMUTATIONS, seed=experiment)[0]
         honest.append(found.calibrate().p)
-        chosen = (found.best.layer_x, found.best.layer_y)
+        one, other = [x[found.best.layer_x]], [y[found.best.layer_y]]
         fixed = permutation_null(
-            metric, [x], [y], permutations=PERMUTATIONS, seed=experiment, layers=[chosen]
+            metric, [one], [other], permutations=PERMUTATIONS, seed=experiment
         )[0]
         naive.append(fixed.calibrate().p)
     return np.array(honest), np.array(naive)
@@ -170,8 +186,8 @@ def test_p_values_are_uniform_under_independence(
     under_independence: tuple[np.ndarray, np.ndarray],
 ) -> None:
     honest = under_independence[0]
-    steps = (honest * (PERMUTATIONS + 1)).round().astype(int)  # 1 ... 40
-    counts = np.bincount((steps - 1) // 5, minlength=8)  # eight equal bins
+    steps = (honest * (PERMUTATIONS + 1)).round().astype(int)  # 1 ... 20
+    counts = np.bincount((steps - 1) // 4, minlength=5)  # five equal bins
 
     assert stats.chisquare(counts).pvalue > 0.01
     assert stats.binomtest(int((honest <= 0.05).sum()), EXPERIMENTS, 0.05).pvalue > 0.01

@@ -19,13 +19,6 @@ class Asked:
         return self.metric.label
 
     @property
-    def best_of(self) -> str | None:
-        """Name or label of the metric whose best layers these are, or None."""
-        layers = self.config.layers
-        named = isinstance(layers, str) and layers.startswith("best of ")
-        return str(layers).removeprefix("best of ") if named else None
-
-    @property
     def has_null(self) -> bool:
         """What costs each layer pair its own time has a null at chosen layers only."""
         return self.metric.claims.cost == "grid" or self.config.layers != "all"

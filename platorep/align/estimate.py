@@ -55,7 +55,7 @@ def expected_seconds(
     per_pair = max(0.0, more / MORE - few / FEW) / (MORE - FEW)
     per_order = max(0.0, few / FEW - FEW * per_pair)
     num_layers, num_pairs = len(all_widths), sum(len(widths[i]) * len(widths[j]) for i, j in pairs)
-    if asked.best_of is not None or asked.config.layers == "last":
+    if asked.config.best_of is not None or asked.config.layers == "last":
         num_layers, num_pairs = len(used), len(pairs)
     times = 1 + (num_permutations if asked.has_null else 0)
     return per_layer * num_layers + (per_order * num_layers + per_pair * num_pairs) * times

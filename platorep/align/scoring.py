@@ -3,16 +3,17 @@
 Axes: l_x and l_y layers of the two models, K permutations.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float64
 
 from platorep.align.asked import Asked
-from platorep.align.summaries import ALL, HALF, PART, Summaries, Summarized
-from platorep.config import AlignConfig
+from platorep.align.summaries import ALL, HALF, PART, OnRows, Summarized
+from platorep.config import AlignConfig, IntervalConfig
 from platorep.metrics import Order, Scores
 from platorep.statistics import (
     BestPair,
@@ -20,7 +21,7 @@ from platorep.statistics import (
     held_out,
     interval_of_parts,
     interval_of_subsamples,
-    permutation_null,
+    null_maxima,
 )
 
 SHUFFLED = "shuffled"
@@ -31,12 +32,21 @@ Layers = tuple[int, int]
 
 @dataclass(frozen=True)
 class PairScores:
-    """All that is known of one model pair."""
+    """What is known of one model pair, under one metric or several."""
 
     grid: pd.DataFrame
     """One row per metric, control and layer pair."""
     statistics: dict[str, dict[str, Any]]
-    """Metric label -> null (the statistic of each permutation), low, high, held_out."""
+    """Metric label -> null (the statistic of each permutation), low, high, held_out; reason, where
+    there are no layers to score."""
+
+
+def together(scores: Sequence[PairScores]) -> PairScores:
+    """The scores of one model pair under several metrics."""
+    return PairScores(
+        pd.concat([part.grid for part in scores], ignore_index=True),
+        {label: of for part in scores for label, of in part.statistics.items()},
+    )
 
 
 @dataclass(frozen=True)
@@ -51,108 +61,97 @@ class Settings:
 
 
 def score_block(
-    asked: Sequence[Asked],
-    xs: Sequence[Summaries],
-    ys: Sequence[Summaries],
+    a: Asked,
+    xs: Sequence[OnRows],
+    ys: Sequence[OnRows],
     pairs: Sequence[tuple[int, int]],
     settings: Settings,
-    chosen: Mapping[str, Layers] | None = None,
 ) -> list[PairScores]:
-    """Several model pairs: each has its own scores, and all share the permutations of the null.
+    """One metric on several model pairs: each has its own scores, and all share the permutations
+    of the null.
 
     Args:
         pairs: Places in `xs` and `ys`.
-        chosen: Metric label -> the one pair of layers to score; all of them without it.
     """
-    tables: list[list[pd.DataFrame]] = [[] for _ in pairs]
-    statistics: list[dict[str, dict[str, Any]]] = [{} for _ in pairs]
-    for a in asked:
-        of_x, of_y = ([side[ALL][a.label] for side in sides] for sides in (xs, ys))
-        layers = None
-        if chosen is not None:
-            x_layer, y_layer = chosen[a.label]
-            layers = [
-                (of_x[i].layers.index(x_layer), of_y[j].layers.index(y_layer)) for i, j in pairs
-            ]
-        nulls = permutation_null(
-            a.metric,
-            [side.summaries for side in of_x],
-            [side.summaries for side in of_y],
-            permutations=settings.align.null.permutations if a.has_null else 0,
-            seed=settings.align.null.seed,
-            pairs=pairs,
-            layers=layers,
-            within=settings.within,
-            larger_is_closer=a.metric.claims.larger_is_closer,
-        )
-        for place, (i, j) in enumerate(pairs):
-            # pair by pair: a product's last bits depend on its shape, and no score may depend on
-            # which other models are at hand
-            x, y = of_x[i], of_y[j]
-            scorer = a.metric.prepare(x.summaries, y.summaries)
-            fixed = None if layers is None else layers[place]
-            observed = scorer(None)
-            tables[place].append(_table(a.label, "", observed, x, y, fixed))
-            if settings.shuffled is not None:
-                shuffled = scorer(settings.shuffled)
-                tables[place].append(_table(a.label, SHUFFLED, shuffled, x, y, fixed))
-            best = _best(a, observed, x, y, fixed)
-            statistics[place][a.label] = {"null": nulls[place].null.tolist()} | _on_parts(
-                a, xs[i], ys[j], best, settings.align
-            )
+    nulls = null_maxima(
+        a.metric,
+        [side[ALL].summaries for side in xs],
+        [side[ALL].summaries for side in ys],
+        pairs,
+        permutations=settings.align.null.permutations if a.has_null else 0,
+        seed=settings.align.null.seed,
+        within=settings.within,
+        larger_is_closer=a.metric.claims.larger_is_closer,
+    )
+    # pair by pair: a product's last bits depend on its shape, and no score may depend on which
+    # other models are at hand
     return [
-        PairScores(pd.concat(grids, ignore_index=True), found)
-        for grids, found in zip(tables, statistics, strict=True)
+        _score_pair(a, xs[i], ys[j], null, settings)
+        for (i, j), null in zip(pairs, nulls, strict=True)
     ]
 
 
-def _best(a: Asked, scores: Scores, x: Summarized, y: Summarized, fixed: Layers | None) -> BestPair:
-    if fixed is not None:
-        return BestPair(float(scores[fixed]), *fixed, None)
+def not_scored(a: Asked, reason: str) -> PairScores:
+    """A model pair that has no layers at which the metric is asked."""
+    columns = ["control", "metric", "layer_x", "layer_y", "score", "degenerate", "reason"]
+    return PairScores(pd.DataFrame(columns=columns), {a.label: {"null": [], "reason": reason}})
+
+
+def _score_pair(
+    a: Asked, x: OnRows, y: OnRows, null: Float64[np.ndarray, " K"], settings: Settings
+) -> PairScores:
+    scorer = a.metric.prepare(x[ALL].summaries, y[ALL].summaries)
+    observed = scorer(None)
+    tables = [_table(a.label, "", observed, x[ALL], y[ALL])]
+    if settings.shuffled is not None:
+        tables.append(_table(a.label, SHUFFLED, scorer(settings.shuffled), x[ALL], y[ALL]))
     larger = a.metric.claims.larger_is_closer
-    return best_pair(scores, x.reasons, y.reasons, larger_is_closer=larger)
+    best = best_pair(observed, x[ALL].reasons, y[ALL].reasons, larger_is_closer=larger)
+    on_parts = _held_out(a, x, y) | _interval(a, x, y, best, settings.align.interval)
+    return PairScores(
+        pd.concat(tables, ignore_index=True), {a.label: {"null": null.tolist()} | on_parts}
+    )
 
 
-def _on_parts(
-    a: Asked, x: Summaries, y: Summaries, best: BestPair, align: AlignConfig
-) -> dict[str, Any]:
-    """What the score is on parts of the rows: held-out layers, and an interval."""
-    found: dict[str, Any] = {}
-    halves, parts = ([name for name in x if name.startswith(kind)] for kind in (HALF, PART))
-
-    def scores_on(name: str) -> Scores:
-        return a.metric.compare(x[name][a.label].summaries, y[name][a.label].summaries)
-
-    if halves and a.best_of is None:
-        result = held_out(
-            [scores_on(name) for name in halves],
-            [x[name][a.label].reasons for name in halves],
-            [y[name][a.label].reasons for name in halves],
-            larger_is_closer=a.metric.claims.larger_is_closer,
-        )
-        found["held_out"] = result.score
-    if parts and align.interval and best.layer_x is not None and best.layer_y is not None:
-        values = np.array([scores_on(name)[best.layer_x, best.layer_y] for name in parts])
-        level = align.interval.level
-        if align.interval.method == "disjoint":
-            interval = interval_of_parts(best.score, values, level=level)
-        else:
-            n = x[ALL][a.label].summaries[0].n
-            size = x[parts[0]][a.label].summaries[0].n
-            interval = interval_of_subsamples(best.score, values, n=n, size=size, level=level)
-        found |= {"low": interval.low, "high": interval.high}
-    return found
+def _held_out(a: Asked, x: OnRows, y: OnRows) -> dict[str, float]:
+    """The score on one half of the rows of the layers chosen on the other, if that is asked."""
+    halves = [name for name in x if name.startswith(HALF)]
+    if not halves or a.config.best_of is not None:
+        return {}
+    result = held_out(
+        [a.metric.compare(x[name].summaries, y[name].summaries) for name in halves],
+        [x[name].reasons for name in halves],
+        [y[name].reasons for name in halves],
+        larger_is_closer=a.metric.claims.larger_is_closer,
+    )
+    return {"held_out": result.score}
 
 
-def _table(
-    label: str,
-    control: str,
-    scores: Scores,
-    x: Summarized,
-    y: Summarized,
-    fixed: Layers | None,
-) -> pd.DataFrame:
-    """One row per layer pair, or the one of `fixed` (places among the layers of x and of y)."""
+def _interval(
+    a: Asked, x: OnRows, y: OnRows, best: BestPair, config: IntervalConfig | None
+) -> dict[str, float]:
+    """Where the score at the best layers would be for other samples, if that is asked."""
+    parts = [name for name in x if name.startswith(PART)]
+    if config is None or best.layer_x is None or best.layer_y is None:
+        return {}
+    values = np.array(
+        [
+            a.metric.compare(
+                [x[name].summaries[best.layer_x]], [y[name].summaries[best.layer_y]]
+            )[0, 0]
+            for name in parts
+        ]
+    )
+    if config.method == "disjoint":
+        interval = interval_of_parts(best.score, values, level=config.level)
+    else:
+        n, size = (x[name].summaries[0].n for name in (ALL, parts[0]))
+        interval = interval_of_subsamples(best.score, values, n=n, size=size, level=config.level)
+    return {"low": interval.low, "high": interval.high}
+
+
+def _table(label: str, control: str, scores: Scores, x: Summarized, y: Summarized) -> pd.DataFrame:
+    """One row per layer pair."""
     reasons = [
         "; ".join(
             f"layer {layer} of {side}: {reason}"
@@ -162,7 +161,7 @@ def _table(
         for i, why_x in zip(x.layers, x.reasons, strict=True)
         for j, why_y in zip(y.layers, y.reasons, strict=True)
     ]
-    table = pd.DataFrame(
+    return pd.DataFrame(
         {
             "control": control,
             "metric": label,
@@ -173,4 +172,3 @@ def _table(
             "reason": reasons,
         }
     )
-    return table if fixed is None else table.iloc[[fixed[0] * len(y.layers) + fixed[1]]]

@@ -91,14 +91,21 @@ def align(run: Run) -> tuple[Failures, pd.DataFrame]:
             else None,
             groups,
         )
+        scoring = BlockScoring(asked, settings, sets, reader, pieces, failures)
         with report.task("align", len(todo), "pairs") as advance:
-            _Scoring(asked, settings, sets, run.device, failures).run(todo, n, pieces, advance)
+            scoring.run(todo, n, advance)
+        unfinished = scoring.unfinished
 
-    found = {(x.label, y.label): pieces.read(x, y) for x, y in pairs if pieces.has(x, y)}
-    if not found:
+    scored = unfinished | {
+        (x.label, y.label): pieces.read(x, y)
+        for x, y in pairs
+        if (x.label, y.label) not in unfinished and pieces.has(x, y)
+    }
+    if not scored:
         failures.raise_if_all(1)
-    scores = scores_table(facts["name"], found)
-    best = best_table(facts["name"], n, config.align, asked, models, found)
+    scored = {(x.label, y.label): scored[x.label, y.label] for x, y in pairs if ... }
+    scores = scores_table(facts["name"], scored)
+    best = best_table(facts["name"], n, config.align, asked, models, scored)
     write_parquet(results.scores, scores)
     write_csv(results.best, best)
     _warn_of_degenerate_layers(scores, report)
@@ -124,150 +131,6 @@ def align(run: Run) -> tuple[Failures, pd.DataFrame]:
         },
     )
     return failures, best
-
-
-class _Scoring:
-    """Scores pairs block by block, so that the summaries in memory keep to the budget."""
-
-    def __init__(
-        self,
-        asked: Sequence[Asked],
-        settings: Settings,
-        sets: RowSets,
-        device: torch.device,
-        failures: Failures,
-    ) -> None:
-        self._first = [a for a in asked if a.best_of is None]
-        self._then = [a for a in asked if a.best_of is not None]
-        self._settings, self._sets, self._device = settings, sets, device
-        self._failures = failures
-
-    def run(self, pairs: Sequence[Pair], n: int, pieces: Pieces, advance: Advance) -> None:
-        """Write the piece of every pair."""
-        half = budget_bytes(self._settings.align, self._device) // 2
-        sides = [
-            list({model.label: model for model in side}.values())
-            for side in zip(*pairs, strict=True)
-        ]
-        blocks_x, blocks_y = (blocks(side, self._first, self._sets, n, half) for side in sides)
-        wanted = {(x.label, y.label) for x, y in pairs}
-        for block_x in blocks_x:
-            summaries: dict[str, Summaries] = {}
-            for block_y in blocks_y:
-                here = [(x, y) for x in block_x for y in block_y if (x.label, y.label) in wanted]
-                self._summarize(summaries, (model for pair in here for model in pair))
-                self._score(here, summaries, pieces, advance)
-                for model in block_y:
-                    if model not in block_x:
-                        summaries.pop(model.label, None)
-
-    def _summarize(self, summaries: dict[str, Summaries], models: Iterable[Aligned]) -> None:
-        for model in models:
-            if model.label not in summaries and model.label not in self._failures.errors:
-                with self._failures.catch(model.label):
-                    summaries[model.label] = summarize(
-                        self._first, self._layers(model), self._sets, self._device
-                    )
-
-    def _score(
-        self,
-        pairs: Sequence[Pair],
-        summaries: Mapping[str, Summaries],
-        pieces: Pieces,
-        advance: Advance,
-    ) -> None:
-        ready = [(x, y) for x, y in pairs if x.label in summaries and y.label in summaries]
-        found: list[tuple[Pair, PairScores]] = []
-        for chunk in _chunks(ready):
-            xs, ys = ([*{m.label: m for m in side}.values()] for side in zip(*chunk, strict=True))
-            with self._failures.catch(", ".join(x.label for x in xs)):
-                scored = score_block(
-                    self._first,
-                    [summaries[x.label] for x in xs],
-                    [summaries[y.label] for y in ys],
-                    [(xs.index(x), ys.index(y)) for x, y in chunk],
-                    self._settings,
-                )
-                for (x, y), scores in zip(chunk, scored, strict=True):
-                    if self._then:
-                        found.append(((x, y), scores))
-                    else:
-                        pieces.write(x, y, scores)
-                        advance(1)
-        if self._then:
-            self._score_at_the_best(found, pieces, advance)
-
-    def _score_at_the_best(
-        self, found: Sequence[tuple[Pair, PairScores]], pieces: Pieces, advance: Advance
-    ) -> None:
-        """The metrics that are asked at the best layers of another one, and then the pieces."""
-        chosen = [{a.label: self._best_of(a, scores) for a in self._then} for _, scores in found]
-        at: dict[str, dict[str, set[int]]] = {}
-        models = {model.label: model for pair, _ in found for model in pair}
-        for ((x, y), _), layers in zip(found, chosen, strict=True):
-            for label, (i, j) in layers.items():
-                at.setdefault(x.label, {}).setdefault(label, set()).add(i)
-                at.setdefault(y.label, {}).setdefault(label, set()).add(j)
-        summaries: dict[str, Summaries] = {}
-        for label in at:
-            with self._failures.catch(label):
-                summaries[label] = summarize(
-                    self._then,
-                    self._layers(models[label]),
-                    self._sets,
-                    self._device,
-                    {a.label: sorted(at[label][a.label] - {-1}) for a in self._then},
-                )
-        for ((x, y), scores), layers in zip(found, chosen, strict=True):
-            if x.label not in summaries or y.label not in summaries:
-                continue
-            defined = [a for a in self._then if layers[a.label] != (-1, -1)]
-            with self._failures.catch(f"{x.label} x {y.label}"):
-                if defined:
-                    (more,) = score_block(
-                        defined,
-                        [summaries[x.label]],
-                        [summaries[y.label]],
-                        [(0, 0)],
-                        self._settings,
-                        {a.label: layers[a.label] for a in defined},
-                    )
-                    scores = PairScores(
-                        pd.concat([scores.grid, more.grid], ignore_index=True),
-                        scores.statistics | more.statistics,
-                    )
-                pieces.write(x, y, scores)
-            advance(1)
-
-    def _best_of(self, a: Asked, scores: PairScores) -> Layers:
-        named = next(f for f in self._first if a.best_of in (f.label, f.metric.name))
-        grid = scores.grid[(scores.grid["metric"] == named.label) & (scores.grid["control"] == "")]
-        best = best_layers(grid, named.metric.claims.larger_is_closer)
-        return int(best["layer_x"]), int(best["layer_y"])
-
-    def _layers(self, model: Aligned) -> list[Any]:
-        align = self._settings.align
-        features = model.cell.read(align.scored_rows(model.cell.num_rows))
-        return prepared_layers(align, model.label, features)
-
-
-def _chunks(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:
-    """Pairs that are scored, and finished, together: some models x with all their models y.
-
-    Together, because a permutation of y then serves many x; not all, so that a killed run has
-    something to go on from.
-    """
-    chunk: list[Pair] = []
-    num_layers = 0
-    for _, of_x in itertools.groupby(sorted(pairs, key=lambda p: p[0].label), lambda p: p[0].label):
-        added = list(of_x)
-        chunk += added
-        num_layers += len(added[0][0].cell.layers)
-        if num_layers >= LAYERS_TOGETHER:
-            yield chunk
-            chunk, num_layers = [], 0
-    if chunk:
-        yield chunk
 
 
 def _warn_of_changes(

@@ -34,14 +34,20 @@ class Summarized:
     layers: Sequence[int]
     summaries: Sequence[Summary]
 
+    def at(self, layer: int) -> "Summarized":
+        """One of the layers, alone."""
+        return Summarized([layer], [self.summaries[self.layers.index(layer)]])
+
     @property
     def reasons(self) -> list[str | None]:
         """Why a layer cannot win the maximum; None: it can."""
         return [summary.reason for summary in self.summaries]
 
 
-Summaries = Mapping[str, Mapping[str, Summarized]]
-"""Row set -> metric label -> the layers of one model."""
+OnRows = Mapping[str, Summarized]
+"""Row set -> the layers of one model, as one metric sees them."""
+Summaries = Mapping[str, OnRows]
+"""Metric label -> the same; without the metrics that cannot take the model."""
 
 
 def row_sets(align: AlignConfig, n: int) -> RowSets:
@@ -87,22 +93,22 @@ def summarize(
     Args:
         chosen: Metric label -> layers, in place of those that the metric is asked at.
     """
-    wanted = chosen or {a.label: a.layers(len(layers)) for a in asked}
-    found: dict[str, dict[str, list[Summary]]] = {
-        name: {a.label: [] for a in asked} for name in sets
+    numbers = chosen or {a.label: a.layers(len(layers)) for a in asked}
+    made: dict[str, dict[str, list[Summary]]] = {
+        a.label: {name: [] for name in sets} for a in asked
     }
     for index, layer in enumerate(layers):
-        metrics = [a.metric for a in asked if index in wanted[a.label]]
+        metrics = [a.metric for a in asked if index in numbers[a.label]]
         if not metrics:
             continue
         on_device = layer.to(device)
         for name, rows in sets.items():
             part = on_device if rows is None else on_device[torch.from_numpy(rows).to(device)]
             for metric, summary in zip(metrics, summarize_layer(metrics, part), strict=True):
-                found[name][metric.label].append(summary)
+                made[metric.label][name].append(summary)
     return {
-        name: {label: Summarized(sorted(wanted[label]), of[label]) for label in of}
-        for name, of in found.items()
+        label: {name: Summarized(sorted(numbers[label]), of[name]) for name in of}
+        for label, of in made.items()
     }
 
 
@@ -135,8 +141,8 @@ def blocks(
                 made_up = [torch.randn(n, width, generator=rng)]
                 chosen = {a.label: [0] for a in asked}
                 try:
-                    found = summarize(asked, made_up, sets, torch.device("cpu"), chosen)
-                    sizes[width] = held_bytes(found)
+                    of_width = summarize(asked, made_up, sets, torch.device("cpu"), chosen)
+                    sizes[width] = held_bytes(of_width)
                 except PlatorepError:  # no model of this width will have summaries
                     sizes[width] = 0
             total += sizes[width]

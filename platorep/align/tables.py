@@ -13,7 +13,7 @@ from platorep.align.asked import Asked
 from platorep.align.models import Aligned
 from platorep.align.scoring import SHUFFLED, PairScores
 from platorep.config import AlignConfig, ModelSpec
-from platorep.statistics import benjamini_hochberg, calibrate, holm, westfall_young
+from platorep.statistics import benjamini_hochberg, calibrate, closest, holm, westfall_young
 
 Scored = Mapping[tuple[str, str], PairScores]
 """Labels of x and y -> what is known of the pair."""
@@ -43,11 +43,13 @@ def best_table(
     rows: list[dict[str, Any]] = []
     for (x, y), scores in scored.items():
         for a in asked:
+            if a.label not in scores.statistics:  # it failed
+                continue
+            statistics = scores.statistics[a.label]
             of_metric = scores.grid[scores.grid["metric"] == a.label]
-            statistics = scores.statistics.get(a.label, {"null": []})
             for control in ("", SHUFFLED):
                 grid = of_metric[of_metric["control"] == control]
-                if grid.empty and (control or a.best_of is None):
+                if grid.empty and control:
                     continue
                 best = best_layers(grid, a.metric.claims.larger_is_closer)
                 rows.append(
@@ -81,13 +83,13 @@ def family_of_tests(x: ModelSpec, y: ModelSpec) -> str:
 
 def best_layers(grid: pd.DataFrame, larger_is_closer: bool) -> dict[str, Any]:
     """The best layer pair (of several the first in order of layers), or why there is none."""
-    counts = grid[~grid["degenerate"] & grid["score"].notna()]
-    if counts.empty:
-        reasons = grid.loc[grid["degenerate"], "reason"]
+    scores, degenerate = grid["score"].to_numpy(np.float64), grid["degenerate"].to_numpy(bool)
+    number = closest(scores, ~degenerate, larger_is_closer=larger_is_closer)
+    if number is None:
+        reasons = grid.loc[degenerate, "reason"]
         reason = reasons.iloc[0] if len(reasons) else "the metric is not defined on these features"
         return {"layer_x": -1, "layer_y": -1, "score": np.nan, "reason": reason}
-    scores = counts["score"]
-    best = counts.iloc[int(np.argmax(scores) if larger_is_closer else np.argmin(scores))]
+    best = grid.iloc[number]
     return {name: best[name] for name in ("layer_x", "layer_y", "score")} | {"reason": ""}
 
 

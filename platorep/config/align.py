@@ -57,16 +57,30 @@ class PreprocessConfig(Section):
     normalize: Literal["l2", "none"] = "l2"
 
 
+BEST_OF = "best of "
+
+
 class MetricConfig(Section):
     """A metric with its parameters, and the layers it is asked at."""
 
     name: str
     layers: (
-        Literal["all", "last"] | Annotated[str, Field(pattern="^best of ")] | tuple[int, ...]
+        Literal["all", "last"] | Annotated[str, Field(pattern=f"^{BEST_OF}")] | tuple[int, ...]
     ) = "all"
     """All layer pairs, the last layers only, `best of METRIC` (the pair of layers at which another
     metric of this list is best), or these of either model (negative: from the end)."""
     parameters: SerializeAsAny[MetricParameters]
+
+    @property
+    def label(self) -> str:
+        return self.parameters.label()
+
+    @property
+    def best_of(self) -> str | None:
+        """Name or label of the metric whose best layers these are, or None."""
+        if not isinstance(self.layers, str) or not self.layers.startswith(BEST_OF):
+            return None
+        return self.layers.removeprefix(BEST_OF)
 
 
 def _split_metric(entry: object) -> object:
@@ -213,18 +227,25 @@ class AlignConfig(Section):
             )
         return self
 
+    def chosen_by(self, entry: MetricConfig) -> MetricConfig:
+        """The metric at whose best layers `entry` is asked (`best of`).
+
+        Raises:
+            ValueError: not one other metric of the list, asked at all layers, is called so.
+        """
+        same = [e for e in self.metrics if entry.best_of in (e.name, e.label)]
+        if len(same) != 1 or same[0].best_of is not None or same[0].layers == "last":
+            raise ValueError(
+                f"metrics: `layers: {entry.layers}` must name one other metric of the list, asked "
+                f"at all layers. There are: {', '.join(e.label for e in self.metrics)}."
+            )
+        return same[0]
+
     @model_validator(mode="after")
     def _best_of_names_a_metric(self) -> "AlignConfig":
-        labels = {entry.parameters.label(): entry for entry in self.metrics}
-        if len(labels) < len(self.metrics):
+        if len({entry.label for entry in self.metrics}) < len(self.metrics):
             raise ValueError("metrics: the same metric with the same parameters stands there twice")
         for entry in self.metrics:
-            if isinstance(entry.layers, str) and entry.layers.startswith("best of "):
-                wanted = entry.layers.removeprefix("best of ")
-                same = [e for label, e in labels.items() if wanted in (label, label.split("{")[0])]
-                if len(same) != 1 or (isinstance(same[0].layers, str) and same[0].layers != "all"):
-                    raise ValueError(
-                        f"metrics: `layers: {entry.layers}` must name one other metric of the "
-                        f"list, asked at all layers. There are: {', '.join(labels)}."
-                    )
+            if entry.best_of is not None:
+                self.chosen_by(entry)
         return self

@@ -3,10 +3,10 @@
 nulls = permutation_null(metric, groups_x, groups_y, permutations=1000, seed=0)
 found = nulls[0].calibrate(alpha=0.05)         # p, threshold, calibrated score, null mean
 q = benjamini_hochberg(np.array([null.calibrate().p for null in nulls]))
-best_pair(scores, degenerate_x, degenerate_y)  # the one way a maximum over layers is taken
+best_pair(scores, degenerate_x, degenerate_y)  # the best usable layers, or why there are none
 """
 
-from platorep.statistics.best import BestPair, best_pair
+from platorep.statistics.best import BestPair, best_pair, closest
 from platorep.statistics.calibration import Calibration, calibrate
 from platorep.statistics.corrections import (
     benjamini_hochberg,
@@ -32,7 +32,7 @@ from platorep.statistics.fits import (
     r_squared,
 )
 from platorep.statistics.maps import ENOUGH, Layout, has_umap, lay_out, metric_mds, stress
-from platorep.statistics.null import Null, Scoring, permutation_null
+from platorep.statistics.null import Null, Scoring, null_maxima, permutation_null
 from platorep.statistics.pairs import PairMean, mean_over_pairs
 from platorep.statistics.permutations import draw_order, shuffled_order
 from platorep.statistics.resampling import (
@@ -65,6 +65,7 @@ __all__ = [
     "benjamini_hochberg",
     "best_pair",
     "calibrate",
+    "closest",
     "disjoint_rows",
     "draw_order",
     "fit_line",
@@ -79,6 +80,7 @@ __all__ = [
     "mean_spearman_within",
     "metric_mds",
     "needed_permutations",
+    "null_maxima",
     "partial_spearman",
     "pearson",
     "permutation_null",

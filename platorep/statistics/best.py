@@ -20,9 +20,19 @@ class BestPair:
     reason: str | None
 
 
-def usable(degenerate: Sequence[str | None]) -> Bool[np.ndarray, " l"]:
-    """Which layers may be chosen: those without a reason against them."""
-    return np.array([reason is None for reason in degenerate], dtype=bool)
+def closest(
+    scores: Float[np.ndarray, "*shape"],
+    usable: Bool[np.ndarray, "*shape"],
+    *,
+    larger_is_closer: bool = True,
+) -> int | None:
+    """Where the closest of the usable and defined scores stands (of equal ones the first), counted
+    row by row; None: there is none. The one way in which a maximum over layers is taken."""
+    allowed = usable & ~np.isnan(scores)
+    if not allowed.any():
+        return None
+    sign = 1 if larger_is_closer else -1
+    return int(np.where(allowed, sign * scores, -np.inf).argmax())
 
 
 def best_pair(
@@ -40,17 +50,19 @@ def best_pair(
         degenerate_x: For every layer of x why it is left out, or None.
     """
     assert scores.shape == (len(degenerate_x), len(degenerate_y))
-    allowed = usable(degenerate_x)[:, None] & usable(degenerate_y) & ~np.isnan(scores)
-    if not allowed.any():
+    usable_x, usable_y = (
+        np.array([reason is None for reason in reasons], dtype=bool)
+        for reasons in (degenerate_x, degenerate_y)
+    )
+    number = closest(scores, usable_x[:, None] & usable_y, larger_is_closer=larger_is_closer)
+    if number is None:
         for name, reasons in (("x", degenerate_x), ("y", degenerate_y)):
-            found = [reason for reason in reasons if reason is not None]
-            if found and len(found) == len(reasons):
-                more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+            known = [reason for reason in reasons if reason is not None]
+            if known and len(known) == len(reasons):
+                more = f" (and {len(known) - 1} more)" if len(known) > 1 else ""
                 return BestPair(
-                    np.nan, None, None, f"all layers of {name} are degenerate: {found[0]}{more}"
+                    np.nan, None, None, f"all layers of {name} are degenerate: {known[0]}{more}"
                 )
         return BestPair(np.nan, None, None, "no pair of usable layers has a score")
-    sign = 1 if larger_is_closer else -1
-    place = int(np.where(allowed, sign * scores, -np.inf).argmax())
-    layer_x, layer_y = divmod(place, scores.shape[1])
+    layer_x, layer_y = divmod(number, scores.shape[1])
     return BestPair(float(scores[layer_x, layer_y]), layer_x, layer_y, None)

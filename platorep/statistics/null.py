@@ -2,13 +2,13 @@
 
 One order of the samples of all models y serves all layers and all model pairs, so a permutation
 is one operation over the whole grid. The statistic is the one that is reported: the best layer
-pair of each model pair, or a pair of layers fixed beforehand.
+pair of each model pair. Layers that are fixed beforehand are models of one layer.
 
 Axes: n samples, l layers, p model pairs, K permutations.
 """
 
 import itertools
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Container, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -59,103 +59,95 @@ def permutation_null(
     permutations: int,
     seed: int,
     pairs: Sequence[tuple[int, int]] | None = None,
-    layers: Sequence[tuple[int, int]] | None = None,
+    larger_is_closer: bool = True,
+    **settings: Any,
+) -> list[Null]:
+    """The score and the null of every model pair, from the summaries of all layers of all models.
+
+    Args:
+        settings: More of `null_maxima`, which has the other arguments too.
+
+    Returns:
+        One `Null` per model pair, in the order of `pairs` (all of them by default).
+    """
+    if pairs is None:
+        pairs = list(itertools.product(range(len(groups_x)), range(len(groups_y))))
+    null = null_maxima(
+        metric, groups_x, groups_y, pairs, permutations=permutations, seed=seed,
+        larger_is_closer=larger_is_closer, **settings,
+    )  # fmt: skip
+    best = [
+        best_pair(
+            metric.compare(groups_x[i], groups_y[j]),
+            *(
+                [metric.degenerate(summary) for summary in side]
+                for side in (groups_x[i], groups_y[j])
+            ),
+            larger_is_closer=larger_is_closer,
+        )
+        for i, j in pairs
+    ]
+    return [Null(of_pair, row) for of_pair, row in zip(best, null, strict=True)]
+
+
+def null_maxima(
+    metric: Scoring,
+    groups_x: Sequence[Sequence[Any]],
+    groups_y: Sequence[Sequence[Any]],
+    pairs: Sequence[tuple[int, int]],
+    *,
+    permutations: int,
+    seed: int,
     within: Sequence[Hashable] | None = None,
     larger_is_closer: bool = True,
     first: int = 0,
     progress: Callable[[int], None] | None = None,
-) -> list[Null]:
-    """The null of every model pair, from the summaries of all layers of all models at once.
+) -> Float64[np.ndarray, "p K"]:
+    """What the score of the best usable layers of every model pair is under each permutation.
+
+    NaN where a pair has no usable layers. Of a single pair of layers the score is its own best.
 
     Args:
         groups_x: For each model x the summaries of its layers; likewise y.
+        pairs: Model pairs, as places in groups_x and groups_y.
         permutations: K. Permutation i is the same in every call with this seed.
-        pairs: Which model pairs, as places in groups_x and groups_y; all of them by default.
-        layers: One fixed pair of layers per model pair, instead of the best one.
         within: The group of every sample; samples are permuted inside groups only.
         first: The number of the first permutation, to continue an earlier null.
         progress: Called with the number of finished permutations.
-
-    Returns:
-        One `Null` per model pair, in the order of `pairs`.
     """
-    if pairs is None:
-        pairs = [(i, j) for i in range(len(groups_x)) for j in range(len(groups_y))]
-    sign = 1 if larger_is_closer else -1
-    x, y = _Side(metric, groups_x), _Side(metric, groups_y)
-    scorer = metric.prepare(x.summaries, y.summaries)
-    observed = scorer(None)
-    best = []
-    for place, (i, j) in enumerate(pairs):
-        scores = observed[x.part(i), y.part(j)]
-        if layers is None:
-            best.append(
-                best_pair(scores, x.reasons[i], y.reasons[j], larger_is_closer=larger_is_closer)
-            )
-        else:
-            best.append(_fixed(scores, layers[place]))
-
-    # only usable layers can be the maximum, so only they are permuted
-    chosen_x, chosen_y = x.usable(layers, pairs, 0), y.usable(layers, pairs, 1)
     null = np.full((len(pairs), permutations), np.nan)
-    if len(chosen_x) and len(chosen_y) and permutations:
-        scorer = metric.prepare(
-            [x.summaries[i] for i in chosen_x], [y.summaries[i] for i in chosen_y]
-        )
-        places_x, places_y = x.places(chosen_x), y.places(chosen_y)
-        n = x.summaries[0].n
-        for index in range(permutations):
-            scores = sign * scorer(draw_order(n, seed, first + index, within))
-            scores = np.where(np.isnan(scores), -np.inf, scores)
-            if layers is None:
-                largest = _block_maxima(scores, places_x, places_y)
-                null[:, index] = [largest[i, j] for i, j in pairs]
-            else:
-                where_x = {layer: row for row, layer in enumerate(chosen_x)}
-                where_y = {layer: row for row, layer in enumerate(chosen_y)}
-                null[:, index] = [
-                    scores[where_x[x.starts[i] + a], where_y[y.starts[j] + b]]
-                    for (i, j), (a, b) in zip(pairs, layers, strict=True)
-                ]
-            if progress is not None:
-                progress(index + 1)
-    null = np.where(np.isinf(null), np.nan, sign * null)
-    return [Null(found, row) for found, row in zip(best, null, strict=True)]
+    if not permutations:
+        return null
+    x = _Usable(metric, groups_x, {i for i, _ in pairs})
+    y = _Usable(metric, groups_y, {j for _, j in pairs})
+    if not x.summaries or not y.summaries:
+        return null
+    sign = 1 if larger_is_closer else -1
+    scorer = metric.prepare(x.summaries, y.summaries)
+    n = x.summaries[0].n
+    for index in range(permutations):
+        scores = sign * scorer(draw_order(n, seed, first + index, within))
+        scores = np.where(np.isnan(scores), -np.inf, scores)
+        largest = _block_maxima(scores, x.models, y.models)
+        null[:, index] = [largest[i, j] for i, j in pairs]
+        if progress is not None:
+            progress(index + 1)
+    return np.where(np.isinf(null), np.nan, sign * null)
 
 
-class _Side:
-    """The layers of all models of one side in a row, and where each model's begin."""
+class _Usable:
+    """The layers of one side that can win the maximum, in a row, and where each model's are."""
 
-    def __init__(self, metric: Scoring, groups: Sequence[Sequence[Any]]) -> None:
-        self.summaries = [summary for group in groups for summary in group]
-        self.starts = np.cumsum([0, *(len(group) for group in groups)]).tolist()
-        self.reasons = [[metric.degenerate(summary) for summary in group] for group in groups]
-
-    def part(self, model: int) -> slice:
-        return slice(self.starts[model], self.starts[model + 1])
-
-    def usable(
-        self,
-        layers: Sequence[tuple[int, int]] | None,
-        pairs: Sequence[tuple[int, int]],
-        side: int,
-    ) -> list[int]:
-        """The layers that take part: the usable ones of the models in `pairs`, or the fixed."""
-        if layers is not None:
-            both = zip(pairs, layers, strict=True)
-            return sorted({self.starts[pair[side]] + layer[side] for pair, layer in both})
-        models = sorted({pair[side] for pair in pairs})
-        return [
-            self.starts[model] + layer
-            for model in models
-            for layer, reason in enumerate(self.reasons[model])
-            if reason is None
-        ]
-
-    def places(self, chosen: Sequence[int]) -> list[slice]:
-        """For each model, where its layers stand among the chosen ones."""
-        bounds = np.searchsorted(chosen, self.starts)
-        return [slice(int(a), int(b)) for a, b in itertools.pairwise(bounds)]
+    def __init__(
+        self, metric: Scoring, groups: Sequence[Sequence[Any]], needed: Container[int]
+    ) -> None:
+        self.summaries: list[Any] = []
+        self.models: list[slice] = []
+        for number, group in enumerate(groups):
+            start = len(self.summaries)
+            if number in needed:
+                self.summaries += [s for s in group if metric.degenerate(s) is None]
+            self.models.append(slice(start, len(self.summaries)))
 
 
 def _block_maxima(
@@ -171,9 +163,3 @@ def _block_maxima(
         if part.stop > part.start:
             found[:, j] = rows[:, part].max(axis=1)
     return found
-
-
-def _fixed(scores: Float64[np.ndarray, "l_x l_y"], pair: tuple[int, int]) -> BestPair:
-    score = float(scores[pair])
-    reason = "the score of these layers is not defined" if np.isnan(score) else None
-    return BestPair(score, pair[0], pair[1], reason)

@@ -1,0 +1,30 @@
+"""A failure has the size of what failed: what cannot be done together is tried one by one."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from platorep.results import Failures
+
+Part = TypeVar("Part")
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+def attempt(
+    work: Callable[[Sequence[Part]], dict[Key, Value]],
+    parts: Sequence[Part],
+    name: Callable[[Part], str],
+    failures: Failures,
+) -> dict[Key, Value]:
+    """`work(parts)`; if that fails, what can be had of each part alone, and a failure by the name
+    of each of the others."""
+    if len(parts) > 1:
+        try:
+            return work(parts)
+        except Exception:  # noqa: BLE001, S110 - found again, with its name, one by one
+            pass
+    done: dict[Key, Value] = {}
+    for part in parts:
+        with failures.catch(name(part)):
+            done |= work([part])
+    return done

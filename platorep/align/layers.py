@@ -1,0 +1,181 @@
+"""What each layer is like before any metric sees it: `layers.csv`, and a warning where one
+dimension drowns all others.
+
+Axes: n samples, d features.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from platorep.align.models import Aligned
+from platorep.align.summaries import prepared_layers
+from platorep.config import AlignConfig, PreprocessConfig
+from platorep.errors import DamagedError
+from platorep.files import digest, read_sealed, write_sealed
+from platorep.metrics.switches import default_switches
+from platorep.reporting import Reporter
+from platorep.results import Failures, Results
+
+LAYERS_VERSION = 1  # raise when the meaning of a column changes
+COLUMNS = {
+    "layer": "int64",
+    "name": "str",
+    "width": "int64",
+    "largest_share_before": "float64",
+    "largest_share": "float64",
+    "largest_dimension": "int64",
+    "mean_cosine": "float64",
+    "effective_dimension": "float64",
+}
+Rows = list[dict[str, Any]]
+MOST_ROWS = 1024
+"""Of which the effective dimension is taken, so that it costs no more than a metric of few rows."""
+DROWNED = 0.5
+"""Of a layer's squared length in one dimension; above it scores are those of that dimension."""
+
+
+def concentration(layer: Float[Tensor, "n d"]) -> tuple[int, float]:
+    """The dimension that holds most of the squared length, and its share of it: 1/d ... 1.
+
+    The share is NaN where all values are zero.
+    """
+    squares = torch.linalg.vector_norm(layer, dim=0, dtype=torch.float64).square()
+    largest, total = int(squares.argmax()), float(squares.sum())
+    return largest, float(squares[largest]) / total if total else np.nan
+
+
+def mean_cosine(layer: Float[Tensor, "n d"]) -> float:
+    """The mean cosine of two different rows: -1/(n - 1) ... 1; of rows in all directions about 0.
+
+    That with a row of zeros is 0.
+    """
+    n = len(layer)
+    total = F.normalize(layer, dim=1).sum(dim=0, dtype=torch.float64)
+    lengths = int((torch.linalg.vector_norm(layer, dim=1) > 0).sum())
+    return float((total @ total - lengths) / (n * (n - 1)))
+
+
+def effective_dimension(layer: Float[Tensor, "n d"]) -> float:
+    """The participation ratio of the covariance of the rows: 1 ... min(n - 1, d); NaN if they are
+    all equal.
+
+    (sum of its eigenvalues)^2 / (sum of their squares), which is d where d directions vary alike.
+    Of more than `MOST_ROWS` rows, so many at equal distances.
+    """
+    rows = layer[:: -(-len(layer) // MOST_ROWS)].double()
+    rows = rows - rows.mean(dim=0)
+    size = float(rows.square().sum())
+    if size <= 1e-12 * float(layer[0].double().square().sum()):  # rounding is no variation
+        return np.nan
+    rows = (rows / size**0.5).float()
+    small = rows @ rows.T if len(rows) < rows.shape[1] else rows.T @ rows
+    return 1 / float(small.double().square().sum())
+
+
+def describe(
+    raw: Sequence[Float[Tensor, "n _"]],
+    prepared: Sequence[Float[Tensor, "n _"]],
+    names: Sequence[str],
+    device: torch.device,
+) -> Rows:
+    """One row per layer: `largest_share` and the rest are of the features as they are scored."""
+    rows: Rows = []
+    with default_switches():
+        for number, (name, before, after) in enumerate(zip(names, raw, prepared, strict=False)):
+            here = after.to(device)
+            largest, share = concentration(here)
+            values = {
+                "layer": number,
+                "name": name,
+                "width": before.shape[1],
+                "largest_share_before": concentration(before)[1],
+                "largest_share": share,
+                "largest_dimension": largest,
+                "mean_cosine": mean_cosine(here),
+                "effective_dimension": effective_dimension(here),
+            }
+            rows.append({k: None if v != v else v for k, v in values.items()})  # noqa: PLR0124
+    return rows
+
+
+class LayerReader:
+    """Reads the layers of models, prepared as the experiment says, and keeps what they are like."""
+
+    def __init__(
+        self, align: AlignConfig, results: Results, device: torch.device, *, overwrite: bool
+    ) -> None:
+        self._align, self._results, self._overwrite = align, results, overwrite
+        self.device = device
+        self._described: dict[str, Rows] = {}
+
+    def prepared(self, model: Aligned) -> list[Float[Tensor, "n _"]]:
+        """All layers of a model that may be scored.
+
+        Raises:
+            IntegrityError: a shard is damaged.
+            DataError: a value is not finite; names the model, the layer and the row.
+        """
+        features = model.cell.read(self._align.scored_rows(model.cell.num_rows))
+        layers = prepared_layers(self._align, model.label, features)
+        if self._known(model) is None:
+            rows = describe(features, layers, model.cell.layers, self.device)
+            name = self._name(model)
+            write_sealed(self._results.parts / f"{name}.json", {"layers": rows}, of=name)
+            self._described[model.label] = rows
+        return layers
+
+    def table(self, models: Iterable[Aligned], failures: Failures) -> pd.DataFrame:
+        """One row per model and layer; what was never read, or is lost, is read now."""
+        parts = []
+        for model in models:
+            with failures.catch(model.label):
+                if self._known(model) is None:
+                    self.prepared(model)
+                labels = {"model": model.label, "family": model.spec.family}
+                parts += [labels | row for row in self._described[model.label]]
+        return pd.DataFrame(parts, columns=["model", "family", *COLUMNS]).astype(COLUMNS)
+
+    def _known(self, model: Aligned) -> Rows | None:
+        """What is known of a model's layers, if it is."""
+        if model.label not in self._described and not self._overwrite:
+            name = self._name(model)
+            path = self._results.parts / f"{name}.json"
+            with suppress(FileNotFoundError, DamagedError):  # it is made again
+                content = read_sealed(path, of=name, cure="")
+                self._described[model.label] = content["layers"]
+        return self._described.get(model.label)
+
+    def _name(self, model: Aligned) -> str:
+        align = self._align
+        queries = None if align.gallery is None else align.gallery.queries
+        decides = [model.key, align.preprocess.model_dump(mode="json"), queries]
+        return digest(["layers", LAYERS_VERSION, *decides])
+
+
+def warn_of_drowned(label: str, table: pd.DataFrame, config: PreprocessConfig, report: Reporter) -> None:
+    """One line if single dimensions hold most of some layers of a model, with the cure.
+
+    Of one or two dimensions one always does.
+    """
+    drowned = table[(table["largest_share"] > DROWNED) & (table["width"] > 2)]
+    if drowned.empty:
+        return
+    cure = "align.preprocess.clip_scope: layer clips each layer by its own values"
+    if config.clip_scope == "layer":
+        cure = "a smaller align.preprocess.clip_quantile clips more of it"
+    if config.clip_quantile == 1:
+        cure = "nothing is clipped: align.preprocess with clip_quantile: 0.95, clip_scope: layer does"
+    names = ", ".join(drowned["name"].astype(str))
+    report.warn(
+        f"{label}: one dimension holds up to {drowned['largest_share'].max():.0%} of the squared "
+        f"length of {len(drowned)} of {len(table)} layers, so that scores of these say little of "
+        f"the others: {names}. {cure}; layers.csv has all layers."
+    )
