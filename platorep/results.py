@@ -60,6 +60,10 @@ class Results:
         return self.folder / "best.csv"
 
     @property
+    def layers(self) -> Path:
+        return self.folder / "layers.csv"
+
+    @property
     def gallery(self) -> Path:
         return self.folder / "gallery.csv"
 
@@ -190,7 +194,7 @@ _TEXT_COLUMNS: dict[str, Any] = dict.fromkeys(
     (
         *("dataset", "metric", "measure", "better", "control", "reason", "source"),
         *("x", "y", "x_family", "y_family", "x_modality", "y_modality"),
-        *("model", "label", "family", "modality", "variant", "k_rule"),
+        *("model", "label", "family", "modality", "variant", "k_rule", "layer_name"),
     ),
     str,
 )

@@ -151,6 +151,14 @@ def prepared(
     return found
 
 
+def prepared_alone(label: str, layer: int) -> list[np.ndarray]:
+    """A layer that is its model's only one."""
+    array = FEATURES[label][layer].double().numpy()
+    limit = np.mean([np.quantile(abs(row), 0.95) for row in array])
+    clipped = array.clip(-limit, limit)
+    return [clipped / np.linalg.norm(clipped, axis=1, keepdims=True)]
+
+
 def grid(x: list[np.ndarray], y: list[np.ndarray]) -> dict[tuple[int, int], float]:
     return {(i, j): oracles.mutual_knn(a, b, K) for i, a in enumerate(x) for j, b in enumerate(y)}
 
@@ -264,9 +272,10 @@ def test_a_layer_that_does_not_exist_is_refused(bench: Bench) -> None:
         metrics=metrics, pairs=[[{"model": "words-a"}, {"family": "eyes"}]]
     )
 
-    assert list(errors) == ["eyes-a"]
-    assert isinstance(errors["eyes-a"], ConfigError)
-    assert "layers [2] of a model that has 2" in str(errors["eyes-a"])
+    (name,) = errors
+    assert name == "eyes-a, mutual_knn{k: 3}"
+    assert isinstance(errors[name], ConfigError)
+    assert "layers [2] of a model that has 2" in str(errors[name])
     assert labels(best) == [("words-a", "eyes-b")]
 
 
@@ -328,6 +337,19 @@ def test_if_all_layers_are_degenerate_there_is_no_best(bench: Bench) -> None:
     assert none["score"].isna().all()
     assert none[["layer_x", "layer_y"]].to_numpy().tolist() == [[-1, -1]] * 2
     assert none["reason"].str.contains("layer 0 of x").all()
+
+
+def test_what_is_asked_at_no_best_layers_has_a_reason(bench: Bench) -> None:
+    bench.put("words-b", [torch.ones(N, 3), torch.zeros(N, 2)])
+    metrics = [{"name": "mutual_knn", "k": K}, {"name": "cka", "layers": "best of mutual_knn"}]
+
+    errors, _, best = bench.align(metrics=metrics, controls={"shuffled_pairs": True})
+
+    assert errors == {}
+    none = best[(best["x"] == "words-b") & (best["metric"].str.startswith("cka"))]
+    assert none["reason"].tolist() == ["mutual_knn has no best layers"] * 2
+    assert none["score"].isna().all()
+    assert bench.align(metrics=metrics, controls={"shuffled_pairs": True})[0] == {}
 
 
 # --- which pairs ---
@@ -392,6 +414,39 @@ def test_a_model_with_itself_is_no_pair(bench: Bench) -> None:
         bench.align(pairs=[[{"model": "eyes-a"}, {"model": "eyes-a"}]])
 
 
+COUNTING = """
+counts = {}
+
+def count(x, y):
+    counts[len(x)] = counts.get(len(x), 0) + 1
+    return float((x[:, :2] * y[:, :2]).sum())
+"""
+
+
+@pytest.mark.parametrize(
+    ("layers", "permutations", "places"),
+    [("all", 0, 30), ("all", 9, 30), ("last", 0, 4), ("last", 9, 4), ("best of mutual_knn", 9, 4)],
+)
+def test_every_layer_pair_is_compared_once(
+    bench: Bench, module: Callable[[str], str], layers: str, permutations: int, places: int
+) -> None:
+    """And once per control and permutation; of its parts, once in each half, and at the best."""
+    name = module(COUNTING)
+    metrics = [{"name": "mutual_knn", "k": K}, {"name": f"{name}:count", "layers": layers}]
+    settings: dict[str, Any] = {"metrics": metrics, "null": {"permutations": permutations}}
+    nulls = permutations if layers != "all" else 0  # too dear at all layers
+
+    bench.align(**settings)
+    counts = sys.modules[name].counts
+    assert counts == {N: places * (1 + nulls)}
+
+    counts.clear()
+    settings["controls"] = {"shuffled_pairs": True}
+    bench.align(**settings, held_out=True, interval={"parts": 4})
+    halves = {N // 2: 2 * places} if "best" not in layers else {}
+    assert counts == {N: places * (2 + nulls), N // 4: 4 * 4} | halves
+
+
 # --- what was refused, and what is done all the same ---
 
 
@@ -449,16 +504,60 @@ def test_a_stale_failure_is_forgotten(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("layers", ["all", "best of mutual_knn"])
-def test_a_model_that_a_metric_cannot_take_is_named(bench: Bench, layers: str) -> None:
+def test_a_metric_that_cannot_take_a_model_leaves_the_others_alone(
+    bench: Bench, layers: str
+) -> None:
     bench.put("words-a", [torch.randn(N, N, generator=torch.Generator().manual_seed(5))])
 
-    errors, _, best = bench.align(
+    errors, scores, best = bench.align(
         metrics=[{"name": "mutual_knn", "k": K}, {"name": "cca_mean", "layers": layers}]
     )
 
-    assert list(errors) == ["words-a"]
-    assert "cca_mean needs fewer features than samples" in str(errors["words-a"])
-    assert set(best["x"]) == {"words-b"}
+    (name,) = errors
+    assert name == "words-a, cca_mean"
+    assert "cca_mean needs fewer features than samples" in str(errors[name])
+    of = best.groupby("metric")["x"].agg(list).to_dict()
+    assert of == {"mutual_knn{k: 3}": FOUR, "cca_mean": FOUR[2:]}
+    assert scores.loc[scores["x"] == "words-a", "metric"].unique().tolist() == ["mutual_knn{k: 3}"]
+
+
+FOUR = ["words-a", "words-a", "words-b", "words-b"]
+PICKY = """
+def picky(x, y):
+    if x.shape[1] == 3 and y.shape[1] == 2:
+        raise ZeroDivisionError("three against two")
+    return float(x.sum() * y.sum())
+"""
+
+
+@pytest.mark.parametrize("layers", ["all", "last", "best of mutual_knn"])
+def test_a_metric_that_fails_on_a_pair_leaves_the_others_alone(
+    bench: Bench, module: Callable[[str], str], layers: str
+) -> None:
+    """Seen: all pairs of a block lost, every metric of them, and no `best.csv`."""
+    bench.put("words-b", [FEATURES["words-b"][0]])
+    bench.put("eyes-a", [FEATURES["eyes-a"][1]])
+    own = f"{module(PICKY)}:picky"
+    metrics = [{"name": "mutual_knn", "k": K}, {"name": own, "layers": layers}]
+    settings = {"metrics": metrics, "controls": {"shuffled_pairs": True}}
+
+    errors, scores, best = bench.align(**settings)
+
+    (name,) = errors
+    assert name == f"words-b x eyes-a, {own}"
+    assert isinstance(errors[name], ZeroDivisionError)
+    lines = [json.loads(line) for line in bench.results.failures.read_text().splitlines()]
+    assert [line["cell"] for line in lines] == [name]
+    rows = best[best["control"] == ""].groupby("metric")["x"].agg(list).to_dict()
+    assert rows == {"mutual_knn{k: 3}": FOUR, own: FOUR[:3]}
+    assert scored(scores[scores["metric"] != own], "words-b", "eyes-a") == pytest.approx(
+        grid(prepared_alone("words-b", 0), prepared_alone("eyes-a", 1)), abs=1e-12
+    )
+    again = bench.align(**settings)
+    assert list(again[0]) == [name]  # tried again
+    pd.testing.assert_frame_equal(again[2], best)
+    with pytest.raises(ZeroDivisionError, match="three against two"):
+        bench.align(fail_fast=True, **settings)
 
 
 # --- what is done already ---
@@ -515,7 +614,7 @@ def test_changed_settings_are_scored_anew(bench: Bench, change: dict[str, Any]) 
 
     bench.align(**change)
 
-    assert len({path.stem for path in set(bench.parts()) - before}) == 4
+    assert len({path for path in set(bench.parts()) - before if path.suffix == ".parquet"}) == 4
 
 
 def test_another_shuffle_is_scored_anew(bench: Bench) -> None:
@@ -533,7 +632,7 @@ def test_other_features_are_scored_anew(bench: Bench) -> None:
 
     _, scores, _ = bench.align()
 
-    assert len({path.stem for path in set(bench.parts()) - before}) == 2
+    assert len({path for path in set(bench.parts()) - before if path.suffix == ".parquet"}) == 2
     assert scored(scores, "words-a", "eyes-b")[0, 0] == 1.0
 
 

@@ -1,6 +1,7 @@
 """A failure has the size of what failed: what cannot be done together is tried one by one."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from platorep.results import Failures
@@ -19,10 +20,8 @@ def attempt(
     """`work(parts)`; if that fails, what can be had of each part alone, and a failure by the name
     of each of the others."""
     if len(parts) > 1:
-        try:
+        with suppress(Exception):  # it is met again, with its name, one by one
             return work(parts)
-        except Exception:  # noqa: BLE001, S110 - found again, with its name, one by one
-            pass
     done: dict[Key, Value] = {}
     for part in parts:
         with failures.catch(name(part)):

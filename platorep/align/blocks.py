@@ -94,9 +94,7 @@ class BlockScoring:
             return f"{model.label}, {a.label}"
 
         return attempt(
-            lambda some: dict(
-                summarize(some, layers, self._sets, self._reader.device, chosen)
-            ),
+            lambda some: dict(summarize(some, layers, self._sets, self._reader.device, chosen)),
             [a for a in asked if name(a) not in self._failures.errors],
             name,
             self._failures,
@@ -159,11 +157,11 @@ class BlockScoring:
                 at.setdefault(model, {}).setdefault(metric, set()).add(layer)
         summaries: dict[str, Summaries] = {}
         for label, of_metric in at.items():
-            numbers = {metric: sorted(layers - {-1}) for metric, layers in of_metric.items()}
+            numbers = {metric: sorted(best - {-1}) for metric, best in of_metric.items()}
             asked = [a for a in self._then if numbers.get(a.label)]
             with self._failures.catch(label):
-                layers = self._reader.prepared(models[label])
-                summaries[label] = self._summaries(models[label], layers, asked, numbers)
+                prepared = self._reader.prepared(models[label])
+                summaries[label] = self._summaries(models[label], prepared, asked, numbers)
         return {
             labels: together([scores, *self._at_the_best(labels, chosen, summaries)])
             for labels, scores in scored.items()

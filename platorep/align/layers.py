@@ -4,6 +4,7 @@ dimension drowns all others.
 Axes: n samples, d features.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -27,7 +28,7 @@ from platorep.results import Failures, Results
 LAYERS_VERSION = 1  # raise when the meaning of a column changes
 COLUMNS = {
     "layer": "int64",
-    "name": "str",
+    "layer_name": "str",
     "width": "int64",
     "largest_share_before": "float64",
     "largest_share": "float64",
@@ -36,6 +37,8 @@ COLUMNS = {
     "effective_dimension": "float64",
 }
 Rows = list[dict[str, Any]]
+REASON = re.compile(r"layer (\d+) of ([xy]): (.*?)(?=; layer \d+ of y: |$)", re.DOTALL)
+"""As scoring puts the reasons of both layers of a pair together."""
 MOST_ROWS = 1024
 """Of which the effective dimension is taken, so that it costs no more than a metric of few rows."""
 DROWNED = 0.5
@@ -92,17 +95,18 @@ def describe(
         for number, (name, before, after) in enumerate(zip(names, raw, prepared, strict=False)):
             here = after.to(device)
             largest, share = concentration(here)
-            values = {
-                "layer": number,
-                "name": name,
-                "width": before.shape[1],
-                "largest_share_before": concentration(before)[1],
-                "largest_share": share,
-                "largest_dimension": largest,
-                "mean_cosine": mean_cosine(here),
-                "effective_dimension": effective_dimension(here),
-            }
-            rows.append({k: None if v != v else v for k, v in values.items()})  # noqa: PLR0124
+            rows.append(
+                {
+                    "layer": number,
+                    "layer_name": name,
+                    "width": before.shape[1],
+                    "largest_share_before": concentration(before)[1],
+                    "largest_share": share,
+                    "largest_dimension": largest,
+                    "mean_cosine": mean_cosine(here),
+                    "effective_dimension": effective_dimension(here),
+                }
+            )
     return rows
 
 
@@ -128,7 +132,7 @@ class LayerReader:
         if self._known(model) is None:
             rows = describe(features, layers, model.cell.layers, self.device)
             name = self._name(model)
-            write_sealed(self._results.parts / f"{name}.json", {"layers": rows}, of=name)
+            write_sealed(self._results.parts / f"layers-{name}.json", {"layers": rows}, of=name)
             self._described[model.label] = rows
         return layers
 
@@ -147,7 +151,7 @@ class LayerReader:
         """What is known of a model's layers, if it is."""
         if model.label not in self._described and not self._overwrite:
             name = self._name(model)
-            path = self._results.parts / f"{name}.json"
+            path = self._results.parts / f"layers-{name}.json"
             with suppress(FileNotFoundError, DamagedError):  # it is made again
                 content = read_sealed(path, of=name, cure="")
                 self._described[model.label] = content["layers"]
@@ -160,7 +164,9 @@ class LayerReader:
         return digest(["layers", LAYERS_VERSION, *decides])
 
 
-def warn_of_drowned(label: str, table: pd.DataFrame, config: PreprocessConfig, report: Reporter) -> None:
+def warn_of_drowned(
+    label: str, table: pd.DataFrame, config: PreprocessConfig, report: Reporter
+) -> None:
     """One line if single dimensions hold most of some layers of a model, with the cure.
 
     Of one or two dimensions one always does.
@@ -172,10 +178,28 @@ def warn_of_drowned(label: str, table: pd.DataFrame, config: PreprocessConfig, r
     if config.clip_scope == "layer":
         cure = "a smaller align.preprocess.clip_quantile clips more of it"
     if config.clip_quantile == 1:
-        cure = "nothing is clipped: align.preprocess with clip_quantile: 0.95, clip_scope: layer does"
-    names = ", ".join(drowned["name"].astype(str))
+        cure = (
+            "nothing is clipped: align.preprocess with clip_quantile: 0.95, clip_scope: layer does"
+        )
+    names = ", ".join(drowned["layer_name"].astype(str))
     report.warn(
         f"{label}: one dimension holds up to {drowned['largest_share'].max():.0%} of the squared "
         f"length of {len(drowned)} of {len(table)} layers, so that scores of these say little of "
         f"the others: {names}. {cure}; layers.csv has all layers."
     )
+
+
+def warn_of_degenerate(scores: pd.DataFrame, report: Reporter) -> None:
+    """One line per model and metric under which layers of it are left out, with the reason."""
+    reasons = scores.loc[scores["degenerate"], ["x", "y", "metric", "reason"]].drop_duplicates()
+    layers: dict[tuple[str, str], dict[int, str]] = {}
+    for pair in reasons.itertuples():
+        for number, side, reason in REASON.findall(str(pair.reason)):
+            of_model = layers.setdefault((str(getattr(pair, side)), str(pair.metric)), {})
+            of_model.setdefault(int(number), reason)
+    for (label, metric), why in layers.items():
+        numbers = ", ".join(map(str, sorted(why)))
+        report.warn(
+            f"{label}: left out of the maximum under {metric}: layer {numbers}: "
+            f"{why[min(why)]}; scores.parquet has the reason of each"
+        )

@@ -1,13 +1,19 @@
 """A user's own features against the models of a finished extraction."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from jaxtyping import Float
+from torch import Tensor
 
-from platorep.align.asked import asked_metrics
+from platorep.align.asked import Asked, asked_metrics
+from platorep.align.attempts import attempt
+from platorep.align.layers import describe, warn_of_degenerate, warn_of_drowned
 from platorep.align.models import find_cell
 from platorep.align.scoring import Settings, score_block
-from platorep.align.summaries import ALL, prepared_layers, summarize
+from platorep.align.summaries import ALL, Summaries, prepared_layers, summarize
 from platorep.align.tables import best_layers
 from platorep.config import NullConfig
 from platorep.models.arrays import read_arrays
@@ -27,31 +33,60 @@ def score_file(run: Run, file: Path) -> tuple[Failures, pd.DataFrame]:
     """
     config, results = run.config, run.results
     failures = run.failures("score")
-    asked = [a for a in asked_metrics(config) if a.best_of is None]
+    asked = [a for a in asked_metrics(config) if a.config.best_of is None]
     align = config.align.model_copy(update={"null": NullConfig(permutations=0)})
-    settings, sets = Settings(align, shuffled=None, within=None), {ALL: None}
+    settings = Settings(align, shuffled=None, within=None)
     rows = results.read_table(results.rows, "extract")
     rows = rows[: align.scored_rows(len(rows))]
     loaded = read_arrays(file)
     for note in loaded.notes:
         run.report.warn(note)
     features = loaded.take(range(len(rows)), tuple(rows["id"]))
-    own = summarize(asked, prepared_layers(align, file.name, features), sets, run.device)
-    found = []
+    prepared = prepared_layers(align, file.name, features)
+    layers = pd.DataFrame(describe(features, prepared, loaded.layers, run.device))
+    warn_of_drowned(file.name, layers, align.preprocess, run.report)
+    own = _summaries(run, file.name, prepared, asked, failures)
+    table: list[dict[str, Any]] = []
+    grids: list[pd.DataFrame] = []
     with run.report.task(f"score {file.name}", len(run.specs), "models") as advance:
         for spec in run.specs:
+            theirs: Summaries = {}
             with failures.catch(spec.label):
                 cell = find_cell(spec, results, run.root).cell
-                layers = prepared_layers(align, spec.label, cell.read(len(rows)))
-                theirs = summarize(asked, layers, sets, run.device)
-                (scores,) = score_block(asked, [own], [theirs], [(0, 0)], settings)
-                for a in asked:
-                    grid = scores.grid[scores.grid["metric"] == a.label]
-                    found.append(
-                        {"x": file.name, "y": spec.label, "metric": a.label}
-                        | best_layers(grid, a.metric.claims.larger_is_closer)
+                prepared = prepared_layers(align, spec.label, cell.read(len(rows)))
+                theirs = _summaries(run, spec.label, prepared, asked, failures)
+            pair = {"x": file.name, "y": spec.label}
+            for a in asked:
+                if a.label not in own or a.label not in theirs:
+                    continue
+                with failures.catch(f"{spec.label}, {a.label}"):
+                    sides = [own[a.label]], [theirs[a.label]]
+                    (scores,) = score_block(a, *sides, [(0, 0)], settings)
+                    grids.append(scores.grid.assign(**pair))
+                    table.append(
+                        pair
+                        | {"metric": a.label}
+                        | best_layers(scores.grid, a.metric.claims.larger_is_closer)
                         | {"chance": a.metric.chance(len(rows)), "n": len(rows)}
                     )
             advance(1)
-    failures.raise_if_all(len(run.specs))
-    return failures, pd.DataFrame(found)
+    if not table:
+        failures.raise_if_all(1)
+    warn_of_degenerate(pd.concat(grids), run.report)
+    return failures, pd.DataFrame(table)
+
+
+def _summaries(
+    run: Run,
+    label: str,
+    layers: Sequence[Float[Tensor, "n _"]],
+    asked: Sequence[Asked],
+    failures: Failures,
+) -> Summaries:
+    """The layers as the metrics see them that can take them."""
+    return attempt(
+        lambda some: dict(summarize(some, layers, {ALL: None}, run.device)),
+        asked,
+        lambda a: f"{label}, {a.label}",
+        failures,
+    )

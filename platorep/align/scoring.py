@@ -136,9 +136,9 @@ def _interval(
         return {}
     values = np.array(
         [
-            a.metric.compare(
-                [x[name].summaries[best.layer_x]], [y[name].summaries[best.layer_y]]
-            )[0, 0]
+            a.metric.compare([x[name].summaries[best.layer_x]], [y[name].summaries[best.layer_y]])[
+                0, 0
+            ]
             for name in parts
         ]
     )

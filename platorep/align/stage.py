@@ -4,46 +4,34 @@ The scores of one model pair are one finished piece on disk (`parts/`), so that 
 on where it was.
 """
 
-import itertools
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-import torch
 
 from platorep.align.asked import Asked, asked_metrics
+from platorep.align.blocks import BlockScoring, Labels, Pair
 from platorep.align.gallery import open_galleries
 from platorep.align.groups import groups_of_rows
+from platorep.align.layers import LayerReader, warn_of_degenerate, warn_of_drowned
 from platorep.align.models import Aligned, find_cell, model_pairs
 from platorep.align.pieces import Pieces
-from platorep.align.scoring import Layers, PairScores, Settings, score_block
-from platorep.align.summaries import (
-    PART,
-    RowSets,
-    Summaries,
-    blocks,
-    budget_bytes,
-    prepared_layers,
-    row_sets,
-    summarize,
-)
-from platorep.align.tables import best_layers, best_table, family_of_tests, scores_table
+from platorep.align.scoring import PairScores, Settings
+from platorep.align.summaries import PART, RowSets, row_sets
+from platorep.align.tables import best_table, family_of_tests, scores_table
 from platorep.config import AlignConfig, ExperimentConfig
 from platorep.errors import ConfigError
 from platorep.files import storage_errors
-from platorep.reporting import Advance, Reporter
+from platorep.reporting import Reporter
 from platorep.results import Failures, write_csv, write_parquet
 from platorep.run import Run
 from platorep.statistics import FEW_ROWS, shuffled_order, warn_too_few
 
-Pair = tuple[Aligned, Aligned]
-LAYERS_TOGETHER = 128
-
 
 def align(run: Run) -> tuple[Failures, pd.DataFrame]:
-    """Score all pairs, write `scores.parquet` and `best.csv`, and return the latter.
+    """Score all pairs, write `scores.parquet`, `best.csv` and `layers.csv`, and return `best.csv`.
 
     With `align.gallery` all of that is done on the queries alone, and `gallery.csv` is written too.
 
@@ -58,57 +46,25 @@ def align(run: Run) -> tuple[Failures, pd.DataFrame]:
     overwrite = run.options.overwrite == "always"
     failures = run.failures("align")
     asked = asked_metrics(config)
-    wanted = model_pairs(config, run.specs)
-    if not wanted:
-        raise ConfigError("align.pairs: no two of the models make a pair.")
-    models: dict[str, Aligned] = {}
-    for spec in run.specs:
-        if any(spec.label in pair for pair in wanted):
-            with failures.catch(spec.label):
-                models[spec.label] = find_cell(spec, results, run.root)
-    pairs = [(models[x], models[y]) for x, y in wanted if x in models and y in models]
-
-    if not pairs:
-        failures.raise_if_all(1)
+    pairs = _pairs(run, failures)
     extracted = results.read_json(results.run, "extract")
     facts = extracted["dataset"]
     _warn_of_changes(config, extracted.get("config"), report)
     galleries = open_galleries(config.align, int(facts["num_rows"]), results)
     n = config.align.scored_rows(int(facts["num_rows"]))
-    groups = None
-    if config.align.null.within is not None:
-        groups = groups_of_rows(config.align.null.within, "align.null.within", results)[:n]
-    pieces = Pieces(results, config, groups)
-    todo = [pair for pair in pairs if overwrite or not pieces.has(*pair)]
-    if todo:
-        _warn_of_nulls(config.align, asked, pairs, report)
-        sets = row_sets(config.align, n)
-        _warn_of_small_parts(sets, report)
-        settings = Settings(
-            config.align,
-            shuffled_order(n, config.controls.seed, groups)
-            if config.controls.shuffled_pairs
-            else None,
-            groups,
-        )
-        scoring = BlockScoring(asked, settings, sets, reader, pieces, failures)
-        with report.task("align", len(todo), "pairs") as advance:
-            scoring.run(todo, n, advance)
-        unfinished = scoring.unfinished
-
-    scored = unfinished | {
-        (x.label, y.label): pieces.read(x, y)
-        for x, y in pairs
-        if (x.label, y.label) not in unfinished and pieces.has(x, y)
-    }
-    if not scored:
-        failures.raise_if_all(1)
-    scored = {(x.label, y.label): scored[x.label, y.label] for x, y in pairs if ... }
+    reader = LayerReader(config.align, results, run.device, overwrite=overwrite)
+    scored = _score(run, asked, pairs, n, reader, failures)
+    models = {model.label: model for pair in pairs for model in pair}
     scores = scores_table(facts["name"], scored)
     best = best_table(facts["name"], n, config.align, asked, models, scored)
+    whole = [s.label for s in run.specs if s.label in models and s.label not in failures.errors]
+    layers = reader.table([models[label] for label in whole], failures)
     write_parquet(results.scores, scores)
     write_csv(results.best, best)
-    _warn_of_degenerate_layers(scores, report)
+    write_csv(results.layers, layers)
+    warn_of_degenerate(scores, report)
+    for label, of_model in layers.groupby("model", sort=False):
+        warn_of_drowned(str(label), of_model, config.align.preprocess, report)
     if galleries is None:  # an earlier run's would be drawn as if it were this one's
         with storage_errors(results.gallery):
             results.gallery.unlink(missing_ok=True)
@@ -125,12 +81,69 @@ def align(run: Run) -> tuple[Failures, pd.DataFrame]:
             "device": str(run.device),
             "failed": sorted(failures.errors),
             "settings": config.align.model_dump(mode="json"),
-            "num_pairs": len(found),
+            "num_pairs": len(scored),
             "seconds": round(time.monotonic() - started, 3),
             "warnings": report.warnings,
         },
     )
     return failures, best
+
+
+def _pairs(run: Run, failures: Failures) -> list[Pair]:
+    """The models that are scored against each other and whose features are there."""
+    labels = model_pairs(run.config, run.specs)
+    if not labels:
+        raise ConfigError("align.pairs: no two of the models make a pair.")
+    models: dict[str, Aligned] = {}
+    for spec in run.specs:
+        if any(spec.label in pair for pair in labels):
+            with failures.catch(spec.label):
+                models[spec.label] = find_cell(spec, run.results, run.root)
+    pairs = [(models[x], models[y]) for x, y in labels if x in models and y in models]
+    if not pairs:
+        failures.raise_if_all(1)
+    return pairs
+
+
+def _score(
+    run: Run,
+    asked: Sequence[Asked],
+    pairs: Sequence[Pair],
+    n: int,
+    reader: LayerReader,
+    failures: Failures,
+) -> dict[Labels, PairScores]:
+    """The scores of all pairs, read where they are finished; without what failed."""
+    config, report = run.config, run.report
+    groups = None
+    if config.align.null.within is not None:
+        groups = groups_of_rows(config.align.null.within, "align.null.within", run.results)[:n]
+    pieces = Pieces(run.results, config, groups)
+    anew = run.options.overwrite == "always"
+    todo = [pair for pair in pairs if anew or not pieces.has(*pair)]
+    unfinished: dict[Labels, PairScores] = {}
+    if todo:
+        sets = row_sets(config.align, n)
+        _warn_of_nulls(config.align, asked, pairs, report)
+        _warn_of_small_parts(sets, report)
+        shuffled = None
+        if config.controls.shuffled_pairs:
+            shuffled = shuffled_order(n, config.controls.seed, groups)
+        settings = Settings(config.align, shuffled, groups)
+        scoring = BlockScoring(asked, settings, sets, reader, pieces, failures)
+        with report.task("align", len(todo), "pairs") as advance:
+            scoring.run(todo, n, advance)
+        unfinished = scoring.unfinished
+    scored: dict[Labels, PairScores] = {}
+    for x, y in pairs:
+        labels = x.label, y.label
+        if labels in unfinished:
+            scored[labels] = unfinished[labels]
+        elif pieces.has(x, y):
+            scored[labels] = pieces.read(x, y)
+    if not scored:
+        failures.raise_if_all(1)
+    return scored
 
 
 def _warn_of_changes(
@@ -171,14 +184,4 @@ def _warn_of_small_parts(sets: RowSets, report: Reporter) -> None:
             f"align.interval: a part has {min(sizes)} rows, and below {FEW_ROWS} an interval may "
             "hold the truth less often than its level says. Use more rows, fewer parts, or "
             "method: subsamples."
-        )
-
-
-def _warn_of_degenerate_layers(scores: pd.DataFrame, report: Reporter) -> None:
-    reasons = scores.loc[scores["degenerate"], ["x", "y", "reason"]]
-    if len(reasons):
-        first = reasons.iloc[0]
-        report.warn(
-            f"{len(reasons)} layer pairs are left out of the maximum, such as {first['x']} x "
-            f"{first['y']}, {first['reason']}; scores.parquet has the reason of each"
         )
