@@ -57,12 +57,12 @@ def test_round_trip(cell: Cell) -> None:
         (
             1e5,
             ("float32", "float16"),
-            r"reaches 1e\+05, and `extract.store: float16` holds no more",
+            r"reaches 1e\+05, and `extract.store: float16` holds no",
         ),
         (
             3.4e38,
             ("float32", "bfloat16"),
-            r"`extract.store: bfloat16` holds no more than 3.39e\+38",
+            r"`extract.store: bfloat16` holds no more than 3.39e",
         ),
         (math.inf, ("float16", "float16"), "overflow of `dtype: float16`.*`dtype: float32`"),
         (math.nan, ("float32", "float16"), "weights are broken, or it cannot read this row"),
