@@ -17,7 +17,7 @@ from platorep.config import ModelSpec
 from platorep.data import PairedDataset, load_dataset
 from platorep.features import Cell, CellKey, Rows, cell_of, num_shards
 from platorep.files import ByteLocks, sha256_file
-from platorep.models import Model, compute_dtypes, environment, open_remembered
+from platorep.models import Model, Reading, compute_dtypes, environment, open_remembered
 from platorep.models.arrays import read_arrays
 from platorep.reporting import Reporter
 from platorep.results import Failures, Results, write_csv, write_parquet
@@ -251,13 +251,8 @@ def _compute(run: Run, work: Work, shards: Sequence[int], dataset: PairedDataset
         report.task(f"extract {work.label}", num_rows, "rows") as advance,
     ):
         for shard in shards:
-            features = loaded.features(
-                rows_of(shard),
-                read,
-                batch=run.config.extract.batch,
-                workers=run.config.extract.workers,
-                progress=advance,
-            )
+            batch, workers = run.config.extract.batch, run.config.extract.workers
+            features = loaded.features(Reading(rows_of(shard), read, batch, workers, advance))
             work.cell.create(
                 key,
                 work.rows,

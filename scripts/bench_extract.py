@@ -105,7 +105,7 @@ def run(part: str, way: str, folder_name: str, arguments: argparse.Namespace) ->
         print(max(float((a - b).abs().max() / a.abs().max()) for a, b in pairs))
         return
     from platorep.config import ModelSpec
-    from platorep.models import open_model
+    from platorep.models import Reading, open_model
 
     data = Data(json.loads((folder / "texts.json").read_text()))
     name = str(folder / "llama") if part == "language" else VISION
@@ -121,7 +121,7 @@ def run(part: str, way: str, folder_name: str, arguments: argparse.Namespace) ->
         workers = "auto" if arguments.workers is None else arguments.workers
 
         def extract(rows: Sequence[int]) -> list[torch.Tensor]:
-            return loaded.features(rows, data, workers=workers)
+            return loaded.features(Reading(rows, data, workers=workers))
     else:
         extract = plain(part, spec, data, arguments.device, dtype)
     extract(range(4))

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from platorep.config import ModelSpec
 from platorep.errors import AbsentError, ConfigError, DataError, IntegrityError
-from platorep.models import open_model
+from platorep.models import Reading, open_model
 
 IDS = ("a", "b", "c", "d")
 LAYERS = {  # two widths; layer10 comes after layer2
@@ -45,7 +45,7 @@ def make_spec(path: Path, **settings: Any) -> ModelSpec:
 
 def extract(path: Path, ids: Sequence[str] = IDS, rows: Any = None, **spec: Any) -> list[Tensor]:
     loaded = open_model(make_spec(path, **spec), offline=True).load("cpu", torch.bfloat16)
-    return loaded.features(range(len(ids)) if rows is None else rows, Names(ids))
+    return loaded.features(Reading(range(len(ids)) if rows is None else rows, Names(ids)))
 
 
 def notes(path: Path) -> tuple[str, ...]:

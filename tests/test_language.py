@@ -21,7 +21,7 @@ from torch import Tensor
 
 from platorep.config import ModelSpec
 from platorep.errors import AbsentError, ConfigError, DataError, IntegrityError
-from platorep.models import open_model
+from platorep.models import Reading, open_model
 from platorep.models.hidden_states import pool_tokens
 
 TEXTS = (
@@ -145,7 +145,7 @@ def extract(
 ) -> list[Tensor]:
     dataset = dataset or Texts()
     loaded = open_model(make_spec(name, **settings), offline=True).load("cpu", torch.float32)
-    return loaded.features(range(len(dataset.texts)), dataset, batch=batch)
+    return loaded.features(Reading(range(len(dataset.texts)), dataset, batch=batch))
 
 
 def one_at_a_time(folder: Path, texts: Sequence[str] = TEXTS, pool: str = "mean") -> list[Tensor]:
@@ -198,7 +198,7 @@ def test_equals_one_text_at_a_time(name: str, padding: str, tmp_path: Path) -> N
     loaded = open_model(make_spec(folder), offline=True).load("cpu", torch.float32)
     for batch in (1, 13, 50, "auto"):
         finished: list[int] = []
-        found = loaded.features(range(8), Texts(), batch=batch, progress=finished.append)
+        found = loaded.features(Reading(range(8), Texts(), batch=batch, progress=finished.append))
         assert same(found, expected), batch
         assert all(layer.dtype == torch.float32 for layer in found)
         assert sum(finished) == 8
@@ -230,8 +230,8 @@ def test_a_pooled_vector_keeps_no_token_states(pool: Any, rng: torch.Generator) 
 
 def test_rows_come_back_in_the_order_asked_for(llama: Path) -> None:
     loaded = open_model(make_spec(llama), offline=True).load("cpu", torch.float32)
-    every = loaded.features(range(8), Texts())
-    some = loaded.features([5, 0, 4], Texts(), batch=20)
+    every = loaded.features(Reading(range(8), Texts()))
+    some = loaded.features(Reading([5, 0, 4], Texts(), batch=20))
     assert same(some, [layer[[5, 0, 4]] for layer in every])
 
 
@@ -357,7 +357,7 @@ def test_a_tokenizer_that_is_only_a_sentencepiece_file(tmp_path: Path) -> None:
     assert "tokenizer.model" in model.identity()["files"]
     loaded = model.load("cpu", torch.float32)
     short = TEXTS[1:5]
-    found = loaded.features(range(4), Texts(short))
+    found = loaded.features(Reading(range(4), Texts(short)))
     assert loaded.notes == ()
     # Its first state is the mean embedding of <s> and sentencepiece's own pieces.
     processor = sentencepiece.SentencePieceProcessor(str(folder / "tokenizer.model"))
@@ -528,13 +528,13 @@ def test_memory_that_runs_out_halves_the_batch(
 
     monkeypatch.setattr(transformers.LlamaModel, "forward", small)
     loaded = open_model(make_spec(llama), offline=True).load("cpu", torch.float32)
-    assert same(loaded.features(range(8), Texts()), expected)
+    assert same(loaded.features(Reading(range(8), Texts())), expected)
     tries = len(sizes)
-    assert same(loaded.features(range(8), Texts()), expected)
+    assert same(loaded.features(Reading(range(8), Texts())), expected)
     assert max(sizes[tries:]) <= most  # what fits is remembered
     most = 10
     with pytest.raises(AbsentError, match=r"a single sample \(19 tokens\)"):
-        loaded.features(range(8), Texts())
+        loaded.features(Reading(range(8), Texts()))
 
 
 def test_batches_hold_texts_of_like_length(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -547,7 +547,7 @@ def test_batches_hold_texts_of_like_length(llama: Path, monkeypatch: pytest.Monk
 
     loaded = open_model(make_spec(llama), offline=True).load("cpu", torch.float32)
     monkeypatch.setattr(transformers.LlamaModel, "forward", watched)
-    loaded.features(range(8), Texts(), batch=24)
+    loaded.features(Reading(range(8), Texts(), batch=24))
     # Tokens with <s>: 19, 18, 10, 7, 4, 4, 2, 2; a batch holds 24, padding included.
     assert shapes == [(1, 19), (1, 18), (2, 10), (4, 4)]
 

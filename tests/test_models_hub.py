@@ -19,7 +19,7 @@ from platorep.config import DatasetConfig, ModelSpec
 from platorep.data import load_dataset
 from platorep.data.hub import Repository
 from platorep.errors import AbsentError, IntegrityError, PlatorepError
-from platorep.models import open_model
+from platorep.models import Reading, open_model
 
 
 class Rows:
@@ -53,7 +53,9 @@ def attempt(steps: str, *, offline: bool = False, **settings: Any) -> dict[str, 
                 found[step] = (about.widths, about.weight_bytes, about.download_bytes)
                 found["unknown"] = about.unknown
             elif step == "features":
-                layers = model.load("cpu", torch.float32).features(range(2), Rows(), workers=0)
+                layers = model.load("cpu", torch.float32).features(
+                    Reading(range(2), Rows(), workers=0)
+                )
                 found[step] = [layer.tolist() for layer in layers]
             else:
                 found[step] = getattr(model, step)()

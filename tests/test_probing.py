@@ -18,7 +18,7 @@ from test_vision import NUM_IMAGES, Images
 from timm.data import create_transform, resolve_data_config
 from torch import Tensor, nn
 
-from platorep.models import open_model
+from platorep.models import Reading, open_model
 from platorep.models.blocks import PooledBlocks
 from platorep.models.memory import Batches, Batching
 from platorep.models.probing import probe_batches, tolerance
@@ -39,14 +39,14 @@ def load(folder: Path, dtype: torch.dtype = torch.float32, **settings: Any) -> A
 def test_a_network_that_reads_padding_sees_none(name: str, tmp_path: Path) -> None:
     folder = save_random(tmp_path, transformers.AutoModelForMaskedLM, READ_PADDING[name])
     loaded = load(folder)
-    alone = loaded.features(range(8), Texts(), batch=1)
-    assert same_features(loaded.features(range(8), Texts(), batch="auto"), alone)
+    alone = loaded.features(Reading(range(8), Texts(), batch=1))
+    assert same_features(loaded.features(Reading(range(8), Texts(), batch="auto")), alone)
     assert loaded.batching is Batching.EQUAL_LENGTH
     (note,) = loaded.notes
     assert "texts were batched by equal length" in note
 
     loaded.batching, loaded._batches = Batching.ANY, None  # as it would without the probe
-    assert not same_features(loaded.features(range(8), Texts(), batch="auto"), alone, 0.1)
+    assert not same_features(loaded.features(Reading(range(8), Texts(), batch="auto")), alone, 0.1)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
@@ -156,6 +156,6 @@ def test_an_image_network_that_mixes_its_batch_sees_one_image_at_a_time() -> Non
     assert mixing.batching is Batching.ONE_BY_ONE
     (note,) = mixing.notes
     assert "images were run alone" in note
-    found = mixing.features(range(NUM_IMAGES), Images(), batch=4, workers=0)
-    alone = [mixing.features([i], Images(), batch=1, workers=0) for i in range(NUM_IMAGES)]
+    found = mixing.features(Reading(range(NUM_IMAGES), Images(), batch=4, workers=0))
+    alone = [mixing.features(Reading([i], Images(), batch=1, workers=0)) for i in range(NUM_IMAGES)]
     assert same_features(found, [torch.cat(layer) for layer in zip(*alone, strict=True)])

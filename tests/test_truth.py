@@ -10,7 +10,7 @@ from platorep.config import DatasetConfig, ExperimentConfig, ModelSpec, config_p
 from platorep.config.reading import shipped_configs
 from platorep.data import load_dataset
 from platorep.errors import ConfigError
-from platorep.models import open_model
+from platorep.models import Reading, open_model
 from platorep.parameters.toyworld import ToyTraining, WorldParameters, parse_network
 from platorep.toyworld.attributes import attributes, blur, truth_features
 from platorep.toyworld.captions import caption
@@ -33,7 +33,7 @@ def test_truth_describes_the_scenes_of_the_rows() -> None:
     model = open_model(truth(), offline=True)
     loaded = model.load("cpu", torch.float32)
 
-    found = loaded.features([4, 1], dataset)
+    found = loaded.features(Reading([4, 1], dataset))
 
     scenes = [sample_scene(WORLD, 4), sample_scene(WORLD, 1)]
     expected = truth_features(WORLD, scenes)

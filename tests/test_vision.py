@@ -29,7 +29,7 @@ from platorep.errors import (
     IntegrityError,
     UnknownNameError,
 )
-from platorep.models import open_model
+from platorep.models import Reading, open_model
 from platorep.models.images import ImageStream
 
 NUM_IMAGES = 7
@@ -65,7 +65,9 @@ def extract(
 ) -> list[Tensor]:
     loaded = open_model(make_spec(name, **spec), offline=True).load("cpu", torch.float32)
     try:
-        return loaded.features(range(NUM_IMAGES), images or Images(), batch=batch, workers=workers)
+        return loaded.features(
+            Reading(range(NUM_IMAGES), images or Images(), batch=batch, workers=workers)
+        )
     finally:
         loaded.close()
 
@@ -221,9 +223,9 @@ def test_workers_are_kept_from_call_to_call_and_ended() -> None:
         "cpu", torch.float32
     )
     images = Images()
-    every = loaded.features(range(NUM_IMAGES), images, workers=2)
+    every = loaded.features(Reading(range(NUM_IMAGES), images, workers=2))
     stream = loaded._stream
-    some = loaded.features([5, 1, 3], images, workers=2)
+    some = loaded.features(Reading([5, 1, 3], images, workers=2))
     assert loaded._stream is stream
     assert same(some, [layer[[5, 1, 3]] for layer in every])
     workers = list(stream._loader._iterator._workers)
@@ -241,9 +243,11 @@ def test_a_broken_image_stays_one_clear_error(workers: int) -> None:
     )
     images = Images(broken=4)
     with pytest.raises(DataError) as error:
-        loaded.features(range(NUM_IMAGES), images, workers=workers)
+        loaded.features(Reading(range(NUM_IMAGES), images, workers=workers))
     assert str(error.value) == "row 'row-4': broken"
-    after = loaded.features([6, 5], images, workers=workers)  # the workers are still of use
+    after = loaded.features(
+        Reading([6, 5], images, workers=workers)
+    )  # of use still
     loaded.close()
     assert same(after, [layer[[6, 5]] for layer in extract("test_vit", random_init=True)])
 

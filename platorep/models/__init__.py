@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from platorep.config import ModelSpec
-from platorep.models.base import Description, Loaded, Model
+from platorep.models.base import Description, Loaded, Model, Reading
 from platorep.models.device import compute_dtype, compute_dtypes, environment, resolve_device
 from platorep.models.remembered import RememberedModel, local_files
 
@@ -12,6 +12,7 @@ __all__ = [
     "Description",
     "Loaded",
     "Model",
+    "Reading",
     "compute_dtype",
     "compute_dtypes",
     "environment",

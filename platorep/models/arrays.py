@@ -7,7 +7,7 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,10 @@ from platorep.arrays import EXACT_IN_FLOAT32, as_features, as_float32, refuse_in
 from platorep.config import ModelSpec
 from platorep.errors import AbsentError, ConfigError, DataError, IntegrityError, PlatorepError
 from platorep.models.base import (
-    Auto,
     Description,
     Loaded,
     Model,
-    Rows,
+    Reading,
     kept_layers,
     refuse_settings,
 )
@@ -177,18 +176,10 @@ class LoadedArrays(Loaded):
             return ()
         return (f"{self._path.name} names no rows: their order was trusted to be the dataset's",)
 
-    def features(
-        self,
-        rows: Sequence[int],
-        dataset: Rows,
-        *,
-        batch: int | Auto = "auto",
-        workers: int | Auto = "auto",
-        progress: Callable[[int], None] = lambda finished: None,
-    ) -> list[Float[Tensor, "n _"]]:
-        found = self.take(rows, dataset.ids)
-        progress(len(rows))
-        return found
+    def features(self, reading: Reading) -> list[Float[Tensor, "n _"]]:
+        layers = self.take(reading.rows, reading.samples.ids)
+        reading.progress(len(reading.rows))
+        return layers
 
     def take(self, rows: Sequence[int], ids: Sequence[str]) -> list[Float[Tensor, "n _"]]:
         """The file's features of these rows of a dataset whose rows have these ids.

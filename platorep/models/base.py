@@ -22,7 +22,7 @@ Auto = Literal["auto"]
 
 
 @runtime_checkable
-class Rows(Protocol):
+class Samples(Protocol):
     """What a model reads of a dataset."""
 
     @property
@@ -32,6 +32,21 @@ class Rows(Protocol):
     def texts(self) -> Sequence[str]: ...
 
     def image(self, i: int, /) -> Image.Image: ...
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Rows of a dataset that a model is to read. Nothing of how it does so moves a number."""
+
+    rows: Sequence[int]
+    samples: Samples
+    batch: int | Auto = "auto"
+    """Tokens (language, padding included) or images per forward pass; `auto` halves its choice
+    whenever GPU memory runs out, and so does a number."""
+    workers: int | Auto = "auto"
+    """Processes that decode images."""
+    progress: Callable[[int], None] = lambda finished: None
+    """Called with the number of rows just finished."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,22 +82,8 @@ class Loaded(ABC):
         """What a user should know of the features made so far; run.json and the log have it."""
 
     @abstractmethod
-    def features(
-        self,
-        rows: Sequence[int],
-        dataset: Rows,
-        *,
-        batch: int | Auto = "auto",
-        workers: int | Auto = "auto",
-        progress: Callable[[int], None] = lambda finished: None,
-    ) -> list[Float[Tensor, "n _"]]:
-        """Pooled features of `rows`: one float32 CPU tensor per layer, in the order of `rows`.
-
-        Args:
-            batch: Tokens (language, padding included) or images per forward pass; `auto` halves
-                its choice whenever GPU memory runs out, and so does a number.
-            workers: Processes that decode images.
-            progress: Called with the number of rows just finished.
+    def features(self, reading: Reading) -> list[Float[Tensor, "n _"]]:
+        """Pooled features: one float32 CPU tensor per layer, in the order of `reading.rows`.
 
         Raises:
             DataError: a row cannot be used by this model; names it.

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from platorep.errors import ConfigError, PlatorepError
-from platorep.models.base import Auto, Rows
+from platorep.models.base import Auto, Samples
 
 MOST_WORKERS = 8
 START_METHOD = "forkserver"
@@ -25,7 +25,7 @@ class ImageStream:
     """
 
     def __init__(
-        self, dataset: Rows, transform: Callable[[Any], Tensor], workers: int | Auto
+        self, dataset: Samples, transform: Callable[[Any], Tensor], workers: int | Auto
     ) -> None:
         self._dataset, self._workers = dataset, workers
         self._rows: list[int] = []
@@ -47,7 +47,7 @@ class ImageStream:
                 generator=torch.Generator(),  # the loader draws a number, and not from the user's
             )
 
-    def serves(self, dataset: Rows, workers: int | Auto) -> bool:
+    def serves(self, dataset: Samples, workers: int | Auto) -> bool:
         """Whether this stream can be used for `dataset`."""
         return self._dataset is dataset and self._workers == workers
 
@@ -90,7 +90,7 @@ def auto_workers() -> int:
 
 
 class _Transformed(Dataset[Tensor | PlatorepError]):
-    def __init__(self, dataset: Rows, transform: Callable[[Any], Tensor]) -> None:
+    def __init__(self, dataset: Samples, transform: Callable[[Any], Tensor]) -> None:
         self._dataset, self._transform = dataset, transform
 
     def __getitem__(self, row: int) -> Tensor | PlatorepError:

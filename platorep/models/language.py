@@ -1,7 +1,6 @@
 """Language models through transformers' Auto classes: causal, masked and encoder models."""
 
 import copy
-from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,10 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPI
 from platorep.config import ModelSpec
 from platorep.errors import ConfigError, IntegrityError, PlatorepError
 from platorep.models.base import (
-    Auto,
     Description,
     Loaded,
     Model,
-    Rows,
+    Reading,
     kept_layers,
     refuse_settings,
 )
@@ -306,27 +304,21 @@ class LoadedLanguageModel(Loaded):
     def notes(self) -> tuple[str, ...]:
         return self._reader.notes + self._probe.notes("texts")
 
-    def features(
-        self,
-        rows: Sequence[int],
-        dataset: Rows,
-        *,
-        batch: int | Auto = "auto",
-        workers: int | Auto = "auto",
-        progress: Callable[[int], None] = lambda finished: None,
-    ) -> list[Float[Tensor, "n _"]]:
-        all_texts, all_ids = dataset.texts, dataset.ids
+    def features(self, reading: Reading) -> list[Float[Tensor, "n _"]]:
+        all_texts, all_ids, rows = reading.samples.texts, reading.samples.ids, reading.rows
         tokens = self._reader.read([all_texts[i] for i in rows], [all_ids[i] for i in rows])
         lengths = [len(text.ids) for text in tokens]
         order = sorted(range(len(tokens)), key=lambda i: -lengths[i])
         found = PooledRows(len(rows))
         on_cpu = max(CPU_TOKENS, TOKENS_PER_THREAD * torch.get_num_threads())
-        batches = self.remembered_batches(batch, GPU_TOKENS if self._states.on_gpu else on_cpu)
+        batches = self.remembered_batches(
+            reading.batch, GPU_TOKENS if self._states.on_gpu else on_cpu
+        )
 
         def step(start: int, stop: int) -> None:
             places = order[start:stop]
             found.fill(places, self._states([tokens[i] for i in places], self._kept))
-            progress(stop - start)
+            reading.progress(stop - start)
 
         batches.run([lengths[i] for i in order], step, "tokens")
         return found.layers

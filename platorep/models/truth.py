@@ -3,7 +3,6 @@
 Axes: n samples, d features.
 """
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,11 +12,10 @@ from torch import Tensor
 from platorep.config import ModelSpec
 from platorep.errors import ConfigError
 from platorep.models.base import (
-    Auto,
     Description,
     Loaded,
     Model,
-    Rows,
+    Reading,
     kept_layers,
     refuse_settings,
 )
@@ -84,17 +82,10 @@ class LoadedTruth(Loaded):
     def notes(self) -> tuple[str, ...]:
         return ()
 
-    def features(
-        self,
-        rows: Sequence[int],
-        dataset: Rows,
-        *,
-        batch: int | Auto = "auto",
-        workers: int | Auto = "auto",
-        progress: Callable[[int], None] = lambda finished: None,
-    ) -> list[Float[Tensor, "n _"]]:
-        scenes = [sample_scene(self._world, scene_index(dataset.ids[row])) for row in rows]
+    def features(self, reading: Reading) -> list[Float[Tensor, "n _"]]:
+        ids = [reading.samples.ids[row] for row in reading.rows]
+        scenes = [sample_scene(self._world, scene_index(one)) for one in ids]
         found = truth_features(self._world, scenes)
-        progress(len(rows))
+        reading.progress(len(ids))
         layers = [blur(self._world, scenes, found[name]) for name in self.layers]
         return [torch.from_numpy(layer).float() for layer in layers]

@@ -1,6 +1,6 @@
 """Vision models through timm: every architecture that has `forward_intermediates`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -12,11 +12,10 @@ from torch import Tensor
 from platorep.config import ModelSpec
 from platorep.errors import ConfigError, PlatorepError
 from platorep.models.base import (
-    Auto,
     Description,
     Loaded,
     Model,
-    Rows,
+    Reading,
     kept_layers,
     refuse_settings,
 )
@@ -156,26 +155,19 @@ class LoadedVisionModel(Loaded):
     def notes(self) -> tuple[str, ...]:
         return self._left_over + self._blocks.probe.notes("images")
 
-    def features(
-        self,
-        rows: Sequence[int],
-        dataset: Rows,
-        *,
-        batch: int | Auto = "auto",
-        workers: int | Auto = "auto",
-        progress: Callable[[int], None] = lambda finished: None,
-    ) -> list[Float[Tensor, "n _"]]:
+    def features(self, reading: Reading) -> list[Float[Tensor, "n _"]]:
+        rows = reading.rows
         on_cpu = self._blocks.device.type == "cpu"
         auto = max(1, torch.get_num_threads() // THREADS_PER_IMAGE) if on_cpu else GPU_IMAGES
-        batches = self.remembered_batches(batch, auto)
-        stream = self._open_stream(dataset, workers)
+        batches = self.remembered_batches(reading.batch, auto)
+        stream = self._open_stream(reading)
         found = PooledRows(len(rows))
         waiting: dict[int, Tensor] = {}
 
         def step(start: int, stop: int) -> None:
             places = list(waiting)[start:stop]
             found.fill(places, self._blocks(torch.stack([waiting[i] for i in places])))
-            progress(stop - start)
+            reading.progress(stop - start)
 
         for place, image in enumerate(stream.images(rows)):
             waiting[place] = image.clone()  # a copy, to leave the shared memory to the workers
@@ -184,10 +176,10 @@ class LoadedVisionModel(Loaded):
                 waiting.clear()
         return found.layers
 
-    def _open_stream(self, dataset: Rows, workers: int | Auto) -> ImageStream:
-        if self._stream is None or not self._stream.serves(dataset, workers):
+    def _open_stream(self, reading: Reading) -> ImageStream:
+        if self._stream is None or not self._stream.serves(reading.samples, reading.workers):
             self.close()
-            self._stream = ImageStream(dataset, self._transform, workers)
+            self._stream = ImageStream(reading.samples, self._transform, reading.workers)
         return self._stream
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from PIL import Image
 from platorep.config import ColorConfig, ImageSetConfig, ModelSpec
 from platorep.data import load_images
 from platorep.errors import DataError
-from platorep.models import compute_dtype, open_model
+from platorep.models import Reading, compute_dtype, open_model
 from platorep.parameters.color import LanguageParameters
 from platorep.reporting import Reporter
 from platorep.theory.colorimetry import (
@@ -186,7 +186,7 @@ def language_spaces(
     loaded = model.load(device, getattr(torch, dtype))
     with closing(loaded):
         texts = Texts(words.names, config.language)
-        layers = loaded.features(range(len(texts.texts)), texts)
+        layers = loaded.features(Reading(range(len(texts.texts)), texts))
         names = loaded.layers
         for note in loaded.notes:
             report.warn(f"{spec.label}: {note}")
