@@ -245,9 +245,7 @@ def test_a_broken_image_stays_one_clear_error(workers: int) -> None:
     with pytest.raises(DataError) as error:
         loaded.features(Reading(range(NUM_IMAGES), images, workers=workers))
     assert str(error.value) == "row 'row-4': broken"
-    after = loaded.features(
-        Reading([6, 5], images, workers=workers)
-    )  # of use still
+    after = loaded.features(Reading([6, 5], images, workers=workers))  # of use still
     loaded.close()
     assert same(after, [layer[[6, 5]] for layer in extract("test_vit", random_init=True)])
 
