@@ -16,9 +16,9 @@ from PIL import Image
 
 from platorep.config import DatasetConfig
 from platorep.data import PairedDataset, load_dataset
-from platorep.data.stamps import CLOCK_S, settled_stamp, stamp
 from platorep.errors import IntegrityError
 from platorep.files import cache_root
+from platorep.stamps import CLOCK_S, settled_stamp, stamp
 
 
 def red(level: int) -> bytes:

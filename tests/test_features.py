@@ -15,10 +15,8 @@ from platorep.features import (
     Rows,
     all_cells,
     cell_of,
-    cell_table,
-    clean,
-    damaged_files,
 )
+from platorep.features.upkeep import cell_table, clean, damaged_files
 from platorep.files import write_sealed
 
 ROWS = Rows(ids=("a", "b", "c"), hashes=("1", "2", "3"))

@@ -9,7 +9,7 @@ import pytest
 
 from platorep.config import HarnessConfig, ModelSpec
 from platorep.errors import AbsentError, ConfigError, DataError, IntegrityError, UnknownNameError
-from platorep.performance import Evaluation, evaluations_of, read_evaluations
+from platorep.performance.harness import Evaluation, evaluations_of, read_evaluations
 
 WRITTEN = Path(__file__).parent / "harness"
 """By version 0.4.13 itself; its README says how."""

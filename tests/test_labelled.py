@@ -14,7 +14,7 @@ from images import encoded, red
 from platorep.config import DatasetConfig, LabelledConfig
 from platorep.data import load_dataset
 from platorep.errors import AbsentError, ConfigError, DataError
-from platorep.performance import Labelled, read_labelled
+from platorep.performance.labelled import Labelled, read_labelled
 
 NUM = 20
 

@@ -18,17 +18,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from platorep.config import BitsPerByteConfig, ModelSpec, TableConfig
 from platorep.errors import AbsentError, ConfigError, DataError, IntegrityError
 from platorep.models import open_model
-from platorep.performance import (
-    Corpus,
-    TableEntry,
-    bits,
-    bits_per_byte,
-    measurement_key,
-    open_causal,
-    read_corpus,
-    read_table,
-)
-from platorep.performance.bits import ReadsAheadError
+from platorep.performance import bits
+from platorep.performance.bits import ReadsAheadError, bits_per_byte
+from platorep.performance.causal import open_causal
+from platorep.performance.causal_bits import measurement_key, weights_identity
+from platorep.performance.corpus import Corpus, read_corpus
+from platorep.performance.table import TableEntry, read_table
 from platorep.performance.windows import rolling_windows
 
 DOCUMENTS = (
@@ -419,9 +414,21 @@ def test_random_weights_are_those_of_the_features(tokenizer: Any, tmp_path: Path
         body = read._random(torch.float32)
         for name, weight in body.state_dict().items():
             assert torch.equal(weight, with_head.base_model.state_dict()[name])
-    assert (
-        open_causal(spec, offline=True).identity() != open_causal(control, offline=True).identity()
-    )
+    identities = [
+        weights_identity(open_model(one, offline=True).identity(), one) for one in (spec, control)
+    ]
+    assert identities[0] != identities[1]
+
+
+def test_how_a_model_is_pooled_moves_no_bits(tokenizer: Any, tmp_path: Path) -> None:
+    spec = save(build(CONFIGS["llama"]()), tmp_path / "llama", tokenizer)
+
+    def identity(**changes: Any) -> dict[str, Any]:
+        changed = spec.model_copy(update=changes)
+        return weights_identity(open_model(changed, offline=True).identity(), changed)
+
+    assert identity(pool="last", layers=(0,), prompt="a {text}") == identity()
+    assert identity(attention="eager") != identity()
 
 
 # Corpora

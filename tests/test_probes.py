@@ -19,8 +19,8 @@ from sklearn.preprocessing import StandardScaler
 from platorep.config import ExperimentConfig, ProbeConfig
 from platorep.errors import ConfigError, DataError
 from platorep.parameters.toyworld import parse_network
-from platorep.performance import Examples, ProbeResult, measure, run_probe
-from platorep.performance.probes import standard_error
+from platorep.performance import measure
+from platorep.performance.probes import Examples, ProbeResult, run_probe, standard_error
 from platorep.reporting import Reporter
 from platorep.toyworld.checkpoints import write_untrained
 

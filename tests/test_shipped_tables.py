@@ -9,8 +9,7 @@ import pytest
 
 from platorep.config import ModelSpec, TableConfig, load_config, shipped_configs
 from platorep.errors import DataError
-from platorep.performance import TableEntry, decimal_year, read_table
-from platorep.performance.table import entry_of
+from platorep.performance.table import TableEntry, decimal_year, entry_of, read_table
 
 FOLDER = next(iter(shipped_configs().values())).parent / "performance"
 TABLES = sorted(FOLDER.glob("*.csv"))

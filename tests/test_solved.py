@@ -7,7 +7,8 @@ from runs import run_of
 
 from platorep.config import ExperimentConfig, TasksSolvedConfig
 from platorep.errors import ConfigError, DataError
-from platorep.performance import measure, tasks_solved
+from platorep.performance import measure
+from platorep.performance.solved import tasks_solved
 from platorep.reporting import Reporter
 
 ACCURACIES = {

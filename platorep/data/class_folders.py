@@ -5,8 +5,8 @@ from pathlib import Path
 
 from platorep.config import DatasetConfig
 from platorep.data.source import FileImage, Row
-from platorep.data.stamps import Stamp
 from platorep.errors import AbsentError, listed
+from platorep.stamps import Stamp
 
 ENDINGS = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 

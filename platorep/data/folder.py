@@ -17,8 +17,8 @@ from platorep.data.source import (
     parse_json,
     require_columns,
 )
-from platorep.data.stamps import settled_stamp
 from platorep.errors import AbsentError, ConfigError, DataError, shown
+from platorep.stamps import settled_stamp
 
 CAPTION_FILES = ("captions.csv", "captions.jsonl", "metadata.csv", "metadata.jsonl")
 

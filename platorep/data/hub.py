@@ -15,11 +15,11 @@ from pathlib import Path
 import datasets
 import huggingface_hub
 
-from platorep.data.stamps import settled_stamp
 from platorep.data.tables import DataFile, parquet_files, table_errors
 from platorep.errors import AbsentError, ConfigError, nearest
 from platorep.files import cache_root, digest, slug, write_json
 from platorep.hub import hub_errors, repository_info, verify_blob
+from platorep.stamps import settled_stamp
 
 _HUB_FILE = re.compile(r"hf://datasets/.+?@(?P<commit>[0-9a-f]{40})/(?P<path>.+)")
 

@@ -21,9 +21,9 @@ from platorep.config import DatasetConfig
 from platorep.data.paired import Copies, DroppedRow
 from platorep.data.select import Pair, Selection, select_rows
 from platorep.data.source import RowSource
-from platorep.data.stamps import stamp
 from platorep.errors import StorageError
 from platorep.files import cache_root, digest, sha256, write_bytes
+from platorep.stamps import stamp
 
 FORMAT_VERSION = 1  # raise when the file, or the outcome of the checks, changes
 _STAMP = ("size_bytes", "content_ns", "status_ns", "inode")

@@ -14,9 +14,9 @@ from platorep.data.images import decode_image
 from platorep.data.near import HASH_BITS, NEAR_BITS, NearHashes, perceptual_hash
 from platorep.data.paired import Copies, DroppedRow
 from platorep.data.source import Row, RowSource
-from platorep.data.stamps import Stamp, settled_stamp
 from platorep.errors import DataError, shown
 from platorep.files import sha256
+from platorep.stamps import Stamp, settled_stamp
 
 NUM_FIRST_COPIES = 5
 ROWS_AT_ONCE = 64  # checked together by the threads; no influence on the result

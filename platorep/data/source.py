@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from platorep.data.stamps import Stamp
 from platorep.errors import ConfigError, DataError, listed, nearest, short, shown
+from platorep.stamps import Stamp
 
 
 @runtime_checkable

@@ -22,7 +22,6 @@ from platorep.data.source import (
     file_beside,
     require_columns,
 )
-from platorep.data.stamps import Stamp, settled_stamp, stamp
 from platorep.errors import ConfigError, DataError, StorageError, short
 from platorep.files import (
     atomic_path,
@@ -32,6 +31,7 @@ from platorep.files import (
     storage_errors,
     write_json,
 )
+from platorep.stamps import Stamp, settled_stamp, stamp
 
 COPY_VERSION = 1  # raise when a parquet file gives another copy
 COPY_OF = "platorep_copy_of"

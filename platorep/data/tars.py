@@ -11,8 +11,8 @@ from typing import Any
 
 from platorep.config import DatasetConfig
 from platorep.data.source import Row, as_captions, parse_json
-from platorep.data.stamps import Stamp, settled_stamp
 from platorep.errors import DataError, listed, nearest
+from platorep.stamps import Stamp, settled_stamp
 
 DEFAULT_ENDINGS = {"image": ("jpg", "jpeg", "png", "webp"), "text": ("txt", "caption")}
 

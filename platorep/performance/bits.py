@@ -4,7 +4,7 @@ Axes: b windows of a batch, t tokens, v vocabulary.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from platorep.errors import ConfigError, IntegrityError
-from platorep.files import digest
 from platorep.models.memory import Batches
 from platorep.models.precision import full_precision
 from platorep.models.probing import reads_ahead
@@ -21,7 +20,6 @@ from platorep.models.tokens import SANE_LENGTH, check_embeddings, gives_back, nu
 from platorep.performance.corpus import Corpus
 from platorep.performance.windows import Window, rolling_windows
 
-RULE_VERSION = 1  # raise when the meaning of a measurement changes
 CPU_TOKENS, GPU_TOKENS = 2048, 16384
 CPU_LOGIT_BYTES, GPU_LOGIT_BYTES = 2**28, 2**32
 CHUNK_NUMBERS = 2**23
@@ -52,32 +50,6 @@ class Measurement:
     """Documents whose tokens do not decode to the text: their bits are of something else."""
     first_not_given_back: int | None
     """Number of the first such document."""
-
-
-def measurement_key(
-    identity: Mapping[str, Any],
-    corpus: Corpus,
-    *,
-    context: int | None,
-    score_end: bool,
-    dtype: str,
-) -> str:
-    """Names a measurement by all that is meant to move it.
-
-    Args:
-        identity: What names the weights, `CausalModel.identity()`.
-        context: As configured; None stands for the model's own.
-    """
-    return digest(
-        {
-            "rule": RULE_VERSION,
-            "model": dict(identity),
-            "corpus": corpus.sha256,
-            "context": context,
-            "score_end": score_end,
-            "dtype": dtype,
-        }
-    )
 
 
 @torch.inference_mode()

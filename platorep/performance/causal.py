@@ -46,18 +46,6 @@ class CausalModel:
             return None if remote else "no causal model"
         return None
 
-    def identity(self) -> dict[str, Any]:
-        """What names the weights, as JSON: part of `measurement_key`."""
-        found: dict[str, Any] = {
-            **self._source.identity(weights=not self.spec.random_init),
-            "attention": self.spec.attention,
-            "trust_remote_code": self.spec.trust_remote_code,
-        }
-        if self.spec.random_init:
-            initialised_by = f"transformers {transformers.__version__}"
-            found["random_init"] = {"seed": self.spec.seed, "initialised_by": initialised_by}
-        return found
-
     def load(self, device: torch.device | str, dtype: torch.dtype) -> LoadedCausalModel:
         """The model with its head and tokenizer.
 

@@ -1,21 +1,21 @@
 """Bits per byte of the models of an experiment: from their corpus to rows of `performance.csv`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 import torch
 
 from platorep.config import BitsPerByteConfig, ModelSpec
 from platorep.data import load_dataset
-from platorep.models import compute_dtypes, environment, open_model
-from platorep.performance.bits import ReadsAheadError, bits_per_byte, measurement_key
-from platorep.performance.causal import CausalModel, open_causal
+from platorep.files import digest
+from platorep.models import compute_dtypes, environment, open_remembered
 from platorep.performance.corpus import Corpus, read_corpus
 from platorep.performance.job import Job, Planned, Row
 from platorep.performance.kept import is_kept, kept
 from platorep.run import Run
+
+RULE_VERSION = 1  # raise when the meaning of a measurement changes
 
 
 def bits_rows(job: Job, config: BitsPerByteConfig) -> Iterator[Row]:
@@ -57,35 +57,34 @@ def _bits_row(
     """One row, or none for what is no causal language model."""
     if spec.modality != "language" or spec.backend not in ("transformers", "toyworld"):
         return
-    open_model(spec, offline=job.offline).prepare(job.report)
-    model = open_causal(spec, offline=job.offline)
-    if why := model.why_none():
-        job.report.say(f"{spec.label} is {why}: it has no {config.name}")
-        return
-    own, *others = compute_dtypes(spec, job.run.config.extract.dtype, job.run.device)
-    key_in = partial(
-        measurement_key,
-        model.identity(),
-        corpus,
-        context=config.context,
-        score_end=config.score_end,
-    )
+    run, report = job.run, job.report
+    model = open_remembered(spec, run.root, offline=job.offline)
+    if run.options.overwrite != "never":
+        model.prepare(report)
+    weights = weights_identity(model.identity(), spec)
+    keys = {
+        dtype: measurement_key(
+            weights, corpus, context=config.context, score_end=config.score_end, dtype=dtype
+        )
+        for dtype in compute_dtypes(spec, run.config.extract.dtype, run.device)
+    }
     # another machine's automatic choice is taken where it is there; an explicit one binds
-    there = [dtype for dtype in (own, *others) if is_kept(job.run.root, key_in(dtype=dtype))]
-    dtype = there[0] if there and not job.overwrite else own
+    own, *_ = keys
+    there = [dtype for dtype, key in keys.items() if is_kept(run.root, key)]
+    dtype = there[0] if there and not run.anew else own
     if dtype != own:
-        job.report.say(f"{config.name} of {spec.label} is there in {dtype}, and is taken")
-    measured = kept(
-        job.run.root,
-        key_in(dtype=dtype),
-        lambda: _measure_bits(job.run, config, corpus, model, dtype),
-        overwrite=job.overwrite,
-    )
+        report.say(f"{config.name} of {spec.label} is there in {dtype}, and is taken")
+
+    def make() -> dict[str, Any]:
+        run.must_compute(f"{config.name} of {spec.label}")
+        return _measure_bits(run, config, corpus, spec, dtype) | {"identity": weights}
+
+    measured = kept(run.root, keys[dtype], make, overwrite=run.anew)
     if why := measured.get("why_none"):
-        job.report.say(f"{spec.label} has no {config.name}: {why}")
+        report.say(f"{spec.label} has no {config.name}: {why}")
         return
     if measured["num_not_given_back"]:
-        job.report.warn(
+        report.warn(
             f"{spec.label}: the tokenizer does not give {measured['num_not_given_back']} documents "
             f"back, first number {measured['first_not_given_back']}: their bits are of another text"
         )
@@ -99,13 +98,52 @@ def _bits_row(
     }
 
 
+def measurement_key(
+    identity: Mapping[str, Any],
+    corpus: Corpus,
+    *,
+    context: int | None,
+    score_end: bool,
+    dtype: str,
+) -> str:
+    """Names a measurement by all that is meant to move it.
+
+    Args:
+        identity: What names the weights, `weights_identity`.
+        context: As configured; None stands for the model's own.
+    """
+    return digest(
+        {
+            "rule": RULE_VERSION,
+            "model": dict(identity),
+            "corpus": corpus.sha256,
+            "context": context,
+            "score_end": score_end,
+            "dtype": dtype,
+        }
+    )
+
+
+def weights_identity(identity: Mapping[str, Any], spec: ModelSpec) -> dict[str, Any]:
+    """What of a language model's identity moves its bits per byte: how it is pooled does not."""
+    names = ("files", "name", "revision", "adapter", "random_init", "trust_remote_code")
+    moving = {name: identity[name] for name in names if name in identity}
+    return moving | {"attention": spec.attention}
+
+
 def _measure_bits(
-    run: Run, config: BitsPerByteConfig, corpus: Corpus, model: CausalModel, dtype: str
+    run: Run, config: BitsPerByteConfig, corpus: Corpus, spec: ModelSpec, dtype: str
 ) -> dict[str, Any]:
     """What is kept: the measurement, or why there is none."""
+    from platorep.performance.bits import ReadsAheadError, bits_per_byte
+    from platorep.performance.causal import open_causal
+
+    about = {"model": spec.label, "environment": environment(run.device)}
+    model = open_causal(spec, offline=run.options.offline)
+    if why := model.why_none():
+        return about | {"why_none": why}
     loaded = model.load(run.device, getattr(torch, dtype))
-    name = f"{config.name} of {model.spec.label}"
-    measured: dict[str, Any]
+    name = f"{config.name} of {spec.label}"
     try:
         with run.report.task(name, corpus.num_bytes, "bytes") as advance:
             measurement = bits_per_byte(
@@ -116,11 +154,6 @@ def _measure_bits(
                 score_end=config.score_end,
                 progress=advance,
             )
-        measured = asdict(measurement)
     except ReadsAheadError as error:
-        measured = {"why_none": str(error)}
-    return measured | {
-        "model": model.spec.label,
-        "identity": model.identity(),
-        "environment": environment(run.device),
-    }
+        return about | {"why_none": str(error)}
+    return about | asdict(measurement)

@@ -12,11 +12,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from platorep.config import ProbeConfig
 from platorep.errors import ConfigError, DataError
@@ -118,6 +113,13 @@ def standard_error(accuracy: float, n: int) -> float:
 
 
 def _fit(config: ProbeConfig, setting: float, features: NDArray[Any], labels: Sequence[str]) -> Any:
+    # imported here: it takes long, and finished probes need none of it
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     if config.probe == "knn":
         return KNeighborsClassifier(int(setting), metric="cosine").fit(features, labels)
     solver = LogisticRegression(C=setting, max_iter=config.max_iterations)

@@ -2,16 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from typing import Any
-
-import sklearn
 
 from platorep.config import ModelSpec, ProbeConfig
 from platorep.errors import ConfigError
 from platorep.extract import complete_cell, open_work
 from platorep.features import Cell
 from platorep.files import digest
-from platorep.models import environment, open_model
+from platorep.models import environment, open_remembered
 from platorep.performance.job import Job, Planned, Row
 from platorep.performance.kept import kept
 from platorep.performance.labelled import Labelled, num_splits, read_labelled
@@ -94,11 +93,13 @@ def probed(
     Raises:
         PlatorepError: the model or an image cannot be used, or as `run_probe`.
     """
-    model = open_model(tapped(spec, wanted), offline=run.options.offline)
-    model.prepare(run.report)
+    model = open_remembered(tapped(spec, wanted), run.root, offline=run.options.offline)
+    if run.options.overwrite != "never":
+        model.prepare(run.report)
     works = [open_work(run, model, data) for data in labelled.datasets]
 
     def make() -> dict[str, Any]:
+        run.must_compute(f"{wanted.name} of {spec.label}")
         names = model.describe().layers
         cells = _all_layers(run, spec, labelled) if names else []
         cells = cells or [
@@ -115,7 +116,7 @@ def probed(
             "model": spec.label,
             "identity": model.identity(),
             "chance": labelled.chance,
-            "environment": environment(run.device) | {"scikit-learn": sklearn.__version__},
+            "environment": environment(run.device) | {"scikit-learn": version("scikit-learn")},
         }
 
     key = probe_key(wanted, labelled, [work.target.key.digest() for work in works])
@@ -162,7 +163,7 @@ def tapped(spec: ModelSpec, wanted: ProbeConfig) -> ModelSpec:
 
 def _all_layers(run: Run, spec: ModelSpec, labelled: Labelled) -> list[Cell]:
     """The cells with all layers of the model, if another probe has had them made."""
-    model = open_model(spec, offline=run.options.offline)
+    model = open_remembered(spec, run.root, offline=run.options.offline)
     works = [open_work(run, model, data) for data in labelled.datasets]
     return [work.cell for work in works] if all(work.cell.is_complete() for work in works) else []
 

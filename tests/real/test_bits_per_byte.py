@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from platorep.config import BitsPerByteConfig, ModelSpec
-from platorep.performance import bits_per_byte, open_causal, read_corpus
+from platorep.performance.bits import bits_per_byte
+from platorep.performance.causal import open_causal
+from platorep.performance.corpus import read_corpus
 
 MODELS = ("llama-h8-l1", "llama-h16-l2", "llama-h32-l2", "llama-h64-l3", "llama-h128-l4")
 
