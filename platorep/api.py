@@ -1,6 +1,6 @@
 """The Python interface. `platorep` hands these on, and imports nothing until they are used."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -9,14 +9,15 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from platorep.align.summaries import prepared_layers
 from platorep.arrays import EXACT_IN_FLOAT32, EXACT_IN_FLOAT64, as_features, as_float32
-from platorep.config import PreprocessConfig
+from platorep.config import AlignConfig
 from platorep.errors import AbsentError, DataError, UnknownNameError
 from platorep.features import Cell
 from platorep.files import cache_root
 from platorep.metrics import METRICS, BoundMetric, Summary, bind, default_switches
-from platorep.preprocess import preprocess
 from platorep.results import Results
+from platorep.statistics import best_pair
 
 Layers: TypeAlias = Any
 """An array `n d` (a NumPy array, a tensor, a data frame), or a sequence of such arrays."""
@@ -68,8 +69,15 @@ class Reference:
         reference = platorep.Reference("results/mine", "dinov2-small", metric="mutual_knn", k=10)
         reference(features)   # n d, rows in the order of `reference.ids` -> the best layer's score
 
-    The reference's features are clipped and normalised as in the paper, summarized once, and
-    never read again. A call costs one summary and one comparison.
+    The score is what `align` would give the features in this experiment: rows, preprocessing and
+    candidates (`align.concatenated`) are those it was last aligned with, or extracted for. The
+    reference's features are summarized once, and never read again: a call costs one summary and one
+    comparison.
+
+    Raises:
+        AbsentError: the experiment or the features are not there.
+        UnknownNameError: the experiment has no such model, or no metric has that name.
+        IntegrityError: a file of the cache is damaged.
     """
 
     @default_switches()
@@ -77,10 +85,16 @@ class Reference:
         self, results: str | Path, model: str, metric: str = "mutual_knn", **parameters: Any
     ) -> None:
         features = load_features(results, model)
-        self.ids = features.ids
+        self._align = _settings(Results(Path(results)))
+        num_rows = self._align.scored_rows(len(features.ids))
+        self.ids = features.ids[:num_rows]
         self._metric = bind(metric, parameters)
-        layers = preprocess(features.layers, **PreprocessConfig().model_dump())
-        self._summaries = [self._metric.summarize(layer) for layer in layers]
+        layers = [layer[:num_rows] for layer in features.layers]
+        self._summaries = self._summarize(model, layers)
+
+    def _summarize(self, label: str, layers: Sequence[Float[Tensor, "n _"]]) -> list[Summary]:
+        prepared = prepared_layers(self._align, label, layers)
+        return [self._metric.summarize(layer) for layer in prepared]
 
     @default_switches()
     def __call__(self, features: Layers) -> float:
@@ -96,20 +110,16 @@ class Reference:
                     f"{name} has shape {tuple(layer.shape)}, expected {len(self.ids)} rows in the "
                     "order of `ids`."
                 )
-        layers = preprocess(
-            [as_float32(layer, name).cpu() for name, layer in tensors.items()],
-            **PreprocessConfig().model_dump(),
+        own = self._summarize(
+            "features", [as_float32(layer, name).cpu() for name, layer in tensors.items()]
         )
-        own = [self._metric.summarize(layer) for layer in layers]
-        scores = self._metric.compare(own, self._summaries)
-        counts = np.array([s.reason is None for s in own])[:, None] & np.array(
-            [s.reason is None for s in self._summaries]
+        best = best_pair(
+            self._metric.compare(own, self._summaries),
+            [self._metric.degenerate(summary) for summary in own],
+            [self._metric.degenerate(summary) for summary in self._summaries],
+            larger_is_closer=self._metric.claims.larger_is_closer,
         )
-        counts &= ~np.isnan(scores)
-        if not counts.any():
-            return float("nan")
-        best = np.max if self._metric.claims.larger_is_closer else np.min
-        return float(best(scores[counts]))
+        return best.score
 
 
 def load_features(results: str | Path, model: str) -> Features:
@@ -134,6 +144,14 @@ def load_features(results: str | Path, model: str) -> Features:
             f"the features of {model} are not complete in {cell.folder}. Run `platorep extract`."
         )
     return Features(cell.read(), cell.layers, cell.rows().ids)
+
+
+def _settings(folder: Results) -> AlignConfig:
+    """What the experiment says of rows, preprocessing and candidates, as `align` last had it."""
+    run = folder.read_json(folder.run, "extract")
+    align = run["align"]["settings"] if "align" in run else run["config"]["align"]
+    needed = ("preprocess", "concatenated", "gallery")
+    return AlignConfig.model_validate({key: align[key] for key in needed if key in align})
 
 
 def list_metrics() -> list[str]:

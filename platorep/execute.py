@@ -61,7 +61,7 @@ def align_stage(run: Run) -> Outcome:
     _say_what_is_left_out(run, run.results.best)
     failures, best = align(run)
     columns = ["x", "y", "control", "metric", "layer_x", "layer_y", "score", "chance", "p_adjusted"]
-    return failures.all, best[[name for name in columns if name in best]]
+    return failures.all, _shown(best, columns)
 
 
 def _say_what_is_left_out(run: Run, table: Path) -> None:
@@ -77,7 +77,14 @@ def score_stage(run: Run, file: Path) -> Outcome:
     from platorep.align import score_file
 
     failures, table = score_file(run, file)
-    return failures.all, table[["x", "y", "metric", "layer_x", "layer_y", "score", "chance"]]
+    columns = ["x", "y", "metric", "layer_x", "layer_y", "score", "chance"]
+    return failures.all, _shown(table, columns)
+
+
+def _shown(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """What is printed; with the reason, if any pair has one for having no best layers."""
+    shown = table[[name for name in columns if name in table]]
+    return shown.assign(reason=table["reason"]) if table["reason"].any() else shown
 
 
 def plot_stage(run: Run) -> Outcome:

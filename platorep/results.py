@@ -114,6 +114,17 @@ class Results:
             change(content)
             write_json(path, content)
 
+    def failure(self, stage: str, cell: str) -> tuple[str, str] | None:
+        """The error of a cell that `stage` could not do when it last tried: its class, its message.
+
+        None: it did not fail.
+        """
+        lines = self.failures.read_text(encoding="utf-8") if self.failures.exists() else ""
+        for line in lines.splitlines():
+            if _stage_of(line) == stage and (failed := json.loads(line))["cell"] == cell:
+                return failed["error"], failed["message"]
+        return None
+
     def record(self, stage: str, facts: Mapping[str, Any]) -> None:
         """Put a stage's facts into run.json."""
         self.update_json(self.run, lambda run: run.update({stage: dict(facts)}))

@@ -15,9 +15,17 @@ import torch
 from runs import run_of
 from torch import Tensor
 
-from platorep.align import align
+import platorep
+from platorep.align import align, score_file
 from platorep.config import ExperimentConfig
-from platorep.errors import AbsentError, ConfigError, DataError, IntegrityError
+from platorep.errors import (
+    AbsentError,
+    ConfigError,
+    DamagedError,
+    DataError,
+    IntegrityError,
+    PlatorepError,
+)
 from platorep.features import Cell, CellKey, Rows, cell_of
 from platorep.files import write_json
 from platorep.reporting import Reporter
@@ -447,6 +455,33 @@ def test_every_layer_pair_is_compared_once(
     assert counts == {N: places * (2 + nulls), N // 4: 4 * 4} | halves
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"preprocess": {"clip_scope": "layer", "clip_quantile": 0.6}},
+        {"preprocess": {"normalize": "none"}, "metrics": [{"name": "cka"}]},
+        {"concatenated": True},
+        {"gallery": {"queries": 12, "sizes": [12, "all"], "k": [1]}},
+    ],
+    ids=str,
+)
+def test_a_reference_scores_as_align_did(
+    bench: Bench, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Features of a model of the experiment, against another one of it."""
+    monkeypatch.setenv("PLATOREP_CACHE", str(bench.root))
+    _, _, best = bench.align(**settings)
+    metric = {} if "cka" not in str(settings) else {"metric": "cka"}
+
+    for row in best.itertuples():
+        parameters = metric or {"k": K}
+        reference = platorep.Reference(bench.results.folder, row.y, **parameters)
+        features = [layer[: row.n] for layer in FEATURES[row.x]]
+        assert reference.ids == IDS[: row.n]
+        assert reference(features) == pytest.approx(row.score, abs=1e-6)
+
+
 # --- what was refused, and what is done all the same ---
 
 
@@ -485,6 +520,46 @@ def test_what_was_not_extracted_is_absent(bench: Bench) -> None:
     assert isinstance(errors["eyes-a"], AbsentError)
     assert "1 shards are missing" in str(errors["eyes-a"])
     assert set(best["y"]) == {"eyes-b"}
+
+
+def test_own_arrays_are_told_of_as_models_are(bench: Bench, tmp_path: Path) -> None:
+    """A metric that cannot take them, a layer that cannot be best, a dimension that drowns."""
+    wide = torch.randn(N, N, generator=torch.Generator().manual_seed(5))
+    wide[:, 1] = 100
+    file = tmp_path / "mine.npz"
+    np.savez(file, ids=np.array(IDS), a=wide.numpy(), b=np.ones((N, 2), np.float32))
+    metrics = [{"name": "mutual_knn", "k": K}, {"name": "cca_mean"}, {"name": "cka"}]
+    config = bench.config(metrics=metrics, preprocess={"clip_quantile": 1})
+
+    failures, table = score_file(run_of(config, bench.results, bench.root, bench.report), file)
+
+    assert list(failures.errors) == ["mine.npz, cca_mean"]
+    assert table.groupby("metric")["layer_x"].agg(list).to_dict() == {
+        "mutual_knn{k: 3}": [0] * 4, "cka{kernel: linear, estimator: biased}": [0] * 4
+    }  # fmt: skip
+    said = [line for line in bench.report.warnings if line.startswith("mine.npz: ")]
+    assert len(said) == 3
+    assert "one dimension" in said[0]
+    assert all("left out" in line and "layer 1" in line for line in said[1:])
+
+
+@pytest.mark.parametrize("error", [DataError, IntegrityError, DamagedError, ConfigError])
+@pytest.mark.parametrize("listed", [True, False])
+def test_why_a_model_was_not_extracted_is_told_again(
+    bench: Bench, error: type[PlatorepError], listed: bool
+) -> None:
+    """The only model of a side failed: the command ends with what failed, not with its absence."""
+    with run_of(bench.config(), bench.results, bench.root).failures("extract").catch("eyes-a"):
+        raise error("row 3 is broken")
+    bench.cells["eyes-a"].shard_path(1).unlink()
+    if not listed:
+        bench.results.update_json(bench.results.cells, lambda known: known["cells"].pop("eyes-a"))
+
+    with pytest.raises(PlatorepError, match=r"eyes-a.*row 3 is broken") as ending:
+        bench.align(pairs=[[{"family": "words"}, {"model": "eyes-a"}]])
+
+    assert type(ending.value) is error
+    assert set(bench.align()[2]["y"]) == {"eyes-b"}
 
 
 def test_a_stale_failure_is_forgotten(bench: Bench) -> None:

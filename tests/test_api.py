@@ -83,6 +83,8 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     cell.write_shard(0, LAYERS)
     folder = cell.folder.relative_to(tmp_path).as_posix()
     write_json(tmp_path / "results" / "cells.json", {"cells": {"m": {"folder": folder}}})
+    align = {"preprocess": {"clip_quantile": 0.7}, "metrics": [{"name": "cka", "parameters": {}}]}
+    write_json(tmp_path / "results" / "run.json", {"config": {"align": align}})
     return tmp_path / "results"
 
 
@@ -102,7 +104,7 @@ def test_features_of_an_experiment(results: Path) -> None:
 
 def test_a_reference_scores_features_as_the_experiment_would(results: Path) -> None:
     features = torch.randn(6, 5, generator=torch.Generator().manual_seed(9))
-    settings = PreprocessConfig().model_dump()
+    settings = PreprocessConfig(clip_quantile=0.7).model_dump()
     (own,), theirs = preprocess([features], **settings), preprocess(LAYERS, **settings)
     expected = platorep.score([own], theirs, k=2).max()
 

@@ -6,7 +6,15 @@ from functools import cached_property
 from pathlib import Path
 
 from platorep.config import ExperimentConfig, ModelSpec, SelectorConfig
-from platorep.errors import AbsentError, IntegrityError
+from platorep.errors import (
+    AbsentError,
+    ConfigError,
+    DamagedError,
+    DataError,
+    IntegrityError,
+    PlatorepError,
+    UnreadableError,
+)
 from platorep.features import Cell
 from platorep.files import digest
 from platorep.results import Results
@@ -46,20 +54,24 @@ def find_cell(spec: ModelSpec, results: Results, root: Path) -> Aligned:
     """A model's cell, after checking that it is whole and holds the experiment's rows.
 
     Raises:
-        AbsentError: it was not extracted, or not to the end.
+        AbsentError: it was not extracted, or not to the end; where `extract` said why, its error.
         IntegrityError: its rows are others, or in another order.
     """
     known = results.read_json(results.cells, "extract").get("cells", {})
     if spec.label not in known:
-        raise AbsentError(
-            f"{spec.label} is not in {results.cells}. Run `platorep extract` with this experiment."
+        raise _not_extracted(
+            spec.label,
+            results,
+            f"{spec.label} is not in {results.cells}. Run `platorep extract` with this experiment.",
         )
     cell = Cell(root / known[spec.label]["folder"])
     if not cell.is_complete():
         missing = len(cell.missing_shards()) if cell.exists() else "all"
-        raise AbsentError(
+        raise _not_extracted(
+            spec.label,
+            results,
             f"the features of {spec.label} are not complete: {missing} shards are missing in "
-            f"{cell.folder}. Run `platorep extract` with this experiment: it makes the rest."
+            f"{cell.folder}. Run `platorep extract` with this experiment: it makes the rest.",
         )
     wanted = results.read_table(results.rows, "extract")
     rows = cell.rows()
@@ -73,6 +85,17 @@ def find_cell(spec: ModelSpec, results: Results, root: Path) -> Aligned:
             )
         _refuse_other_rows(spec.label, column, rows.hashes, tuple(wanted[column]), cell)
     return Aligned(spec, cell)
+
+
+def _not_extracted(label: str, results: Results, absent: str) -> PlatorepError:
+    """That features are not there: `absent`, or what `extract` met, with the same exit code."""
+    failure = results.failure("extract", label)
+    if failure is None:
+        return AbsentError(absent)
+    error, message = failure
+    kinds = (ConfigError, DamagedError, DataError, IntegrityError, UnreadableError)
+    by_name = {kind.__name__: kind for kind in kinds} | {"UnknownNameError": ConfigError}
+    return by_name.get(error, AbsentError)(f"{label} could not be extracted: {error}: {message}")
 
 
 def _selects(selector: SelectorConfig, spec: ModelSpec) -> bool:
