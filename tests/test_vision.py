@@ -22,6 +22,7 @@ from timm.models import save_for_hf
 from torch import Tensor
 
 from platorep.config import ModelSpec
+from platorep.config.models import TransformConfig
 from platorep.errors import (
     AbsentError,
     ConfigError,
@@ -395,6 +396,55 @@ def test_identity_says_what_moves_a_number(tmp_path: Path) -> None:
     assert str(tmp_path) not in of(checkpoint=str(file))
 
 
+TINY = {"img_size": 32, "depth": 2, "embed_dim": 32, "num_heads": 2}
+MOVING: list[dict[str, Any]] = [
+    {"arguments": TINY | {"qkv_bias": False}},
+    {"arguments": TINY | {"act_layer": "relu"}},
+    {"arguments": TINY | {"init_values": 0.1}},
+    {"arguments": TINY | {"num_heads": 4}},
+    {"arguments": TINY | {"depth": 3}},
+    {"arguments": TINY | {"img_size": 48}},
+    {"arguments": TINY | {"patch_size": 8}},
+    {"arguments": TINY, "seed": 1},
+    {"arguments": TINY, "layers": (1,)},
+    {"arguments": TINY, "pool": "mean"},
+    {"arguments": TINY | {"dynamic_img_size": True}, "transform": {"input_size": 48}},
+    {"arguments": TINY, "transform": {"mean": (0.1, 0.5, 0.5)}},
+    {"arguments": TINY, "transform": {"std": (0.5, 0.5, 0.4)}},
+    {"arguments": TINY, "transform": {"interpolation": "nearest"}},
+    {"arguments": TINY, "transform": {"crop_pct": 0.5}},
+    {"arguments": TINY, "transform": {"crop_mode": "squash"}},
+]
+
+
+def test_whatever_moves_a_feature_is_in_the_identity() -> None:
+    def of(changes: dict[str, Any]) -> tuple[str, list[Tensor]]:
+        spec = make_spec("vit_tiny_patch16_224", random_init=True, **changes)
+        model = open_model(spec, offline=True)
+        features = model.load("cpu", torch.float32).features(Reading([3], Images(), workers=0))
+        return json.dumps(model.identity(), sort_keys=True), features
+
+    identity, features = of({"arguments": TINY})
+    identities = {identity}
+    for changes in MOVING:
+        other, moved = of(changes)
+        same_shape = [a.shape for a in moved] == [b.shape for b in features]
+        assert not (same_shape and all(map(torch.equal, moved, features))), changes
+        identities.add(other)
+    assert len(identities) == len(MOVING) + 1
+    sections = {field for changes in MOVING for field in changes.get("transform", {})}
+    assert sections == set(TransformConfig.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("checkpoint_path", "w.pth"), ("pretrained", True), ("pretrained_cfg", "x"), ("no_jit", True)],
+)
+def test_arguments_load_no_weights(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"of the architecture, and {name} would"):
+        extract("test_vit", random_init=True, arguments={name: value})
+
+
 def test_memory_that_runs_out_halves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = extract("test_vit", random_init=True)
     network = timm.models.VisionTransformer
@@ -459,6 +509,9 @@ def test_settings_of_other_backends_are_refused() -> None:
         extract("test_vit", modality="language")
     with pytest.raises(ConfigError, match="is no language model: `pool: last`"):
         extract("test_vit", random_init=True, pool="last")
+    sizes = {"arguments": {"img_size": 32}, "transform": {"input_size": 64}}
+    with pytest.raises(ConfigError, match=r"`transform\.input_size: 64` is not"):
+        extract("test_vit", random_init=True, **sizes)
     with pytest.raises(ConfigError, match="cannot build 'test_vit' with the arguments"):
         extract("test_vit", random_init=True, arguments={"imgsize": 3})
 

@@ -61,7 +61,7 @@ class ModelSettings(Section):
     checkpoint: Place | None = None
     """A weight file for a timm architecture."""
     arguments: Mapping[str, bool | int | float | str] = Field(default_factory=dict)
-    """Further arguments of `timm.create_model`."""
+    """Further arguments of the architecture, as `timm.create_model` hands them on."""
     transform: TransformConfig = TransformConfig()
     training: ToyTraining = ToyTraining()
     """How a network of the toy world is trained; each kept step is a model of its own. What a

@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import inspect
 import json
 from collections.abc import Iterator
 from functools import cached_property
@@ -24,6 +25,12 @@ from platorep.models.checkpoints import WEIGHTS, first_weights, losses, read_pic
 from platorep.models.hub import Repository, open_repository
 from platorep.models.sources import file_hash
 
+OF_CREATE_MODEL = frozenset(
+    parameter.name
+    for parameter in inspect.signature(timm.create_model).parameters.values()
+    if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+)
+
 
 class Network:
     """What `spec.name` means to timm.
@@ -34,6 +41,12 @@ class Network:
 
     def __init__(self, spec: ModelSpec, *, offline: bool) -> None:
         self._spec, self._offline = spec, offline
+        if taken := sorted(OF_CREATE_MODEL & set(spec.arguments)):
+            raise ConfigError(
+                f"model {spec.label!r}: `arguments` are those of the architecture, and "
+                f"{', '.join(taken)} would load other weights or other code past the cache's keys. "
+                "Weights come from the name, from `checkpoint: FILE`, or from `random_init: true`."
+            )
         self._kind, _, self._place = spec.name.partition(":")
         if self._kind not in ("hf-hub", "local-dir"):
             self._kind, self._place = "timm", spec.name
@@ -167,8 +180,16 @@ class Network:
     @cached_property
     def _size_argument(self) -> dict[str, int]:
         """Networks of a fixed input size must be told of another one."""
-        size = self._spec.transform.input_size
-        if size is None or "img_size" in self._spec.arguments:
+        size, arguments = self._spec.transform.input_size, self._spec.arguments
+        if size is None or "img_size" in arguments:
+            if (
+                size not in (None, arguments.get("img_size"))
+                and "dynamic_img_size" not in arguments
+            ):
+                raise ConfigError(
+                    f"model {self._spec.label!r}: `transform.input_size: {size}` is not "
+                    f"`arguments: {{img_size: {arguments['img_size']}}}`. Name one of them."
+                )
             return {}
         with torch.device("meta"), _as_own_errors(self._spec):
             network = timm.create_model(self._create_name, num_classes=0, **self._spec.arguments)
