@@ -2,7 +2,6 @@
 
 from platorep.data.load import load_dataset, load_images
 from platorep.data.paired import Copies, DroppedRow, PairedDataset
-from platorep.data.texts import text_column
 
 __all__ = [
     "Copies",
@@ -10,5 +9,4 @@ __all__ = [
     "PairedDataset",
     "load_dataset",
     "load_images",
-    "text_column",
 ]

@@ -1,4 +1,7 @@
-"""A dataset's section of the YAML -> checked pairs in a fixed order."""
+"""A dataset's section of the YAML -> checked pairs in a fixed order.
+
+The library `datasets` takes long to import; only what it reads imports it.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +13,10 @@ from platorep.data.class_folders import (
     require_class_folders,
 )
 from platorep.data.folder import FolderSource, find_captions_file, require_captions_file
-from platorep.data.hub import find_repository
 from platorep.data.manifest import Located, checked_rows
 from platorep.data.paired import PairedDataset, SourceImages
 from platorep.data.patterns import expand_pattern
 from platorep.data.source import RowSource
-from platorep.data.tables import TableSource, parquet_files
 from platorep.data.tars import TarSource
 from platorep.data.toyworld import made_toyworld, tell_levels
 from platorep.errors import AbsentError, DataError
@@ -93,6 +94,8 @@ def _locate_class_folders(config: DatasetConfig, offline: bool, labels: bool) ->
 
 
 def _locate_parquet(config: DatasetConfig, offline: bool, labels: bool) -> Located:
+    from platorep.data.tables import TableSource, parquet_files
+
     paths = expand_pattern(config.source)
     return Located(
         [str(path) for path in paths],
@@ -106,6 +109,9 @@ def _locate_tars(config: DatasetConfig, offline: bool, labels: bool) -> Located:
 
 
 def _locate_hub(config: DatasetConfig, offline: bool, labels: bool) -> Located:
+    from platorep.data.hub import find_repository
+    from platorep.data.tables import TableSource
+
     split = config.split
     repository = find_repository(
         config.source,

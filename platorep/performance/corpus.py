@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 
 from platorep.config import BitsPerByteConfig
-from platorep.data import text_column
 from platorep.errors import ConfigError, DataError
 from platorep.files import canonical_json, sha256
 from platorep.hub import is_offline
@@ -82,6 +81,8 @@ def _open(
         return captions, "captions"
     path = Path(config.source)
     if not path.is_file() or path.suffix == ".parquet":
+        from platorep.data.texts import text_column  # with it comes a library that takes long
+
         return text_column(
             config.source,
             column=config.text,
