@@ -237,15 +237,30 @@ def test_the_plan_adds_up(run: Run) -> None:
 
 def test_what_is_asked_no_more_is_not_drawn_from(run: Run) -> None:
     objects(run("run", "small.yaml", "--json"))
-    figures = Path("results/small/figures")
-    assert (figures / "heatmap.png").exists()
-
-    failed = run("plot", "small.yaml", "--set", "figures.0.metric=cka")
-    assert failed.exit_code != 0
-    assert list(figures.iterdir()) == []  # no figure of before under the name of one that failed
-
     objects(run("run", "small.yaml", "--set", "performance=[]", "--json"))
     assert len(Path("results/small/performance.csv").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ("figures.0.metric=mutual_kn", 2),  # known from the file alone
+        ("figures.0={kind: scaling, x: skil, points: other, lines: other}", 2),
+        ("figures.0={kind: layer_heatmap, pair: [a, c], name: heatmap}", 2),
+        ("figures.0={kind: density, name: heatmap}", 4),  # known once there are tables
+    ],
+)
+def test_a_figure_that_cannot_be_drawn_leaves_the_good_one(run: Run, wrong: str, code: int) -> None:
+    objects(run("run", "small.yaml", "--json"))
+    figures = Path("results/small/figures")
+    before = {path: path.read_bytes() for path in figures.iterdir()}
+    assert len(before) == 3
+
+    failed = run("plot", "small.yaml", "--set", wrong)
+
+    assert failed.exit_code == code
+    assert {path: path.read_bytes() for path in figures.iterdir()} == before
+    assert ("heatmap.* is a figure of an earlier run" in failed.stderr) == (code == 4)
 
 
 def test_a_plan_knows_scores_of_other_settings(run: Run) -> None:

@@ -329,6 +329,32 @@ def test_an_override_replaces_or_adds(
     assert found == value
 
 
+@pytest.mark.parametrize(
+    ("figure", "message"),
+    [
+        ("{kind: scaling, x: bits_per_bite}", "x: 'bits_per_bite' is no measure.*'bits_per_byte'"),
+        ("{kind: convergence}", r"measure: 'tasks_solved' \(the default\) is no measure"),
+        ("{kind: downstream, y: gsm8k}", "y: 'gsm8k' is no measure"),
+        ("{kind: downstream, held_out: [nobody]}", "held_out: 'nobody' is no family"),
+        (
+            "{kind: downstream, reference: {family: nobody}}",
+            "reference.family: 'nobody' is no family",
+        ),
+        ("{kind: downstream, reference: {model: no-one}}", "model: 'no-one' is no model"),
+        ("{kind: heatmap, metric: mutual_kn}", "metric: 'mutual_kn' is no metric.*'mutual_knn'"),
+        ("{kind: metric_grid, metrics: [nobody]}", "metrics: 'nobody' is no metric"),
+        ("{kind: k_sweep, metric: cka}", "metric: 'cka' is no metric scored at several k"),
+        ("{kind: layer_heatmap, pair: [nobody, nobody]}", "pair: 'nobody' is no model"),
+        ("{kind: density, variants: [a, b]}", "variants: 'a' is no variant"),
+    ],
+)
+def test_a_figure_names_what_is_there(
+    figure: str, message: str, load: Callable[..., ExperimentConfig]
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(FULL, f"figures.0={figure}")
+
+
 def test_an_override_makes_the_sections_on_its_way(load: Callable[..., ExperimentConfig]) -> None:
     assert "align" not in small()
     assert load(small(), "align.preprocess.clip_quantile=1").align.preprocess.clip_quantile == 1

@@ -11,6 +11,7 @@ from pydantic import Field, NonNegativeInt, model_validator
 
 from platorep.config.align import AlignConfig
 from platorep.config.data import DatasetConfig
+from platorep.config.figures import check_figures
 from platorep.config.models import (
     Backend,
     ExtractConfig,
@@ -77,6 +78,13 @@ class ExperimentConfig(Section):
                             f"{nearest(value, known[field])} There are: "
                             f"{', '.join(sorted(known[field]))}."
                         )
+        variants = [variant.name for variant in self.dataset.variants or ()]
+        check_figures(
+            self.figures,
+            self.performance,
+            self.align.metrics,
+            known | {"variant": set(variants)},
+        )
         return self
 
 

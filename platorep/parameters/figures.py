@@ -1,6 +1,7 @@
 """What an experiment file may say about each figure. Light: pydantic only."""
 
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,18 +13,31 @@ Modality = Literal["language", "vision", "truth", "other"]
 
 
 class _Figure(Section):
+    MENTIONS: ClassVar[Mapping[str, str]] = {}
+    """Keys, besides `metric`, that name something of the experiment, and what: the check of the
+    file knows them."""
+
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
     """File name without its ending; the kind (numbered where it repeats) when absent."""
     metric: str | None = None
     """Label of a metric of this experiment, or its bare name; the first one when absent. A figure
     of several metrics pays no heed to it."""
     width: Literal["single", "double"] | None = None
-    """Column width in print: 3.3 or 6.9 inches; what the content needs when absent."""
+    """Column width in print: 3.3 or 6.9 inches, more where names would not fit; what the content
+    needs when absent."""
+
+    def mentions(self) -> Iterator[tuple[str, str, str]]:
+        """Key, what it names, and the name, of all that must be there for this figure."""
+        for key, what in ({"metric": "metric"} | dict(self.MENTIONS)).items():
+            value = getattr(self, key)
+            for name in (value,) if isinstance(value, str) else value or ():
+                yield key, what, name
 
 
 class ScalingFigure(_Figure):
     """Alignment against performance or size: a panel per family, a line per model."""
 
+    MENTIONS: ClassVar[Mapping[str, str]] = {"x": "measure"}
     kind: Literal["scaling"] = "scaling"
     x: str = "bits_per_byte"
     """`num_parameters` (log axis), or a performance measure; one of which less is better (bits per
@@ -59,6 +73,7 @@ class HeatmapFigure(_Figure):
 class LayerHeatmapFigure(_Figure):
     """Score of every layer pair of one model pair; the best is ringed."""
 
+    MENTIONS: ClassVar[Mapping[str, str]] = {"pair": "model"}
     kind: Literal["layer_heatmap"] = "layer_heatmap"
     pair: tuple[str, str] | None = None
     """Labels of model x and model y; the pair with the best score when absent."""
@@ -67,6 +82,7 @@ class LayerHeatmapFigure(_Figure):
 class MetricGridFigure(_Figure):
     """`scaling` for many metrics: a row per metric, a column per family."""
 
+    MENTIONS: ClassVar[Mapping[str, str]] = {"metrics": "metric", "x": "measure"}
     kind: Literal["metric_grid"] = "metric_grid"
     metrics: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """Labels or bare names of the metrics; all of them when absent."""
@@ -79,6 +95,7 @@ class MetricGridFigure(_Figure):
 class CalibrationFigure(_Figure):
     """Raw scores above, null-calibrated scores below; open markers: not significant."""
 
+    MENTIONS: ClassVar[Mapping[str, str]] = {"x": "measure"}
     kind: Literal["calibration"] = "calibration"
     x: str = "bits_per_byte"
     points: Modality = "language"
@@ -90,6 +107,7 @@ class CalibrationFigure(_Figure):
 class KSweepFigure(_Figure):
     """A neighborhood metric over k: mean score beside chance, and its trend with performance."""
 
+    MENTIONS: ClassVar[Mapping[str, str]] = {"metric": "metric scored at several k", "x": "measure"}
     kind: Literal["k_sweep"] = "k_sweep"
     metric: str | None = None
     """Bare name of the metric; the first that was scored at several k when absent."""
@@ -127,6 +145,11 @@ class ReferenceModels(Section):
 class DownstreamFigure(_Figure):
     """A benchmark against alignment to reference models, a line against a sigmoid."""
 
+    MENTIONS: ClassVar[Mapping[str, str]] = {
+        **_Figure.MENTIONS,
+        "y": "measure",
+        "held_out": "family",
+    }
     kind: Literal["downstream"] = "downstream"
     y: str = "bits_per_byte"
     """A performance measure; one of which less is better is shown as 1 - its value."""
@@ -145,6 +168,7 @@ class DownstreamFigure(_Figure):
 class ConvergenceFigure(_Figure):
     """Alignment among models that solve as many tasks, and a map of all models."""
 
+    MENTIONS: ClassVar[Mapping[str, str]] = {"measure": "measure"}
     kind: Literal["convergence"] = "convergence"
     measure: str = "tasks_solved"
     """The performance measure that models are binned and coloured by."""
@@ -173,6 +197,10 @@ class ConvergenceFigure(_Figure):
 class DensityFigure(_Figure):
     """Alignment against the number of words in the caption: the mean over all model pairs."""
 
+    MENTIONS: ClassVar[Mapping[str, str]] = {
+        **_Figure.MENTIONS,
+        "variants": "variant",
+    }
     kind: Literal["density"] = "density"
     variants: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
     """Names of `dataset.variants` to show; all of them when absent. Those of one figure should be

@@ -1,15 +1,12 @@
 """A figure on disk: PDF, PNG, and a CSV of exactly the points that it shows."""
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from platorep.errors import PlatorepError
-from platorep.files import storage_errors, write_bytes, write_text
+from platorep.files import write_bytes
 
 # Dates and versions would make two runs of one experiment differ.
 _METADATA = {
@@ -24,26 +21,18 @@ def write_figure(stem: Path, figure: Figure, points: pd.DataFrame) -> tuple[Path
     Raises:
         StorageError: the disk is full or the folder cannot be written.
     """
-    written = []
+    contents = []  # all of it, before the first of an earlier run's files is replaced
     for ending, metadata in _METADATA.items():
-        path = stem.with_name(f"{stem.name}.{ending}")
         drawn = io.BytesIO()  # Pillow does not say why a file cannot be written
         figure.savefig(drawn, format=ending, dpi=300, metadata=metadata)
-        write_bytes(path, drawn.getvalue())
-        written.append(path)
-    table = stem.with_name(f"{stem.name}.csv")
-    write_text(table, points.to_csv(index=False, lineterminator="\n"))
-    return (*written, table)
+        contents.append(drawn.getvalue())
+    contents.append(points.to_csv(index=False, lineterminator="\n").encode())
+    paths = files_of(stem)
+    for path, content in zip(paths, contents, strict=True):
+        write_bytes(path, content)
+    return paths
 
 
-@contextmanager
-def no_old_figure(stem: Path) -> Iterator[None]:
-    """If the block cannot draw it, an earlier run's figure goes: it would pass for this one's."""
-    try:
-        yield
-    except PlatorepError:
-        for ending in (*_METADATA, "csv"):
-            path = stem.with_name(f"{stem.name}.{ending}")
-            with storage_errors(path):
-                path.unlink(missing_ok=True)
-        raise
+def files_of(stem: Path) -> tuple[Path, ...]:
+    """Where a figure lies."""
+    return tuple(stem.with_name(f"{stem.name}.{ending}") for ending in (*_METADATA, "csv"))

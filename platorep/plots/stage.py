@@ -3,7 +3,7 @@
 import pandas as pd
 
 from platorep.plots import Tables, figure_names, save_figure
-from platorep.plots.saving import no_old_figure
+from platorep.plots.saving import files_of
 from platorep.results import Failures, Results
 from platorep.run import Run
 
@@ -21,11 +21,13 @@ def plot(run: Run) -> tuple[Failures, pd.DataFrame]:
     names = figure_names(run.config.figures)
     for name, figure in zip(names, run.config.figures, strict=True):
         path = run.results.figures / name
-        with failures.catch(name), no_old_figure(path):
+        with failures.catch(name):
             saved = save_figure(path, tables, figure)
             for note in saved.notes:
                 run.report.say(f"{name}: {note}")
             written += [{"figure": name, "file": str(file)} for file in saved.paths]
+        if name in failures.errors and any(file.exists() for file in files_of(path)):
+            run.report.warn(f"{name}: {path}.* is a figure of an earlier run, not of this one")
     failures.raise_if_all(len(names))
     return failures, pd.DataFrame(written, columns=["figure", "file"])
 
