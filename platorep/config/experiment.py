@@ -110,7 +110,8 @@ def random_copies(specs: Iterable[ModelSpec], seed: int) -> tuple[ModelSpec, ...
         architecture = spec.name.partition(".")[0] if spec.backend == "timm" else spec.name
         same = spec.backend, architecture, spec.variant
         changes = {"random_init": True, "seed": seed + taken[same], "random_of": spec.label}
-        copies.append(spec.model_copy(update=changes | {"label": f"{spec.label} (random)"}))
+        changes |= {"adapter": None, "label": f"{spec.label} (random)"}
+        copies.append(spec.model_copy(update=changes))
         taken[same] += 1
     return tuple(copies)
 
@@ -147,7 +148,7 @@ def _specs(family: FamilyConfig, entry: ModelConfig, dataset: DatasetConfig) -> 
     if "label" not in settings:
         label += f"@{settings['revision']}" if settings.get("revision") else ""
         seed = settings["training"].seed
-        label += f"-seed{seed}" if seed else ""
+        label += f"-seed{seed}" if seed and backend == "toyworld" else ""
         label += " (random)" if settings.get("random_init") else ""
     spec = ModelSpec.model_validate(
         settings | {"label": label, "family": family.name, "backend": backend}

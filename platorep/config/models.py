@@ -51,6 +51,9 @@ class ModelSettings(Section):
     seed: NonNegativeInt = 0
     """Seed of `random_init`."""
     trust_remote_code: bool = False
+    adapter: Place | None = None
+    """A PEFT adapter (LoRA and its like) that is merged into the weights: a folder or a hub name
+    (transformers; needs peft)."""
     prompt: str | None = None
     """A template with `{text}` in it, filled with each caption."""
     max_tokens: PositiveInt | None = None

@@ -27,7 +27,7 @@ from platorep.models.base import (
     Model,
     Reading,
     kept_layers,
-    refuse_settings,
+    refuse_other_settings,
 )
 from platorep.models.released import first_sentence, read_released
 from platorep.models.sources import file_hash
@@ -45,12 +45,7 @@ class ArrayModel(Model):
     """
 
     def __init__(self, spec: ModelSpec) -> None:
-        refuse_settings(
-            spec,
-            *("pool", "revision", "dtype", "attention", "device_map", "random_init"),
-            *("trust_remote_code", "prompt", "max_tokens", "special_tokens"),
-            *("checkpoint", "arguments", "transform"),
-        )
+        refuse_other_settings(spec, "layers")
         self.spec = spec
         self._path = Path(spec.name)
         if self._path.suffix not in ENDINGS:

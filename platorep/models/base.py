@@ -144,22 +144,33 @@ class Model(ABC):
         """
 
 
-def refuse_settings(spec: ModelSpec, *names: str) -> None:
-    """Refuse settings that a backend does not have, so that none is silently without effect.
+def refuse_other_settings(spec: ModelSpec, *taken: str) -> None:
+    """Refuse what a backend does not take, so that no setting is silently without effect.
+
+    Args:
+        taken: Of `ModelSettings`; what is not among them must be left at its default.
 
     Raises:
-        ConfigError: one of `names` is set.
+        ConfigError: another one is set, or one that needs another.
     """
-    fields = ModelSettings.model_fields
-    given = [
-        name
-        for name in names
-        if getattr(spec, name) != fields[name].get_default(call_default_factory=True)
-    ]
-    if given:
+
+    def is_set(name: str) -> bool:
+        default = ModelSettings.model_fields[name].get_default(call_default_factory=True)
+        return bool(getattr(spec, name) != default)
+
+    others = [n for n in ModelSettings.model_fields if n not in ("backend", *taken) and is_set(n)]
+    if others:
         raise ConfigError(
-            f"model {spec.label!r}: {', '.join(f'`{name}`' for name in given)} mean nothing to "
-            f"backend {spec.backend}. Leave them out."
+            f"model {spec.label!r}: {', '.join(f'`{name}`' for name in others)} mean nothing to "
+            f"backend {spec.backend} ({spec.modality}). Leave them out; it takes "
+            f"{', '.join(sorted(taken))}."
+        )
+    idle = "adapter" if spec.random_init else "seed"
+    if is_set(idle):
+        raise ConfigError(
+            f"model {spec.label!r}: `{idle}` means nothing "
+            f"{'to' if spec.random_init else 'without'} random weights (`random_init`). Leave it "
+            "out."
         )
 
 

@@ -13,20 +13,23 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPI
 
 from platorep.config import ModelSpec
 from platorep.errors import ConfigError, IntegrityError, PlatorepError
+from platorep.models.adapters import Adapter, class_with_head, open_adapter
 from platorep.models.base import (
     Description,
     Loaded,
     Model,
     Reading,
     kept_layers,
-    refuse_settings,
+    refuse_other_settings,
 )
 from platorep.models.cost import TOKENS, count_flops
 from platorep.models.hidden_states import PooledStates
 from platorep.models.loading import (
     as_own_errors,
+    lacking,
     quiet,
     read_config,
+    read_tokenizer,
     reading_texts,
     refuse_more_than_texts,
     refuse_other_inputs,
@@ -36,6 +39,13 @@ from platorep.models.probing import BatchProbe, probe_batches, probe_texts
 from platorep.models.sources import Source, open_source
 from platorep.models.tokens import TextReader, Tokens, longest_text, num_embeddings
 
+TEXT_SETTINGS = (
+    *("pool", "layers", "dtype", "attention", "prompt", "max_tokens", "special_tokens"),
+    *("random_init", "seed"),
+)
+"""What a language model takes of `ModelSettings`, wherever it comes from."""
+FROM_ELSEWHERE = ("revision", "device_map", "trust_remote_code", "adapter")
+"""What only one takes that was not made here."""
 GPU_TOKENS = 16384
 """Tokens per batch to begin with: more do not run faster."""
 CPU_TOKENS, TOKENS_PER_THREAD = 512, 128
@@ -50,7 +60,7 @@ class LanguageModel(Model):
                 f"model {spec.label!r}: backend transformers reads texts; found modality "
                 f"{spec.modality!r}, expected language."
             )
-        refuse_settings(spec, "checkpoint", "arguments", "transform")
+        refuse_other_settings(spec, *TEXT_SETTINGS, *FROM_ELSEWHERE)
         if spec.prompt is not None and "{text}" not in spec.prompt:
             raise ConfigError(
                 f"model {spec.label!r}: `prompt` must hold {{text}}; found {spec.prompt!r}."
@@ -81,6 +91,8 @@ class LanguageModel(Model):
         if self.spec.random_init:
             initialised_by = f"transformers {transformers.__version__}"
             found["random_init"] = {"seed": self.spec.seed, "initialised_by": initialised_by}
+        if self._adapter is not None:
+            found["adapter"] = self._adapter.identity()
         return found
 
     def describe(self) -> Description:
@@ -114,6 +126,8 @@ class LanguageModel(Model):
 
     def download(self) -> None:
         self._source.folder(weights=not self.spec.random_init)
+        if self._adapter is not None:
+            self._adapter.folder()
 
     def load(self, device: torch.device | str, dtype: torch.dtype) -> Loaded:
         self._refuse_what_reads_no_text()
@@ -164,6 +178,10 @@ class LanguageModel(Model):
         return open_source(self.spec, offline=self._offline)
 
     @cached_property
+    def _adapter(self) -> Adapter | None:
+        return open_adapter(self.spec, offline=self._offline)
+
+    @cached_property
     def _folder(self) -> Path:
         """A folder with configuration and tokenizer, not necessarily with weights."""
         return self._source.folder(weights=False)
@@ -181,8 +199,7 @@ class LanguageModel(Model):
 
     @cached_property
     def _tokenizer(self) -> Any:
-        with quiet(), as_own_errors(self.spec):
-            return transformers.AutoTokenizer.from_pretrained(self._folder, **self._code)
+        return read_tokenizer(self._folder, self.spec, offline=self._offline)
 
     @property
     def _padding(self) -> int:
@@ -260,9 +277,10 @@ class LanguageModel(Model):
             return self._build(**self._attention_argument).to(dtype)
 
     def _pretrained(self, device: torch.device | str, dtype: torch.dtype) -> nn.Module:
-        folder = self._source.folder(weights=True)
-        network, found = self._auto_class.from_pretrained(
-            folder,
+        adapter = self._adapter
+        loader = self._auto_class if adapter is None else class_with_head(self._config, self.spec)
+        network, found = loader.from_pretrained(
+            self._source.folder(weights=True),
             config=copy.deepcopy(self._config),
             dtype=dtype,
             device_map=self.spec.device_map,
@@ -272,13 +290,16 @@ class LanguageModel(Model):
             **self._attention_argument,
             **self._code,
         )
-        missing = sorted(key for key in found["missing_keys"] if "pooler" not in key.split("."))
+        missing = [key for key in lacking(network, found) if "pooler" not in key.split(".")]
         if missing:
             raise IntegrityError(
                 f"the weights of {self.spec.name!r} lack {len(missing)} parameters of "
                 f"{type(network).__name__}, first {missing[0]!r}, which would be random. Use a "
                 "checkpoint of this architecture, or `random_init: true` for a random control."
             )
+        if adapter is not None:
+            adapter.apply(network)
+            network = network.base_model
         network = self._text_part(network)
         return network if self.spec.device_map is not None else network.to(device)
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,45 @@ def read_config(folder: Path, spec: ModelSpec, *, offline: bool) -> Any:
         part.return_dict = True
         part.output_hidden_states = part.output_attentions = False
     return config
+
+
+def read_tokenizer(folder: Path, spec: ModelSpec, *, offline: bool) -> Any:
+    """The tokenizer of a model.
+
+    Raises:
+        AbsentError: a file that it needs is not there.
+    """
+    with quiet(), as_own_errors(spec):
+        try:
+            return transformers.AutoTokenizer.from_pretrained(
+                folder, trust_remote_code=spec.trust_remote_code, local_files_only=offline
+            )
+        except TypeError as error:  # what transformers' classes say of a path that is None
+            there = ", ".join(sorted(path.name for path in folder.iterdir()))
+            raise AbsentError(
+                f"the tokenizer of {spec.name!r} cannot be made ({error}): a file of it seems to "
+                f"be missing. There are: {there}."
+            ) from error
+
+
+def lacking(network: Any, info: Mapping[str, Any]) -> list[str]:
+    """The parameters that a checkpoint lacks and that would be random.
+
+    Not those that the checkpoint's class leaves out when it saves, such as Marian's sinusoids:
+    transformers computes them anew.
+
+    Args:
+        info: What `from_pretrained` says of the loading.
+    """
+    saved_by = (getattr(transformers, name, None) for name in network.config.architectures or ())
+    classes = [type(network), *(one for one in saved_by if one is not None)]
+    computed = {
+        key.removeprefix(f"{one.base_model_prefix}.")
+        for one in classes
+        for key in one._keys_to_ignore_on_save or ()
+    }
+    prefix = f"{network.base_model_prefix}."
+    return sorted(key for key in info["missing_keys"] if key.removeprefix(prefix) not in computed)
 
 
 @contextlib.contextmanager

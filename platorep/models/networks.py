@@ -56,6 +56,20 @@ class Network:
                 f"model {spec.label!r}: `checkpoint` needs the name of a timm architecture; "
                 f"{spec.name!r} has its own weights."
             )
+        if spec.random_of:
+            return  # a control has the settings of its model
+        own = spec.checkpoint is not None or spec.random_init
+        from_hub = self._kind == "hf-hub" or (self._kind == "timm" and not own)
+        if spec.revision is not None and not from_hub:
+            raise ConfigError(
+                f"model {spec.label!r}: `revision` is one of a hub repository, and nothing comes "
+                "from one here. Leave it out."
+            )
+        if spec.checkpoint is not None and spec.random_init:
+            raise ConfigError(
+                f"model {spec.label!r}: `checkpoint` means nothing to random weights "
+                "(`random_init`). Leave one of them out."
+            )
 
     @cached_property
     def skeleton(self) -> Any:

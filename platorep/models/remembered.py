@@ -81,7 +81,9 @@ def local_files(spec: ModelSpec) -> list[tuple[str, Stamp]] | None:
     if spec.backend == "toyworld" or spec.trust_remote_code:
         return None
     name = Path(spec.name.removeprefix("local-dir:"))
-    local = [Path(path) for path in (spec.checkpoint,) if path is not None]
+    local = [Path(path) for path in (spec.checkpoint, spec.adapter) if path is not None]
+    if spec.adapter is not None and not Path(spec.adapter).exists():
+        return None
     if name.exists():
         local += [name]
     elif spec.backend != "timm" or not (local or spec.random_init):

@@ -1,10 +1,11 @@
 """Where a transformers model's files come from: a local folder, or a hub repository."""
 
+import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from fnmatch import fnmatch
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ TOKENIZER = (
     "tekken.json",
 )
 SAFE = re.compile(r"model(?:-\d+-of-(\d+))?\.safetensors")
+ADAPTER_CONFIG = "adapter_config.json"
 PICKLED = re.compile(r"pytorch_model(?:-\d+-of-(\d+))?\.bin")
 
 
@@ -37,13 +39,43 @@ class Source(ABC):
 
     def __init__(self, spec: ModelSpec, names: Iterable[str]) -> None:
         self._names = sorted(name for name in names if "/" not in name)
-        code = ("*.py",) if spec.trust_remote_code else ()
-        self.settings = [
+        self._spec = spec
+
+    @cached_property
+    def settings(self) -> list[str]:
+        """Configuration, tokenizer and, if it may run, code."""
+        return sorted({*self._well_known, *self._of_the_tokenizer()})
+
+    @property
+    def _well_known(self) -> list[str]:
+        code = ("*.py",) if self._spec.trust_remote_code else ()
+        return [
             name
             for name in self._names
             if name == "config.json" or any(fnmatch(name, p) for p in (*TOKENIZER, *code))
         ]
-        self._spec = spec
+
+    def _of_the_tokenizer(self) -> set[str]:
+        """The files that the tokenizer's class reads, whatever it is: `bpe.codes`, `source.spm`."""
+        from transformers.models.auto.tokenization_auto import (
+            TOKENIZER_MAPPING_NAMES,
+            tokenizer_class_from_name,
+        )
+
+        about = {}
+        for name in ("config.json", "tokenizer_config.json"):
+            if name in self._names:
+                about[name] = _read_object(self._fetch([name]) / name)
+        asked = {found.get("tokenizer_class") for found in about.values()}
+        asked.add(TOKENIZER_MAPPING_NAMES.get(about.get("config.json", {}).get("model_type")))
+        bare = {name.removesuffix("Fast") for name in asked if isinstance(name, str)}
+        classes = [
+            found
+            for name in sorted(bare | {f"{name}Fast" for name in bare})
+            if (found := tokenizer_class_from_name(name)) is not None
+        ]
+        read = {file for one in classes for file in (one.vocab_files_names or {}).values()}
+        return read & set(self._names)
 
     @property
     def safetensors(self) -> bool:
@@ -76,9 +108,36 @@ class Source(ABC):
     def identity(self, *, weights: bool) -> dict[str, Any]:
         """What names the files' content."""
 
+    def refuse_what_is_no_model(self) -> None:
+        """Refuse a place without a configuration, or with an adapter beside the weights.
+
+        Raises:
+            AbsentError, ConfigError: as said.
+        """
+        adapter = ADAPTER_CONFIG in self._names
+        if "config.json" not in self._names:
+            cure = (
+                "It is an adapter: name the model that it was made for, and this as its `adapter`."
+                if adapter
+                else "Expected what `save_pretrained` writes: configuration, tokenizer, weights."
+            )
+            raise AbsentError(f"{self._spec.name} has no config.json {self.where} {cure}")
+        if adapter and not self._spec.random_init:
+            raise ConfigError(
+                f"model {self._spec.label!r}: an adapter ({ADAPTER_CONFIG}) lies beside the "
+                f"weights of {self._spec.name}; whether it is applied would depend on the packages "
+                "installed. Put its files into a folder of their own, and name that as `adapter` "
+                "if it is meant (from the hub: `hf download NAME --local-dir FOLDER --exclude "
+                "'adapter_*'` for the model, `--include 'adapter_*'` for the adapter)."
+            )
+
     @abstractmethod
+    def _fetch(self, names: list[str]) -> Path:
+        """The local folder with these files."""
+
     def folder(self, *, weights: bool) -> Path:
         """The local folder with the settings, and with the weights if asked."""
+        return self._fetch(self.settings + (self.weights if weights else []))
 
     @abstractmethod
     def weight_bytes(self) -> int | None:
@@ -93,14 +152,13 @@ class LocalSource(Source):
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
         super().__init__(spec, (path.name for path in folder.iterdir() if path.is_file()))
         self._folder = folder
-        self.where = "in that folder."
+        self.where = f"in {folder}."
 
     def identity(self, *, weights: bool) -> dict[str, Any]:
         names = self.settings + (self.weights if weights else [])
         return {"files": {name: file_hash(self._folder / name) for name in names}}
 
-    def folder(self, *, weights: bool) -> Path:
-        assert not weights or self.weights
+    def _fetch(self, names: list[str]) -> Path:
         return self._folder
 
     def weight_bytes(self) -> int | None:
@@ -119,8 +177,8 @@ class HubSource(Source):
     def identity(self, *, weights: bool) -> dict[str, Any]:
         return {"name": self._repository.name, "revision": self._repository.commit}
 
-    def folder(self, *, weights: bool) -> Path:
-        return self._repository.download(self.settings + (self.weights if weights else []))
+    def _fetch(self, names: list[str]) -> Path:
+        return self._repository.download(names)
 
     def weight_bytes(self) -> int | None:
         sizes = [self._repository.sizes[name] for name in self.weights]
@@ -136,6 +194,7 @@ def open_source(spec: ModelSpec, *, offline: bool) -> Source:
 
     Raises:
         AbsentError: there is neither; says what to do.
+        ConfigError: `revision` with a folder, or an adapter beside the weights.
     """
     folder = Path(spec.name)
     if folder.is_dir() and spec.revision is not None:
@@ -143,14 +202,22 @@ def open_source(spec: ModelSpec, *, offline: bool) -> Source:
             f"model {spec.label!r}: `revision` means nothing to the local folder {folder}. "
             "Leave it out."
         )
+    source: Source
     if not folder.is_dir():
-        return HubSource(spec, open_repository(spec.name, spec.revision, offline=offline))
-    if not (folder / "config.json").is_file():
-        raise AbsentError(
-            f"{folder} has no config.json. Expected a folder written by `save_pretrained`, with "
-            "configuration, tokenizer and weights."
-        )
-    return LocalSource(spec, folder)
+        source = HubSource(spec, open_repository(spec.name, spec.revision, offline=offline))
+    else:
+        source = LocalSource(spec, folder)
+    source.refuse_what_is_no_model()
+    return source
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """A JSON object; nothing where it is none, which whoever needs it will say."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def file_hash(path: Path) -> str:

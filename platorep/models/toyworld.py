@@ -9,10 +9,10 @@ import torch
 from platorep.config import ModelSpec
 from platorep.errors import AbsentError, ConfigError, DamagedError, PlatorepError
 from platorep.files import cache_root
-from platorep.models.base import Description, Loaded, Model
-from platorep.models.language import LanguageModel
-from platorep.models.vision import VisionModel
-from platorep.parameters.toyworld import ToyNetwork, WorldParameters, parse_network
+from platorep.models.base import Description, Loaded, Model, refuse_other_settings
+from platorep.models.language import TEXT_SETTINGS, LanguageModel
+from platorep.models.vision import IMAGE_SETTINGS, VisionModel
+from platorep.parameters.toyworld import ToyNetwork, ToyTraining, WorldParameters, parse_network
 from platorep.reporting import Reporter
 from platorep.toyworld.checkpoints import is_whole
 from platorep.toyworld.training import checkpoint_folder, train
@@ -28,6 +28,8 @@ class ToyModel(Model):
                 f"model {spec.label!r} is a {self._network.modality} network; found modality "
                 f"{spec.modality!r}."
             )
+        is_text = self._network.modality == "language"
+        refuse_other_settings(spec, "training", *(TEXT_SETTINGS if is_text else IMAGE_SETTINGS))
         self.spec = spec
         self._offline = offline
 
@@ -63,7 +65,8 @@ class ToyModel(Model):
                 f"{self.spec.label} is not trained yet; `platorep extract` trains it first."
             )
         prefix = "" if self._network.modality == "language" else "local-dir:"
-        return self.spec.model_copy(update={"name": f"{prefix}{self._checkpoint}"})
+        made = {"name": f"{prefix}{self._checkpoint}", "training": ToyTraining()}
+        return self.spec.model_copy(update=made)
 
     @cached_property
     def _model(self) -> Model:

@@ -17,7 +17,7 @@ from platorep.models.base import (
     Model,
     Reading,
     kept_layers,
-    refuse_settings,
+    refuse_other_settings,
 )
 from platorep.parameters.toyworld import TRUTH, WorldParameters
 from platorep.toyworld.attributes import blur, truth_features
@@ -34,12 +34,7 @@ class TruthModel(Model):
     """
 
     def __init__(self, spec: ModelSpec) -> None:
-        refuse_settings(
-            spec,
-            *("pool", "revision", "dtype", "attention", "device_map", "random_init", "training"),
-            *("trust_remote_code", "prompt", "max_tokens", "special_tokens"),
-            *("checkpoint", "arguments", "transform"),
-        )
+        refuse_other_settings(spec, "layers")
         if spec.name != TRUTH:
             raise ConfigError(
                 f"model {spec.label!r}: modality truth has one model, called {TRUTH!r}; found "

@@ -17,7 +17,7 @@ from platorep.models.base import (
     Model,
     Reading,
     kept_layers,
-    refuse_settings,
+    refuse_other_settings,
 )
 from platorep.models.blocks import (
     Pool,
@@ -32,6 +32,10 @@ from platorep.models.images import ImageStream
 from platorep.models.memory import PooledRows
 from platorep.models.networks import Network
 
+IMAGE_SETTINGS = ("pool", "layers", "dtype", "random_init", "seed", "transform")
+"""What an image network takes of `ModelSettings`, wherever it comes from."""
+FROM_ELSEWHERE = ("revision", "checkpoint", "arguments")
+"""What only one takes that was not made here."""
 GPU_IMAGES = 64
 """Images per batch to begin with: more do not run faster."""
 THREADS_PER_IMAGE = 4
@@ -45,11 +49,7 @@ class VisionModel(Model):
                 f"model {spec.label!r}: backend timm sees images; found modality "
                 f"{spec.modality!r}, expected vision."
             )
-        refuse_settings(
-            spec,
-            *("attention", "device_map", "trust_remote_code"),
-            *("prompt", "max_tokens", "special_tokens"),
-        )
+        refuse_other_settings(spec, *IMAGE_SETTINGS, *FROM_ELSEWHERE)
         self.spec = spec
         self._network = Network(spec, offline=offline)
 

@@ -11,7 +11,14 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from platorep.config import ModelSpec
 from platorep.errors import IntegrityError
-from platorep.models.loading import as_own_errors, quiet, read_config
+from platorep.models.adapters import Adapter, open_adapter
+from platorep.models.loading import (
+    as_own_errors,
+    lacking,
+    quiet,
+    read_config,
+    read_tokenizer,
+)
 from platorep.models.sources import Source, open_source
 from platorep.performance.bits import how_far_ahead
 
@@ -54,8 +61,8 @@ class CausalModel:
             IntegrityError: the weights lack a parameter, such as those of the head.
         """
         assert self.why_none() is None
+        tokenizer = read_tokenizer(self._folder, self.spec, offline=self._offline)
         with quiet(), as_own_errors(self.spec):
-            tokenizer = transformers.AutoTokenizer.from_pretrained(self._folder, **self._code)
             if self.spec.random_init:
                 network = self._random().to(dtype).to(device)
             else:
@@ -65,6 +72,10 @@ class CausalModel:
     @cached_property
     def _source(self) -> Source:
         return open_source(self.spec, offline=self._offline)
+
+    @cached_property
+    def _adapter(self) -> Adapter | None:
+        return open_adapter(self.spec, offline=self._offline)
 
     @cached_property
     def _folder(self) -> Any:
@@ -96,7 +107,7 @@ class CausalModel:
             output_loading_info=True,
             **self._code,
         )
-        missing = sorted(found["missing_keys"])
+        missing = lacking(network, found)
         # Of a model that reads ahead, as BERT does, a head is not missed: it is refused for that.
         if missing and how_far_ahead(network.eval(), tokenizer) is None:
             raise IntegrityError(
@@ -104,6 +115,8 @@ class CausalModel:
                 f"{type(network).__name__}, first {missing[0]!r}. Without its head a model "
                 "predicts nothing: use a checkpoint that was saved with it."
             )
+        if self._adapter is not None:
+            self._adapter.apply(network)
         return network if self.spec.device_map is not None else network.to(device)
 
     def _random(self) -> Any:
