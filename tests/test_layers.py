@@ -12,7 +12,7 @@ import platorep
 LAYERS = (
     {"errors"},
     {"files", "reporting", "stamps"},
-    {"arrays", "registry", "parameters", "hub", "tensors"},
+    {"arrays", "registry", "parameters", "hub", "switches", "tensors"},
     {"config", "metrics", "preprocess", "statistics", "toyworld"},
     {"data", "models"},
     {"features", "results"},

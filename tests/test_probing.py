@@ -14,7 +14,9 @@ import torch
 import transformers
 from test_language import SHAPE, SIZE, Texts, make_spec, save, save_random
 from test_language import same as same_features
+from test_switches import SWITCHES
 from test_vision import NUM_IMAGES, Images
+from test_vision import make_spec as make_vision_spec
 from timm.data import create_transform, resolve_data_config
 from torch import Tensor, nn
 
@@ -159,3 +161,22 @@ def test_an_image_network_that_mixes_its_batch_sees_one_image_at_a_time() -> Non
     found = mixing.features(Reading(range(NUM_IMAGES), Images(), batch=4, workers=0))
     alone = [mixing.features(Reading([i], Images(), batch=1, workers=0)) for i in range(NUM_IMAGES)]
     assert same_features(found, [torch.cat(layer) for layer in zip(*alone, strict=True)])
+
+
+# No switch of the process moves a feature.
+
+
+@pytest.mark.parametrize("switch", [switch for switch in SWITCHES if "errors" not in switch])
+def test_a_switch_moves_no_feature(switch: str, tmp_path: Path) -> None:
+    def features() -> list[Tensor]:
+        language = load(folder, random_init=True).features(Reading(range(3), Texts()))
+        vision = open_model(make_vision_spec("test_vit", random_init=True), offline=True)
+        loaded = vision.load("cpu", torch.float32)
+        return language + loaded.features(Reading([1], Images(), workers=0))
+
+    folder = save(tmp_path)
+    plain = features()
+    with SWITCHES[switch]():
+        found = features()
+    assert all(layer.dtype == torch.float32 and layer.device.type == "cpu" for layer in found)
+    assert all(map(torch.equal, found, plain))

@@ -1,4 +1,4 @@
-"""No switch of the process moves a digit of a score: every metric under every switch."""
+"""No switch of the process moves a digit of a score or of a feature."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -12,8 +12,8 @@ from torch import Tensor
 import platorep
 from platorep.metrics import METRICS, BoundMetric, bind, own_metric
 from platorep.metrics.gallery import Galleries, search_galleries
-from platorep.metrics.switches import PRODUCTS
 from platorep.parameters.metrics import OwnMetric
+from platorep.switches import PRODUCTS, default_switches
 
 
 def features(d: int, seed: int) -> Tensor:
@@ -40,8 +40,9 @@ def products_in_bfloat16() -> Iterator[None]:
     if not PRODUCTS:
         pytest.skip("this PyTorch has the older switch only")
     before = [product.fp32_precision for product in PRODUCTS]
+    on_cpu = (torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv)
     for product in PRODUCTS:
-        product.fp32_precision = "tf32" if product is torch.backends.cuda.matmul else "bf16"
+        product.fp32_precision = "bf16" if product in on_cpu else "tf32"
     try:
         yield
     finally:
@@ -150,7 +151,9 @@ def state() -> list[object]:
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_an_own_metric_finds_the_switches_at_their_defaults(switch: str) -> None:
     """And they are afterwards as they were, after an error too."""
-    plain = state()
+    outside = state()
+    with default_switches():
+        plain = state()
 
     def summarize(features: Tensor) -> Tensor:
         assert state() == plain
@@ -171,4 +174,4 @@ def test_an_own_metric_finds_the_switches_at_their_defaults(switch: str) -> None
             with pytest.raises(ZeroDivisionError):
                 score([summary], [summary])
         assert state() == before
-    assert state() == plain
+    assert state() == outside

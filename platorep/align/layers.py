@@ -21,9 +21,9 @@ from platorep.align.summaries import prepared_layers
 from platorep.config import AlignConfig, PreprocessConfig
 from platorep.errors import DamagedError
 from platorep.files import digest, read_sealed, write_sealed
-from platorep.metrics.switches import default_switches
 from platorep.reporting import Reporter
 from platorep.results import Failures, Results
+from platorep.switches import default_switches
 
 LAYERS_VERSION = 1  # raise when the meaning of a column changes
 COLUMNS = {

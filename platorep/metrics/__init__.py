@@ -45,10 +45,10 @@ from platorep.metrics.predictivity import LINEAR_PREDICTIVITY
 from platorep.metrics.rsa import ORDINAL_TRIPLETS, RSA
 from platorep.metrics.sequences import EDIT_DISTANCE_KNN, LCS_KNN
 from platorep.metrics.subspaces import CCA_MEAN, PROCRUSTES, PWCCA, SVCCA
-from platorep.metrics.switches import default_switches
 from platorep.metrics.units import UNIT_MATCHING
 from platorep.parameters.metrics import MetricParameters, parse
 from platorep.registry import index_by_name, lookup
+from platorep.switches import default_switches
 
 __all__ = [
     "METRICS",

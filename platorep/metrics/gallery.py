@@ -28,7 +28,7 @@ from platorep.metrics.nearest import (
     longest,
     product_error,
 )
-from platorep.metrics.switches import default_switches
+from platorep.switches import default_switches
 
 Block = tuple[Int64[np.ndarray, " b"], Float[Tensor, "b d"]]
 Blocks = Callable[[Int64[np.ndarray, " m"] | None], Iterator[Block]]

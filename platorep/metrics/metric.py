@@ -11,8 +11,8 @@ from torch import Tensor
 
 from platorep.errors import DataError
 from platorep.metrics.layer import Layer
-from platorep.metrics.switches import default_switches
 from platorep.parameters.metrics import MetricParameters, OwnMetric
+from platorep.switches import default_switches
 
 ROUNDING = 1e-5
 """A score may leave its range by less than this because products are float32, and is put back."""

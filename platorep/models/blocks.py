@@ -15,7 +15,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from platorep.errors import ConfigError
-from platorep.models.precision import full_precision
 from platorep.models.probing import BatchProbe, probe_batches
 
 Pool = Literal["mean", "cls"]
@@ -91,7 +90,7 @@ class PooledBlocks:
         return [pooled[sorted(self._layers).index(i)] for i in self._layers]
 
     def _intermediates(self, images: Tensor, indices: list[int]) -> list[Any]:
-        with torch.inference_mode(), full_precision():
+        with torch.inference_mode():
             return intermediates(self._network, images, indices)
 
     def _check(self, image: Float[Tensor, "3 h w"]) -> bool:

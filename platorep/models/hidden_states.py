@@ -13,7 +13,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from platorep.errors import ConfigError
-from platorep.models.precision import full_precision
 from platorep.models.tokens import Tokens
 
 Pool = Literal["mean", "last", "cls"]
@@ -98,7 +97,7 @@ class PooledStates:
             pooled[i, : len(text.ids)] = torch.tensor(text.pooled)
         mask = (torch.arange(tokens.shape[1]) < lengths[:, None]).long()
         self._pooled = pooled.to(self._device)
-        with torch.inference_mode(), full_precision():
+        with torch.inference_mode():
             return self._network(
                 input_ids=tokens.to(self._device),
                 attention_mask=mask.to(self._device),

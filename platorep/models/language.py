@@ -38,6 +38,7 @@ from platorep.models.memory import PooledRows
 from platorep.models.probing import BatchProbe, probe_batches, probe_texts
 from platorep.models.sources import Source, open_source
 from platorep.models.tokens import TextReader, Tokens, longest_text, num_embeddings
+from platorep.switches import default_switches
 
 TEXT_SETTINGS = (
     *("pool", "layers", "dtype", "attention", "prompt", "max_tokens", "special_tokens"),
@@ -129,6 +130,7 @@ class LanguageModel(Model):
         if self._adapter is not None:
             self._adapter.folder()
 
+    @default_switches()
     def load(self, device: torch.device | str, dtype: torch.dtype) -> Loaded:
         self._refuse_what_reads_no_text()
         with quiet(), as_own_errors(self.spec):
@@ -325,6 +327,7 @@ class LoadedLanguageModel(Loaded):
     def notes(self) -> tuple[str, ...]:
         return self._reader.notes + self._probe.notes("texts")
 
+    @default_switches()
     def features(self, reading: Reading) -> list[Float[Tensor, "n _"]]:
         all_texts, all_ids, rows = reading.samples.texts, reading.samples.ids, reading.rows
         tokens = self._reader.read([all_texts[i] for i in rows], [all_ids[i] for i in rows])

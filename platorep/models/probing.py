@@ -17,7 +17,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from platorep.models.memory import Batching
-from platorep.models.precision import full_precision
 
 SHORT, LONG = 4, 12
 """Tokens of the texts that a language model is asked with."""
@@ -124,8 +123,7 @@ def reads_ahead(
     if len(text) < 2:
         return None
     changed = [*text[:-1], (text[-1] + 1) % num_tokens]
-    with full_precision():
-        one, two = (logits(torch.tensor([tokens]))[:, :-1] for tokens in (text, changed))
+    one, two = (logits(torch.tensor([tokens]))[:, :-1] for tokens in (text, changed))
     distances = (one.float() - two.float()).norm(dim=-1)
     moved = float((distances / one.float().norm(dim=-1).clamp_min(TINY)).max())
     return moved if moved > max(1e-5, 4 * torch.finfo(one.dtype).eps) else None

@@ -31,6 +31,7 @@ from platorep.models.cost import count_flops
 from platorep.models.images import ImageStream
 from platorep.models.memory import PooledRows
 from platorep.models.networks import Network
+from platorep.switches import default_switches
 
 IMAGE_SETTINGS = ("pool", "layers", "dtype", "random_init", "seed", "transform")
 """What an image network takes of `ModelSettings`, wherever it comes from."""
@@ -90,6 +91,7 @@ class VisionModel(Model):
     def download(self) -> None:
         self._network.download()
 
+    @default_switches()
     def load(self, device: torch.device | str, dtype: torch.dtype) -> Loaded:
         left_over: tuple[str, ...] = ()
         if self.spec.random_init:
@@ -155,6 +157,7 @@ class LoadedVisionModel(Loaded):
     def notes(self) -> tuple[str, ...]:
         return self._left_over + self._blocks.probe.notes("images")
 
+    @default_switches()
     def features(self, reading: Reading) -> list[Float[Tensor, "n _"]]:
         rows = reading.rows
         on_cpu = self._blocks.device.type == "cpu"

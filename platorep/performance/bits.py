@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from platorep.errors import ConfigError, IntegrityError
 from platorep.models.memory import Batches
-from platorep.models.precision import full_precision
 from platorep.models.probing import reads_ahead
 from platorep.models.tokens import SANE_LENGTH, check_embeddings, gives_back, num_embeddings
 from platorep.performance.corpus import Corpus
 from platorep.performance.windows import Window, rolling_windows
+from platorep.switches import default_switches
 
 CPU_TOKENS, GPU_TOKENS = 2048, 16384
 CPU_LOGIT_BYTES, GPU_LOGIT_BYTES = 2**28, 2**32
@@ -52,6 +52,7 @@ class Measurement:
     """Number of the first such document."""
 
 
+@default_switches()
 @torch.inference_mode()
 def bits_per_byte(
     network: nn.Module,
@@ -113,8 +114,7 @@ def bits_per_byte(
         progress(corpus.num_bytes * done // num_tokens - corpus.num_bytes * before // num_tokens)
 
     budget = batch_tokens or _batch_tokens(network)
-    with full_precision():
-        Batches(budget).run([len(windows[i].tokens) - 1 for i in order], step, "tokens")
+    Batches(budget).run([len(windows[i].tokens) - 1 for i in order], step, "tokens")
     bits = math.fsum(nats) / math.log(2)
     if not math.isfinite(bits):
         raise IntegrityError(

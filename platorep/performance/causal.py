@@ -21,6 +21,7 @@ from platorep.models.loading import (
 )
 from platorep.models.sources import Source, open_source
 from platorep.performance.bits import how_far_ahead
+from platorep.switches import default_switches
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class CausalModel:
             return None if remote else "no causal model"
         return None
 
+    @default_switches()
     def load(self, device: torch.device | str, dtype: torch.dtype) -> LoadedCausalModel:
         """The model with its head and tokenizer.
 

@@ -1,22 +1,30 @@
-"""Metrics compute under PyTorch's own defaults, whatever the process has switched.
+"""Networks and metrics compute under fixed switches, whatever the process has switched.
 
-Autocast, the precision of float32 products, the default dtype and device, grad and inference mode,
-and NumPy's floating-point errors could each move a digit of a score, or stop it.
+Autocast, the precision of float32 products and convolutions, the default dtype and device, grad
+and inference mode, and NumPy's floating-point errors could each move a digit, or stop it. All are
+at PyTorch's own defaults but one: PyTorch lets a GPU round the inputs of float32 convolutions to
+10 bits (TF32), and here float32 means float32.
 """
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 
 AUTOCAST_DEVICES = ("cpu", "cuda", "mps", "xpu")
-PRODUCTS = [
-    backend.matmul
-    for backend in (torch.backends.cuda, torch.backends.mkldnn)
-    if hasattr(getattr(backend, "matmul", None), "fp32_precision")
+PRODUCTS: list[Any] = [
+    product
+    for backend, name in (
+        (torch.backends.cuda, "matmul"),
+        (torch.backends.cudnn, "conv"),
+        (torch.backends.mkldnn, "matmul"),
+        (torch.backends.mkldnn, "conv"),
+    )
+    if hasattr(product := getattr(backend, name, None), "fp32_precision")
 ]
-"""Where PyTorch from 2.9 on keeps the precision of products; the older switch sets these too."""
+"""Where PyTorch from 2.9 on keeps the precision of products; the older switches set these too."""
 
 
 @contextmanager
@@ -43,8 +51,11 @@ def default_switches() -> Iterator[None]:
             if product.fp32_precision != "ieee":
                 stack.callback(setattr, product, "fp32_precision", product.fp32_precision)
                 product.fp32_precision = "ieee"
-        if not PRODUCTS and torch.get_float32_matmul_precision() != "highest":
+        if not PRODUCTS:
+            cudnn = torch.backends.cudnn
             stack.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
+            stack.callback(setattr, cudnn, "allow_tf32", cudnn.allow_tf32)
             torch.set_float32_matmul_precision("highest")
+            cudnn.allow_tf32 = False
         stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
         yield
