@@ -81,3 +81,9 @@ def test_importing_is_light(entry: str) -> None:
     code = f"import sys, {entry}; print(*({heavy!r} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split() == []
+
+
+def test_a_folder_is_read_without_the_library_for_tables() -> None:
+    code = "import sys, platorep.data; print('datasets' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["False"]

@@ -12,14 +12,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import datasets
 import huggingface_hub
 
-from platorep.data.tables import DataFile, parquet_files, table_errors
 from platorep.errors import AbsentError, ConfigError, nearest
 from platorep.files import cache_root, digest, slug, write_json
 from platorep.hub import hub_errors, repository_info, verify_blob
-from platorep.stamps import settled_stamp
 
 _HUB_FILE = re.compile(r"hf://datasets/.+?@(?P<commit>[0-9a-f]{40})/(?P<path>.+)")
 
@@ -53,30 +50,6 @@ class Repository:
                 )
             verify_blob(Path(path))
             yield Path(path)
-
-    def data_files(self, split: str, *, offline: bool) -> Iterator[DataFile]:
-        """A split's rows as tables: file by file where the format allows, else all at once."""
-        if self.builder == "parquet":
-            paths = self.paths(split, offline=offline)
-            yield from parquet_files(paths, pinned=self.commit is not None)
-            return
-        stamps = {} if self.commit else {file: settled_stamp(file) for file in self.splits[split]}
-        with hub_errors(self.source, self.commit, "dataset"), table_errors(self.source):
-            if self.commit is None:  # `datasets` itself knows the files by their times alone
-                own = cache_root() / "datasets" / digest([self.source, stamps])
-                table = datasets.load_dataset(
-                    self.source, self.subset, split=split, cache_dir=str(own)
-                )
-            elif offline:
-                folder = _snapshot(self.source, self.commit)
-                for file in self.splits[split]:
-                    verify_blob(Path(folder) / file)
-                table = datasets.load_dataset(folder, self.subset, split=split)
-            else:
-                table = datasets.load_dataset(
-                    self.source, self.subset, split=split, revision=self.commit
-                )
-        yield DataFile(table, self.source, stamps, self.builder.endswith("folder"))
 
 
 def find_repository(
@@ -114,7 +87,7 @@ def _find(source: str, subset: str | None, revision: str | None, offline: bool) 
         if note.is_file():
             return Repository(**json.loads(note.read_text(encoding="utf-8")))
         # Not loaded here before, but perhaps fetched whole by `hf download`.
-        folder = _snapshot(source, revision)
+        folder = snapshot(source, revision)
         if any(Path(folder).name in other.read_text() for other in notes.glob("*.json")):
             raise AbsentError(
                 f"{source}: subset {subset!r} of revision {revision!r} has not been downloaded. "
@@ -123,7 +96,8 @@ def _find(source: str, subset: str | None, revision: str | None, offline: bool) 
         return _look_up(folder, source, subset, None)
 
 
-def _snapshot(source: str, revision: str | None) -> str:
+def snapshot(source: str, revision: str | None) -> str:
+    """The folder of the hub cache with the files of a revision."""
     return huggingface_hub.snapshot_download(
         source, repo_type="dataset", revision=revision, local_files_only=True
     )
@@ -139,6 +113,8 @@ def _look_up(place: str, source: str, subset: str | None, revision: str | None) 
             "takes the characters * ? [ ] :: of its name for a pattern. Name its files instead "
             "(dataset.source: FOLDER/*.parquet), or rename it."
         )
+    import datasets
+
     try:
         builder = datasets.load_dataset_builder(place, subset, revision=revision)
     except ValueError as error:

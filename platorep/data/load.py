@@ -1,6 +1,7 @@
 """A dataset's section of the YAML -> checked pairs in a fixed order.
 
-The library `datasets` takes long to import; only what it reads imports it.
+The library `datasets` is imported by what needs it: folders, tar shards, and what was checked
+before and is not read again, do without.
 """
 
 from collections.abc import Callable
@@ -94,13 +95,14 @@ def _locate_class_folders(config: DatasetConfig, offline: bool, labels: bool) ->
 
 
 def _locate_parquet(config: DatasetConfig, offline: bool, labels: bool) -> Located:
-    from platorep.data.tables import TableSource, parquet_files
-
     paths = expand_pattern(config.source)
-    return Located(
-        [str(path) for path in paths],
-        lambda: TableSource(config, parquet_files(paths), labels=labels),
-    )
+
+    def open_source() -> RowSource:
+        from platorep.data.tables import TableSource, parquet_files
+
+        return TableSource(config, parquet_files(paths), labels=labels)
+
+    return Located([str(path) for path in paths], open_source)
 
 
 def _locate_tars(config: DatasetConfig, offline: bool, labels: bool) -> Located:
@@ -110,7 +112,6 @@ def _locate_tars(config: DatasetConfig, offline: bool, labels: bool) -> Located:
 
 def _locate_hub(config: DatasetConfig, offline: bool, labels: bool) -> Located:
     from platorep.data.hub import find_repository
-    from platorep.data.tables import TableSource
 
     split = config.split
     repository = find_repository(
@@ -125,7 +126,9 @@ def _locate_hub(config: DatasetConfig, offline: bool, labels: bool) -> Located:
         if repository.builder == "webdataset":
             shards = repository.paths(split, offline=offline)
             return TarSource(config, shards, pinned=repository.commit is not None)
-        files = repository.data_files(split, offline=offline)
+        from platorep.data.tables import TableSource, tables_of
+
+        files = tables_of(repository, split, offline=offline)
         return TableSource(config, files, labels=labels)
 
     return Located(repository.splits[split], open_source, repository.commit)

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from platorep.config import DatasetConfig
+from platorep.data.hub import Repository, snapshot
 from platorep.data.source import (
     FileImage,
     Row,
@@ -31,6 +32,7 @@ from platorep.files import (
     storage_errors,
     write_json,
 )
+from platorep.hub import hub_errors, verify_blob
 from platorep.stamps import Stamp, settled_stamp, stamp
 
 COPY_VERSION = 1  # raise when a parquet file gives another copy
@@ -182,6 +184,30 @@ def parquet_files(paths: Iterable[Path], *, pinned: bool = False) -> Iterator[Da
     for path in paths:
         stamps = {} if pinned else {str(path): settled_stamp(path)}
         yield DataFile(read_parquet(path), str(path), stamps)
+
+
+def tables_of(repository: Repository, split: str, *, offline: bool) -> Iterator[DataFile]:
+    """A split's rows as tables: file by file where the format allows, else all at once."""
+    source, subset, commit = repository.source, repository.subset, repository.commit
+    if repository.builder == "parquet":
+        yield from parquet_files(
+            repository.paths(split, offline=offline), pinned=commit is not None
+        )
+        return
+    files = repository.splits[split]
+    stamps = {} if commit else {file: settled_stamp(file) for file in files}
+    with hub_errors(source, commit, "dataset"), table_errors(source):
+        if commit is None:  # `datasets` itself knows the files by their times alone
+            own = cache_root() / "datasets" / digest([source, stamps])
+            table = datasets.load_dataset(source, subset, split=split, cache_dir=str(own))
+        elif offline:
+            folder = snapshot(source, commit)
+            for file in files:
+                verify_blob(Path(folder) / file)
+            table = datasets.load_dataset(folder, subset, split=split)
+        else:
+            table = datasets.load_dataset(source, subset, split=split, revision=commit)
+    yield DataFile(table, source, stamps, repository.builder.endswith("folder"))
 
 
 class TableSource:

@@ -6,7 +6,7 @@ from typing import Any
 
 from platorep.data.hub import Repository, find_repository
 from platorep.data.source import require_columns
-from platorep.data.tables import parquet_rows
+from platorep.data.tables import parquet_rows, tables_of
 from platorep.errors import ConfigError
 
 
@@ -43,7 +43,7 @@ def _texts(repository: Repository, column: str, split: str, offline: bool) -> It
         for path in repository.paths(split, offline=offline):
             yield from _strings(parquet_rows(path, [column]), column, str(path))
         return
-    for data in repository.data_files(split, offline=offline):
+    for data in tables_of(repository, split, offline=offline):
         require_columns([column], data.table.column_names, data.file, "text")
         yield from _strings(data.table.select_columns([column]), column, data.file)
 
