@@ -10,6 +10,8 @@ import pandas as pd
 
 from platorep.config import ColorConfig
 from platorep.errors import ConfigError
+from platorep.files import digest
+from platorep.holding import held
 from platorep.parameters.theory import PmiConfig
 from platorep.reporting import Reporter
 from platorep.results import Results
@@ -26,22 +28,24 @@ def run_stages(run: Run) -> Outcome:
     # what cannot be is found before the long work: a metric to import, a gallery of more rows
     asked_metrics(run.config)
     refuse_too_few_rows(run.config.align, run.config.dataset.limit)
-    errors = [*extract_stage(run)[0]]
-    if run.config.performance or run.results.performance.exists():
-        errors += measure_stage(run)[0]  # or an old table would be drawn from
-    aligned, best = align_stage(run)
-    errors += aligned
-    if run.config.figures:
-        errors += plot_stage(run)[0]
-    return errors, best
+    with run.holding_results():
+        errors = [*extract_stage(run)[0]]
+        if run.config.performance or run.results.performance.exists():
+            errors += measure_stage(run)[0]  # or an old table would be drawn from
+        aligned, best = align_stage(run)
+        errors += aligned
+        if run.config.figures:
+            errors += plot_stage(run)[0]
+        return errors, best
 
 
 def extract_stage(run: Run) -> Outcome:
     """What failed, and a table of the models."""
     from platorep.extract import extract
 
-    failures = extract(run)
-    models = run.results.read_table(run.results.models, "extract")
+    with run.holding_results(extracting=True):
+        failures = extract(run)
+    models = run.results.read_table(run.results.models, "extract", run.report)
     return failures.all, models[["label", "family", "modality", "num_layers", "num_parameters"]]
 
 
@@ -50,7 +54,8 @@ def measure_stage(run: Run) -> Outcome:
     from platorep.performance import measure
 
     _say_what_is_left_out(run, run.results.performance)
-    failures, table = measure(run)
+    with run.holding_results():
+        failures, table = measure(run)
     return failures.all, table[["model", "measure", "value", "source"]]
 
 
@@ -59,7 +64,8 @@ def align_stage(run: Run) -> Outcome:
     from platorep.align import align
 
     _say_what_is_left_out(run, run.results.best)
-    failures, best = align(run)
+    with run.holding_results():
+        failures, best = align(run)
     columns = ["x", "y", "control", "metric", "layer_x", "layer_y", "score", "chance", "p_adjusted"]
     return failures.all, _shown(best, columns)
 
@@ -91,7 +97,8 @@ def plot_stage(run: Run) -> Outcome:
     """What failed, and the files that were written."""
     from platorep.plots.stage import plot
 
-    failures, files = plot(run)
+    with run.holding_results():
+        failures, files = plot(run)
     return failures.all, files
 
 
@@ -131,7 +138,8 @@ def import_features(run: Run, file: Path) -> Path:
         raise ConfigError(f"a file holds the features of one model; here are several: {labels}.")
     (spec,) = run.specs
     dataset = load_dataset(run.config.dataset, offline=run.options.offline)
-    return adopt(run, spec, dataset, file)
+    with run.holding_results(extracting=True):
+        return adopt(run, spec, dataset, file)
 
 
 def pmi_stage(config: PmiConfig, results: Results, report: Reporter) -> pd.DataFrame:
@@ -141,8 +149,9 @@ def pmi_stage(config: PmiConfig, results: Results, report: Reporter) -> pd.DataF
     from platorep.plots.style import figure_style
     from platorep.theory.stages import learn_pmi
 
-    kernels, pairs = learn_pmi(config, results, report)
-    with figure_style():
+    settings = digest(config.model_dump(mode="json"))
+    with held(results.folder, settings, models=None), figure_style():
+        kernels, pairs = learn_pmi(config, results, report)
         points = pmi_points(kernels, pairs)
         write_figure(results.figures / "pmi", draw_pmi(kernels, pairs), points)
     last: pd.DataFrame = kernels[kernels["step"] == kernels["step"].max()].round(4)
@@ -158,8 +167,9 @@ def color_stage(
     from platorep.plots.style import figure_style
     from platorep.theory.stages import compare_colors
 
-    colors = compare_colors(config, results, options, report)
-    with figure_style():
+    settings = digest(config.model_dump(mode="json"))
+    with held(results.folder, settings, models=None), figure_style():
+        colors = compare_colors(config, results, options, report)
         points = color_points(colors.geometry, colors.agreement)
         write_figure(results.figures / "color", draw_color(points), points)
     columns = ["items", "x", "y", "layer", "num_colors", "residual", "residual_null", "residual_p"]

@@ -20,7 +20,7 @@ from platorep.files import ByteLocks, sha256_file
 from platorep.models import Model, Reading, compute_dtypes, environment, open_remembered
 from platorep.models.arrays import read_arrays
 from platorep.reporting import Reporter
-from platorep.results import Failures, Results, write_csv, write_parquet
+from platorep.results import Failures, Results, networks
 from platorep.run import Options, Run
 from platorep.stamps import Stamp, stamp
 
@@ -85,7 +85,7 @@ def extract(run: Run) -> Failures:
     if options.num_processes > 1:
         report.say(f"process {options.process} of {options.num_processes}: only its share is done")
     dataset = load_dataset(run.config.dataset, offline=options.offline)
-    results.record("config", run.config.model_dump(mode="json"))
+    results.begin(run.config.model_dump(mode="json"), report)
     _record_dataset(dataset, results, report)
 
     works: list[Work] = []
@@ -293,7 +293,7 @@ def _divide(works: Sequence[Work], options: Options) -> None:
 
 def _record_dataset(dataset: PairedDataset, results: Results, report: Reporter) -> None:
     rows = pd.DataFrame({"id": dataset.ids} | dict(dataset.hashes))
-    write_parquet(results.rows, rows)
+    results.write_table(results.rows, rows, {"rows": dataset.fingerprint})
     dropped = [asdict(row) for row in dataset.dropped]
     copies = {kind: asdict(found) for kind, found in dataset.duplicates.items()}
     results.record(
@@ -350,9 +350,10 @@ def _record_cells(run: Run, targets: Sequence[ModelCell]) -> None:
             if spec.variant:
                 cells[spec.label] |= {"variant": spec.variant, "num_words": target.num_words}
 
-        write_csv(
-            run.results.models, models_table(cells)
-        )  # here: another's may be newer afterwards
+        made_from = {f"cell {label}": str(cell["key"]) for label, cell in cells.items()}
+        made_from |= networks(spec for spec in models if spec.label in cells)
+        # here: another's may be newer afterwards
+        run.results.write_table(run.results.models, models_table(cells), made_from)
 
     run.results.update_json(run.results.cells, change)
 

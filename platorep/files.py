@@ -314,3 +314,21 @@ class ByteLocks:
                 "choose another place (PLATOREP_CACHE moves the cache, --output the results), and "
                 "run the same command again."
             ) from error
+
+
+_HELD: set[Path] = set()
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`; other processes wait. May be nested."""
+    if path in _HELD:
+        yield
+        return
+    with ByteLocks(path) as locks:
+        locks.acquire(0, wait=True)
+        _HELD.add(path)
+        try:
+            yield
+        finally:
+            _HELD.discard(path)

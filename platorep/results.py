@@ -1,31 +1,61 @@
 """The folder of an experiment's results: every path in it, and its tidy tables."""
 
+import itertools
 import json
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from platorep.config import ModelSpec
 from platorep.errors import (
     AbsentError,
+    DamagedError,
     FailedCellsError,
     IntegrityError,
     PlatorepError,
     StorageError,
 )
-from platorep.files import ByteLocks, atomic_path, storage_errors, write_json, write_text
+from platorep.files import (
+    alone,
+    digest,
+    read_sealed,
+    reading,
+    refusal,
+    sha256,
+    storage_errors,
+    write_bytes,
+    write_sealed,
+    write_text,
+)
 from platorep.reporting import Reporter
+
+WITHOUT_EFFECT = (
+    *("name", "figures", "align.memory"),
+    *("extract.batch", "extract.workers", "extract.rows_per_shard"),
+)
+"""Settings that move no number."""
+
+MadeFrom = Mapping[str, str]
+"""What a table was made from, by name: two tables that differ in one name do not go together."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """Knows all paths of a run. The stages meet here and in the feature cache, nowhere else."""
+    """Knows all paths of a run. The stages meet here and in the feature cache, nowhere else.
+
+    Whatever lies here and holds a number can be told from what was written: JSON carries its seal,
+    `checksums.json` has the checksums of the tables and what they were made from.
+    """
 
     folder: Path
+    experiment: str | None = None
+    """Its name, which the files must carry; None: whichever it is."""
 
     @property
     def cells(self) -> Path:
@@ -38,6 +68,10 @@ class Results:
     @property
     def run(self) -> Path:
         return self.folder / "run.json"
+
+    @property
+    def checksums(self) -> Path:
+        return self.folder / "checksums.json"
 
     @property
     def failures(self) -> Path:
@@ -77,42 +111,113 @@ class Results:
         return self.folder / "figures"
 
     def read_json(self, path: Path, before: str) -> dict[str, Any]:
-        """A JSON file that the stage called `before` writes."""
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(content, dict):
-                raise ValueError(f"a {type(content).__name__}, expected an object")
-        except FileNotFoundError as error:
-            raise _absent(path, before) from error
-        except ValueError as error:
-            raise IntegrityError(
-                f"{path} is not JSON as expected: {error}. Delete it. {_run(before)}"
-            ) from error
-        return content
+        """A JSON file that the stage called `before` writes.
 
-    def read_table(self, path: Path, before: str) -> pd.DataFrame:
-        """A CSV or parquet file that the stage called `before` writes."""
+        Raises:
+            AbsentError: it is not there.
+            DamagedError: it is not what was written, or another experiment's.
+        """
         try:
-            if path.suffix == ".parquet":
-                return pd.read_parquet(path)
-            columns = pd.read_csv(path, nrows=0).columns
-            holes = {name: [""] for name in columns if name not in _TEXT_COLUMNS}
-            names = _TEXT_COLUMNS | _NAMES_OR_HOLES
-            return pd.read_csv(path, dtype=names, keep_default_na=False, na_values=holes)
+            return read_sealed(path, of=self.experiment, cure=_again(before))
         except FileNotFoundError as error:
             raise _absent(path, before) from error
-        except (OSError, ValueError) as error:
+
+    def read_table(self, path: Path, before: str, report: Reporter | None = None) -> pd.DataFrame:
+        """A CSV or parquet file that the stage called `before` writes.
+
+        Args:
+            report: Who is told of a CSV that was edited since; without one it is refused.
+
+        Raises:
+            AbsentError: it is not there.
+            DamagedError: it is no table, or not the one that was written.
+        """
+        content = self._content(path, before)
+        written = self._written(path.name, before)
+        if written and sha256(content) not in [entry["sha256"] for entry in written]:
+            if path.suffix != ".csv" or report is None:
+                raise DamagedError(f"{path} is damaged: its checksum is another. {_again(before)}")
+            report.warn(
+                f"{path} was edited since it was written, and is used as it is now; "
+                f"`platorep {before}` writes it anew"
+            )
+        try:
+            return _table(path, content)
+        except ValueError as error:
+            raise DamagedError(f"{path} is not a table: {error}. {_again(before)}") from error
+
+    def write_table(self, path: Path, frame: pd.DataFrame, made_from: MadeFrom) -> None:
+        """Write a table of this folder, CSV or parquet, and its checksum.
+
+        The checksum is there before the table is: until then, that of the table which stands there
+        counts too.
+        """
+        content = _encoded(path, frame)
+        entry = {"sha256": sha256(content), "made_from": dict(made_from)}
+        with alone(self.folder / ".lock"):
+            try:
+                tables = self.read_json(self.checksums, "run").get("tables", {})
+            except (AbsentError, DamagedError):
+                tables = {}
+            entries = [entry]
+            if path.is_file():
+                standing = sha256(path.read_bytes())
+                entries += [e for e in tables.get(path.name, []) if e["sha256"] == standing]
+            tables[path.name] = entries
+            self._write_json(self.checksums, {"tables": tables})
+            write_bytes(path, content)
+
+    def made_from(self, path: Path, before: str) -> MadeFrom:
+        """What a table was made from; nothing is known of one that 0.1.0 wrote."""
+        written = self._written(path.name, before)
+        checksum = sha256(self._content(path, before))
+        matching = [entry for entry in written if entry["sha256"] == checksum]
+        for entry in [*matching, *written]:  # one that was edited: of what it was
+            made_from: MadeFrom = entry["made_from"]
+            return made_from
+        return {}
+
+    def refuse_mixed(self, tables: Mapping[Path, str]) -> None:
+        """Refuse tables that were made from different things.
+
+        Args:
+            tables: Each with the stage that writes it.
+
+        Raises:
+            IntegrityError: two of them do not go together; names both and what they differ in.
+        """
+        known = [(path, self.made_from(path, before)) for path, before in tables.items()]
+        for (a, of_a), (b, of_b) in itertools.combinations(known, 2):
+            if different := sorted(n for n in {*of_a} & {*of_b} if of_a[n] != of_b[n]):
+                raise IntegrityError(
+                    f"{a} and {b.name} do not go together: they were made from different "
+                    f"{', '.join(different)}. Run `platorep run` with this experiment: it makes "
+                    "what is out of date."
+                )
+
+    def dataset(self) -> dict[str, Any]:
+        """What `extract` recorded of the dataset whose rows lie beside it.
+
+        Raises:
+            AbsentError: it was not extracted.
+            IntegrityError: the rows are those of another dataset.
+        """
+        facts: dict[str, Any] | None = self.read_json(self.run, "extract").get("dataset")
+        if facts is None:
+            raise AbsentError(f"{self.run} says nothing of the dataset. {_run('extract')}")
+        rows = self.made_from(self.rows, "extract").get("rows", facts["fingerprint"])
+        if rows != facts["fingerprint"]:
             raise IntegrityError(
-                f"{path} is not a table: {error}. Delete it. {_run(before)}"
-            ) from error
+                f"{self.run} and {self.rows.name} are of different datasets. {_again('extract')}"
+            )
+        return facts
 
     def update_json(self, path: Path, change: Callable[[dict[str, Any]], None]) -> None:
         """Change a JSON file that several processes may change at once."""
-        with ByteLocks(self.folder / ".lock") as locks:
-            locks.acquire(0, wait=True)
+        with alone(self.folder / ".lock"):
             content = self.read_json(path, "extract") if path.exists() else {}
             change(content)
-            write_json(path, content)
+            self._write_json(path, content)
 
     def failure(self, stage: str, cell: str) -> tuple[str, str] | None:
         """The error of a cell that `stage` could not do when it last tried: its class, its message.
@@ -129,6 +234,86 @@ class Results:
         """Put a stage's facts into run.json."""
         self.update_json(self.run, lambda run: run.update({stage: dict(facts)}))
 
+    def begin(self, settings: Mapping[str, Any], report: Reporter) -> None:
+        """Put the settings into run.json, say what they replace, and drop what is damaged.
+
+        What is dropped the stages write anew.
+        """
+        for path in (self.run, self.cells):
+            try:
+                before = self.read_json(path, "extract").get("config", {})
+            except AbsentError:
+                continue
+            except DamagedError as error:
+                report.warn(f"{path} is written anew: {error}")
+                with alone(self.folder / ".lock"):
+                    self._write_json(path, {})
+                continue
+            now = without_effect_removed(settings)
+            if changed := differences(without_effect_removed(before), now):
+                report.say(
+                    f"{self.folder} held results of other settings ({', '.join(changed)}), which "
+                    "are replaced; --output FOLDER keeps both"
+                )
+        self.record("config", settings)
+
+    def _write_json(self, path: Path, content: Mapping[str, Any]) -> None:
+        write_sealed(path, content, of=self.experiment or "")
+
+    def _written(self, name: str, before: str) -> list[dict[str, Any]]:
+        """The checksums that a table may have; none is known of one that 0.1.0 wrote."""
+        try:
+            content = self.read_json(self.checksums, before)
+        except AbsentError:
+            return []
+        written: list[dict[str, Any]] = content.get("tables", {}).get(name, [])
+        return written
+
+    def _content(self, path: Path, before: str) -> bytes:
+        try:
+            with reading(path):
+                return path.read_bytes()
+        except FileNotFoundError as error:
+            raise _absent(path, before) from error
+        except IsADirectoryError as error:
+            raise DamagedError(f"a folder is in the place of {path}. Remove it.") from error
+
+
+def networks(specs: Iterable[ModelSpec]) -> dict[str, str]:
+    """Which network each label stands for, wherever its files lie; part of a `MadeFrom`."""
+    which = {"revision", "random_init", "seed", "training", "step"}
+
+    def network(spec: ModelSpec) -> str:
+        files = [Path(spec.name).name, Path(spec.checkpoint or "").name]
+        return digest([files, spec.model_dump(mode="json", include=which)])
+
+    return {f"network {spec.label}": network(spec) for spec in specs}
+
+
+def without_effect_removed(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The settings that move a number."""
+    kept = {n: value for n, value in settings.items() if f"{prefix}{n}" not in WITHOUT_EFFECT}
+    return {
+        name: without_effect_removed(value, f"{prefix}{name}.")
+        if isinstance(value, dict)
+        else value
+        for name, value in kept.items()
+    }
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """The names, with dots, of the settings in both that are others now."""
+    changed: list[str] = []
+    for name in [name for name in now if name in before]:
+        path = f"{prefix}{name}"
+        if before[name] == now[name]:
+            continue
+        if isinstance(before[name], dict) and isinstance(now[name], dict):
+            changed += differences(before[name], now[name], f"{path}.")
+        else:
+            changed.append(path)
+    return changed
+
 
 class Failures:
     """What one stage could not do: written to `failures.jsonl`, so that the rest can go on."""
@@ -140,7 +325,8 @@ class Failures:
         self._keep_going = keep_going
         self.errors: dict[str, Exception] = {}
         if self._path.exists():  # what failed in an earlier run is tried again now
-            lines = self._path.read_text(encoding="utf-8").splitlines()
+            with storage_errors(self._path):
+                lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
             kept = [line for line in lines if _stage_of(line) not in (stage, None)]
             write_text(self._path, "".join(f"{line}\n" for line in kept))
 
@@ -151,9 +337,10 @@ class Failures:
             yield
         except StorageError:
             raise
-        except Exception as error:
+        except Exception as unknown:
+            error = refusal(unknown) or unknown
             if not self._keep_going:
-                raise
+                raise error from (None if error is unknown else unknown)
             self.errors[cell] = error
             expected = isinstance(error, PlatorepError)
             line = {
@@ -212,13 +399,19 @@ _TEXT_COLUMNS: dict[str, Any] = dict.fromkeys(
 _NAMES_OR_HOLES: dict[str, Any] = {"random_of": str}
 
 
-def write_csv(path: Path, frame: pd.DataFrame) -> None:
-    write_text(path, frame.to_csv(index=False, lineterminator="\n"))
+def _encoded(path: Path, frame: pd.DataFrame) -> bytes:
+    if path.suffix == ".parquet":
+        return frame.to_parquet(index=False)
+    return frame.to_csv(index=False, lineterminator="\n").encode()
 
 
-def write_parquet(path: Path, frame: pd.DataFrame) -> None:
-    with atomic_path(path) as partial:
-        frame.to_parquet(partial, index=False)
+def _table(path: Path, content: bytes) -> pd.DataFrame:
+    if path.suffix == ".parquet":
+        return pd.read_parquet(BytesIO(content))
+    columns = pd.read_csv(BytesIO(content), nrows=0).columns
+    holes = {name: [""] for name in columns if name not in _TEXT_COLUMNS}
+    names = _TEXT_COLUMNS | _NAMES_OR_HOLES
+    return pd.read_csv(BytesIO(content), dtype=names, keep_default_na=False, na_values=holes)
 
 
 def _absent(path: Path, before: str) -> AbsentError:
@@ -227,3 +420,7 @@ def _absent(path: Path, before: str) -> AbsentError:
 
 def _run(stage: str) -> str:
     return f"Run `platorep {stage}` with this experiment first."
+
+
+def _again(stage: str) -> str:
+    return f"Run `platorep {stage}` with this experiment again: it writes the file anew."

@@ -2,7 +2,8 @@
 
 import fnmatch
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +13,11 @@ import torch
 
 from platorep.config import ExperimentConfig, ModelSpec, config_path, load_config
 from platorep.errors import AbsentError, ConfigError
-from platorep.files import cache_root
+from platorep.files import cache_root, digest
+from platorep.holding import held
 from platorep.models import resolve_device
 from platorep.reporting import Reporter
-from platorep.results import Failures, Results
+from platorep.results import Failures, Results, without_effect_removed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +68,21 @@ class Run:
                 "that out."
             )
 
+    @contextmanager
+    def holding_results(self, *, extracting: bool = False) -> Iterator[None]:
+        """Keep runs of other settings out of the folder of results.
+
+        Args:
+            extracting: Features alone are made, so that others may work on other models.
+
+        Raises:
+            StorageError: a run of other settings is at work there.
+        """
+        settings = without_effect_removed(self.config.model_dump(mode="json"))
+        models = None if extracting else digest([spec.label for spec in self.specs])
+        with held(self.results.folder, digest(settings), models):
+            yield
+
     def failures(self, stage: str) -> Failures:
         """A collector of what `stage` cannot do."""
         return Failures(stage, self.results, self.report, self.options.keep_going)
@@ -98,7 +115,7 @@ def open_run(
     return Run(
         config=config,
         specs=tuple(s for s in specs if any(fnmatch.fnmatch(s.label, p) for p in models)),
-        results=Results(output or Path("results") / config.name),
+        results=Results(output or Path("results") / config.name, config.name),
         root=cache_root(),
         options=options,
         report=report,

@@ -50,14 +50,14 @@ def read_tensors(
     metadata: Mapping[str, str],
     cure: str,
     *,
-    numbers: Sequence[int] | None = None,
+    choose: Callable[[list[str]], list[str]] = list,
 ) -> dict[str, Tensor]:
     """The tensors of a file by name, verified.
 
     Args:
         metadata: What it must say that they belong to.
         cure: What to do if it is damaged, as a sentence.
-        numbers: Only these, by their number in order of name; the others are not read.
+        choose: Which of the names in order are read; nothing else of the file is.
 
     Raises:
         FileNotFoundError: it is not there.
@@ -66,7 +66,7 @@ def read_tensors(
 
     def read(file: Any) -> tuple[dict[str, str], list[str], list[str], dict[str, Tensor]]:
         said, names = dict(file.metadata() or {}), sorted(file.keys())
-        chosen = names if numbers is None else [names[i] for i in numbers]
+        chosen = choose(names)
         # without the list (an older platorep) all have to be read
         needed = chosen if "tensors" in said else names
         return said, names, chosen, {name: file.get_tensor(name) for name in needed}

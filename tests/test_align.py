@@ -27,9 +27,9 @@ from platorep.errors import (
     PlatorepError,
 )
 from platorep.features import Cell, CellKey, Rows, cell_of
-from platorep.files import write_json
+from platorep.files import read_sealed, write_json, write_sealed
 from platorep.reporting import Reporter
-from platorep.results import Results, write_parquet
+from platorep.results import Results
 from platorep.statistics import shuffled_order
 from platorep.tensors import write_tensors
 
@@ -59,9 +59,11 @@ class Bench:
         self.root = folder / "cache"
         self.results = Results(folder / "results")
         self.report = Reporter(-1)
-        write_json(self.results.run, {"dataset": {"name": "data", "num_rows": N}})
+        write_json(
+            self.results.run, {"dataset": {"name": "data", "num_rows": N, "fingerprint": "f"}}
+        )
         hashes = {"image_sha256": [""] * N, "text_sha256": [""] * N}
-        write_parquet(self.results.rows, pd.DataFrame({"id": IDS, **hashes}))
+        self.results.write_table(self.results.rows, pd.DataFrame({"id": IDS, **hashes}), {})
         self.cells = {label: self.put(label, layers) for label, layers in FEATURES.items()}
 
     def put(self, label: str, features: Sequence[Tensor], rows: Rows = ROWS, **key: Any) -> Cell:
@@ -652,7 +654,9 @@ def test_a_finished_pair_is_read_not_scored(bench: Bench) -> None:
     bench.align()
     (part, *_) = sorted(path for path in bench.parts() if path.suffix == ".parquet")
     changed = pd.read_parquet(part).assign(score=7.0)  # shows where the number is from
+    statistics = read_sealed(part.with_suffix(".json"), of=part.stem, cure="")
     changed.to_parquet(part, index=False)
+    write_sealed(part.with_suffix(".json"), statistics, of=part.stem, files=[part.name])
 
     assert (bench.align()[1]["score"] == 7.0).sum() == len(changed)
     assert (bench.align(overwrite=True)[1]["score"] < 7.0).all()

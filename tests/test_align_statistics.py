@@ -23,7 +23,7 @@ from platorep.files import write_json
 from platorep.metrics import Claims, bind, own_metric
 from platorep.preprocess import preprocess
 from platorep.reporting import Reporter
-from platorep.results import Results, write_parquet
+from platorep.results import Results
 from platorep.statistics import disjoint_rows, draw_order, subsamples
 
 N = 40
@@ -69,9 +69,9 @@ def run(tmp_path: Path) -> Run:
         cell.write_shard(0, features)
         cells[label] = {"folder": cell.folder.relative_to(tmp_path).as_posix()}
     write_json(results.cells, {"cells": cells})
-    write_json(results.run, {"dataset": {"name": "data", "num_rows": N}})
+    write_json(results.run, {"dataset": {"name": "data", "num_rows": N, "fingerprint": "f"}})
     hashes = {"image_sha256": [""] * N, "text_sha256": [""] * N}
-    write_parquet(results.rows, pd.DataFrame({"id": IDS, **hashes}))
+    results.write_table(results.rows, pd.DataFrame({"id": IDS, **hashes}), {})
 
     def run(
         report: Reporter | None = None, random: Sequence[str] = (), **settings: Any

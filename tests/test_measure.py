@@ -13,6 +13,7 @@ from transformers import BertConfig, BertModel
 from platorep.config import ExperimentConfig
 from platorep.config.performance import PerformanceConfig
 from platorep.errors import AbsentError
+from platorep.files import read_sealed, write_sealed
 from platorep.parameters.toyworld import parse_network
 from platorep.performance import MEASURES, measure, plan_measure
 from platorep.reporting import Reporter
@@ -96,7 +97,8 @@ def test_a_measurement_is_made_once(networks: Path, tmp_path: Path) -> None:
     refused = {content["model"] for content in files.values() if "why_none" in content}
     assert refused == {"masked", "masked (random)"}  # kept as well, and asked no more
     file = next(file for file, content in files.items() if "value" in content)
-    file.write_text(json.dumps(files[file] | {"value": -1.0}))  # shows where the number is from
+    content = read_sealed(file, of=file.stem, cure="")
+    write_sealed(file, content | {"value": -1.0}, of=file.stem)  # shows where the number is from
 
     assert -1.0 in run(experiment(networks), tmp_path)[1]["value"].tolist()
     assert -1.0 not in run(experiment(networks), tmp_path, overwrite="always")[1]["value"].tolist()

@@ -18,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from platorep.config import ExperimentConfig, ProbeConfig
 from platorep.errors import ConfigError, DataError
+from platorep.files import read_sealed, write_sealed
 from platorep.parameters.toyworld import parse_network
 from platorep.performance import measure
 from platorep.performance.probes import Examples, ProbeResult, run_probe, standard_error
@@ -260,8 +261,8 @@ def test_a_probe_is_measured_once(
     run(experiment(material, probe(material)), tmp_path)
     assert "extract conv4" in capsys.readouterr().err
     (first, *_) = sorted((tmp_path / "cache" / "measurements").glob("*.json"))
-    changed = json.loads(first.read_text()) | {"value": -1.0}  # shows where the number is from
-    first.write_text(json.dumps(changed))
+    content = read_sealed(first, of=first.stem, cure="")
+    write_sealed(first, content | {"value": -1.0}, of=first.stem)  # shows where the number is from
 
     assert -1.0 in run(experiment(material, probe(material)), tmp_path)[1]["value"].tolist()
     other = probe(material, c=[1.0, 2.0])

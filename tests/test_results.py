@@ -12,13 +12,14 @@ import pytest
 from platorep.errors import (
     AbsentError,
     ConfigError,
+    DamagedError,
     FailedCellsError,
     IntegrityError,
     PlatorepError,
     StorageError,
 )
 from platorep.reporting import Reporter
-from platorep.results import Failures, Results, failed_cells, write_csv, write_parquet
+from platorep.results import Failures, Results, failed_cells
 
 ODD_NAMES = ["7", "007", "1e5", "NA", "nan", "None", "", "True", "2024-01-01", 'a,"b"', "ü\tx"]
 
@@ -37,7 +38,7 @@ def written(results: Results, request: pytest.FixtureRequest) -> Written:
 
     def written(table: pd.DataFrame) -> pd.DataFrame:
         path = results.folder / f"table.{request.param}"
-        (write_csv if request.param == "csv" else write_parquet)(path, table)
+        results.write_table(path, table, {})
         return results.read_table(path, "align")
 
     return written
@@ -95,7 +96,7 @@ def test_a_damaged_table_is_refused(results: Results, name: str, content: bytes)
     if name == "best.csv" and content.startswith(b"PAR1"):
         return  # a table of one column
 
-    with pytest.raises(IntegrityError, match=f"{name} is not a table.*Delete it"):
+    with pytest.raises(IntegrityError, match=f"{name} is not a table.*platorep align"):
         results.read_table(path, "align")
 
 
@@ -104,7 +105,7 @@ def test_json_is_changed_in_place(results: Results) -> None:
     results.record("align", {"seconds": 2})
     results.record("extract", {"seconds": 3})
 
-    assert json.loads(results.run.read_text()) == {
+    assert results.read_json(results.run, "extract") == {
         "extract": {"seconds": 3},
         "align": {"seconds": 2},
     }
@@ -115,9 +116,103 @@ def test_damaged_json_is_refused_and_kept(results: Results, content: str) -> Non
     results.folder.mkdir()
     results.run.write_text(content)
 
-    with pytest.raises(IntegrityError, match=r"run\.json is not"):
+    with pytest.raises(IntegrityError, match=r"run\.json is damaged"):
         results.record("align", {})
     assert results.run.read_text() == content
+
+
+def table(*values: float) -> pd.DataFrame:
+    return pd.DataFrame({"label": [f"m{i}" for i in range(len(values))], "value": values})
+
+
+def test_a_table_that_changed_is_seen(results: Results) -> None:
+    results.write_table(results.scores, table(1, 2), {})
+    content = bytearray(results.scores.read_bytes())
+    content[len(content) // 2] ^= 1
+    results.scores.write_bytes(content)
+
+    with pytest.raises(DamagedError, match=r"scores\.parquet is damaged.*platorep align"):
+        results.read_table(results.scores, "align", Reporter(-1))
+
+
+def test_a_csv_that_was_edited_is_said(results: Results) -> None:
+    results.write_table(results.performance, table(1.0, 2.0), {"rows": "a"})
+    results.performance.write_text(results.performance.read_text().replace("2.0", "9.0"))
+    report = Reporter(-1)
+
+    found = results.read_table(results.performance, "measure", report)
+
+    assert found["value"].tolist() == [1, 9]
+    (warning,) = report.warnings
+    assert "was edited" in warning
+    assert results.made_from(results.performance, "measure") == {"rows": "a"}
+    with pytest.raises(DamagedError):
+        results.read_table(results.performance, "measure")
+
+
+def test_a_kill_between_checksum_and_table_leaves_the_old_table_whole(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results.write_table(results.best, table(1), {"rows": "old"})
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("platorep.results.write_bytes", killed)
+        with pytest.raises(KeyboardInterrupt):
+            results.write_table(results.best, table(2), {"rows": "new"})
+
+    assert results.read_table(results.best, "align")["value"].tolist() == [1]
+    assert results.made_from(results.best, "align") == {"rows": "old"}
+    results.write_table(results.best, table(3), {"rows": "new"})
+    assert results.made_from(results.best, "align") == {"rows": "new"}
+
+
+def test_tables_that_do_not_go_together_are_refused(results: Results) -> None:
+    results.write_table(results.best, table(1), {"rows": "caption 0", "align": "a"})
+    results.write_table(results.performance, table(1), {"rows": "caption 1", "network m": "n"})
+    results.write_table(results.models, table(1), {"network m": "n"})
+
+    stages = {results.best: "align", results.performance: "measure", results.models: "extract"}
+    with pytest.raises(IntegrityError, match=r"best\.csv and performance\.csv .* different rows"):
+        results.refuse_mixed(stages)
+    del stages[results.best]
+    results.refuse_mixed(stages)
+
+
+def test_what_0_1_0_wrote_goes_with_anything(results: Results) -> None:
+    results.write_table(results.best, table(1), {"rows": "a"})
+    results.performance.write_text("model,value\nm,1\n")
+
+    results.refuse_mixed({results.best: "align", results.performance: "measure"})
+
+    assert results.read_table(results.performance, "measure")["value"].tolist() == [1]
+
+
+def test_the_files_of_another_experiment_are_no_substitute(tmp_path: Path) -> None:
+    ours, theirs = (Results(tmp_path / name, name) for name in ("ours", "theirs"))
+    for folder in (ours, theirs):
+        folder.begin({"dataset": {"limit": 3}}, Reporter(-1))
+    ours.run.write_bytes(theirs.run.read_bytes())
+
+    with pytest.raises(DamagedError, match="belongs to 'theirs', expected 'ours'"):
+        ours.read_json(ours.run, "extract")
+    report = Reporter(-1)
+    ours.begin({"dataset": {"limit": 4}}, report)
+    assert ours.read_json(ours.run, "extract")["config"] == {"dataset": {"limit": 4}}
+    assert "belongs to 'theirs'" in report.warnings[0]
+
+
+def test_other_settings_are_said(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = {"dataset": {"limit": 3, "split": "a"}, "extract": {"batch": 1}, "figures": []}
+    results.begin(settings, Reporter())
+    results.begin(settings | {"extract": {"batch": 2}, "figures": [{}]}, Reporter())
+    assert capsys.readouterr().err == ""
+
+    results.begin(settings | {"dataset": {"limit": 4, "split": "a"}}, Reporter())
+
+    assert "dataset.limit" in capsys.readouterr().err
 
 
 # --- failures ---

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from platorep.align.groups import groups_of_rows
-from platorep.align.lists import read_lists, write_lists
+from platorep.align.lists import lists_stand, read_lists, write_lists
 from platorep.align.models import Aligned
 from platorep.align.scoring import SHUFFLED
 from platorep.config import AlignConfig, GalleryConfig
@@ -30,7 +30,7 @@ from platorep.reporting import Advance, Reporter
 from platorep.results import Failures, Results
 from platorep.statistics import shuffled_order
 
-SEARCH_VERSION = 1  # raise when the meaning of a neighbor list changes
+SEARCH_VERSION = 2  # raise when the meaning of a neighbor list changes
 ROWS_TOGETHER = 8192  # read before they are searched; no influence on the result
 COLUMNS = (
     *("dataset", "x", "y", "x_family", "y_family", "x_modality", "y_modality"),
@@ -147,7 +147,7 @@ class GalleryScoring:
             for label, layer in layers:
                 with failures.catch(f"gallery {label}, layer {layer}"):
                     path = self._path(models[label], layer)
-                    if overwrite or not path.exists():
+                    if overwrite or not lists_stand(path, report):
                         write_lists(path, self._search(models[label], layer, device, advance))
                     else:
                         advance(total)

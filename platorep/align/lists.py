@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import safetensors
-import safetensors.numpy
+import torch
 
-from platorep.errors import IntegrityError
-from platorep.files import atomic_path
+from platorep.errors import DamagedError
 from platorep.metrics.nearest import Nearest, Ties
+from platorep.reporting import Reporter
+from platorep.tensors import read_tensors, write_tensors
+
+CURE = "It is searched again."
+TIES = ("rows", "columns", "weights")
 
 
 def write_lists(path: Path, lists: Mapping[tuple[int, int], Nearest]) -> None:
@@ -18,25 +21,34 @@ def write_lists(path: Path, lists: Mapping[tuple[int, int], Nearest]) -> None:
     for (n, k), nearest in lists.items():
         arrays[f"{n}/{k}/neighbors"] = nearest.neighbors
         if nearest.ties is not None:
-            for part in ("rows", "columns", "weights"):
-                arrays[f"{n}/{k}/{part}"] = np.ascontiguousarray(getattr(nearest.ties, part))
-    with atomic_path(path) as partial:
-        safetensors.numpy.save_file(arrays, partial)
+            arrays |= {f"{n}/{k}/{part}": getattr(nearest.ties, part) for part in TIES}
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
+    write_tensors(path, tensors, {"of": path.stem})
+
+
+def lists_stand(path: Path, report: Reporter) -> bool:
+    """Whether the lists need not be searched: they are there and whole."""
+    try:
+        read_tensors(path, {"of": path.stem}, CURE)
+    except FileNotFoundError:
+        return False
+    except DamagedError as error:
+        report.warn(str(error))
+        return False
+    return True
 
 
 def read_lists(path: Path, n: int, k: int) -> Nearest:
     """The lists of one (n, k).
 
     Raises:
-        IntegrityError: the file is damaged.
+        DamagedError: the file is damaged.
     """
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            ties = None
-            if f"{n}/{k}/weights" in file.keys():  # noqa: SIM118
-                ties = Ties(
-                    *(file.get_tensor(f"{n}/{k}/{p}") for p in ("rows", "columns", "weights"))
-                )
-            return Nearest(file.get_tensor(f"{n}/{k}/neighbors"), ties)
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise IntegrityError(f"{path} is damaged: {error}. Delete it and align again.") from error
+
+    def of_these(names: list[str]) -> list[str]:
+        return [name for name in names if name.startswith(f"{n}/{k}/")]
+
+    tensors = read_tensors(path, {"of": path.stem}, CURE, choose=of_these)
+    arrays = {name.rpartition("/")[2]: tensor.numpy() for name, tensor in tensors.items()}
+    ties = Ties(*(arrays[part] for part in TIES)) if "weights" in arrays else None
+    return Nearest(arrays["neighbors"], ties)

@@ -1,22 +1,32 @@
 """Finished model pairs on disk: a table of layer pairs and the statistics beside it."""
 
 import importlib
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from platorep.align.models import Aligned
 from platorep.align.scoring import PairScores
 from platorep.config import ExperimentConfig
-from platorep.files import digest, sha256_file, write_text
-from platorep.results import Results, write_parquet
+from platorep.errors import DamagedError
+from platorep.files import atomic_path, digest, read_sealed, sha256_file, write_sealed
+from platorep.reporting import Reporter
+from platorep.results import Results
 
 PIECE_VERSION = 3  # raise when the meaning of a score or statistic changes
 
 
+Found = dict[tuple[str, str], PairScores]
+"""By the labels of both models."""
+
+
 class Pieces:
-    """Names each pair's files by all that decides its scores; the table is written last."""
+    """Names each pair's files by all that decides its scores.
+
+    The statistics are written last: they guard the table beside them.
+    """
 
     def __init__(
         self, results: Results, config: ExperimentConfig, groups: Sequence[str] | None
@@ -34,26 +44,32 @@ class Pieces:
             self._settings["groups"] = groups
         self._results = results
 
-    def has(self, x: Aligned, y: Aligned) -> bool:
-        return all(self._path(x, y, ending).exists() for ending in ("json", "parquet"))
-
     def write(self, x: Aligned, y: Aligned, scores: PairScores) -> None:
-        write_text(self._path(x, y, "json"), json.dumps(scores.statistics))
-        write_parquet(self._path(x, y, "parquet"), scores.grid)
+        path = self._path(x, y)
+        table = path.with_suffix(".parquet")
+        with atomic_path(table) as partial:
+            scores.grid.to_parquet(partial, index=False)
+        write_sealed(path, scores.statistics, of=path.stem, files=[table.name])
 
-    def read(self, x: Aligned, y: Aligned) -> PairScores:
-        """What `write` wrote.
+    def read(self, pairs: Iterable[tuple[Aligned, Aligned]], report: Reporter) -> Found:
+        """The pieces of those pairs, by label, that are there; one that is damaged is not."""
+        found: Found = {}
+        for x, y in pairs:
+            path = self._path(x, y)
+            try:
+                statistics = read_sealed(path, of=path.stem, cure="It is scored again.")
+                grid = pd.read_parquet(path.with_suffix(".parquet"))
+            except FileNotFoundError:
+                continue
+            except (DamagedError, OSError, ValueError) as error:
+                report.warn(f"{x.label} x {y.label}: {error}")
+            else:
+                found[x.label, y.label] = PairScores(grid, statistics)
+        return found
 
-        Raises:
-            IntegrityError: a file is damaged.
-        """
-        statistics = self._results.read_json(self._path(x, y, "json"), "align")
-        grid = self._results.read_table(self._path(x, y, "parquet"), "align")
-        return PairScores(grid, statistics)
-
-    def _path(self, x: Aligned, y: Aligned, ending: str) -> Path:
+    def _path(self, x: Aligned, y: Aligned) -> Path:
         name = digest([PIECE_VERSION, x.key, y.key, self._settings])
-        return self._results.parts / f"{name}.{ending}"
+        return self._results.parts / f"{name}.json"
 
 
 def _code_of(metric: str) -> str | None:

@@ -23,9 +23,9 @@ from platorep.align.summaries import PART, RowSets, row_sets
 from platorep.align.tables import best_table, family_of_tests, scores_table
 from platorep.config import AlignConfig, ExperimentConfig
 from platorep.errors import ConfigError
-from platorep.files import storage_errors
+from platorep.files import digest
 from platorep.reporting import Reporter
-from platorep.results import Failures, write_csv, write_parquet
+from platorep.results import Failures, MadeFrom
 from platorep.run import Run
 from platorep.statistics import FEW_ROWS, shuffled_order, warn_too_few
 
@@ -47,9 +47,8 @@ def align(run: Run) -> tuple[Failures, pd.DataFrame]:
     failures = run.failures("align")
     asked = asked_metrics(config)
     pairs = _pairs(run, failures)
-    extracted = results.read_json(results.run, "extract")
-    facts = extracted["dataset"]
-    _warn_of_changes(config, extracted.get("config"), report)
+    facts = results.dataset()
+    _warn_of_changes(config, results.read_json(results.run, "extract").get("config"), report)
     galleries = open_galleries(config.align, int(facts["num_rows"]), results)
     n = config.align.scored_rows(int(facts["num_rows"]))
     reader = LayerReader(config.align, results, run.device, overwrite=overwrite)
@@ -59,22 +58,20 @@ def align(run: Run) -> tuple[Failures, pd.DataFrame]:
     best = best_table(facts["name"], n, config.align, asked, models, scored)
     whole = [s.label for s in run.specs if s.label in models and s.label not in failures.errors]
     layers = reader.table([models[label] for label in whole], failures)
-    write_parquet(results.scores, scores)
-    write_csv(results.best, best)
-    write_csv(results.layers, layers)
+    made_from = _made_from(config, facts, models)
+    results.write_table(results.scores, scores, made_from)
+    results.write_table(results.best, best, made_from)
+    results.write_table(results.layers, layers, made_from)
     warn_of_degenerate(scores, report)
     for label, of_model in layers.groupby("model", sort=False):
         warn_of_drowned(str(label), of_model, config.align.preprocess, report)
-    if galleries is None:  # an earlier run's would be drawn as if it were this one's
-        with storage_errors(results.gallery):
-            results.gallery.unlink(missing_ok=True)
-    else:
+    if galleries is not None:
         grown = galleries.score(
             best, models, run.device, failures, report,
             shuffle=config.controls.seed if config.controls.shuffled_pairs else None,
             overwrite=overwrite,
         )  # fmt: skip
-        write_csv(results.gallery, grown)
+        results.write_table(results.gallery, grown, made_from)
     results.record(
         "align",
         {
@@ -119,9 +116,8 @@ def _score(
     if config.align.null.within is not None:
         groups = groups_of_rows(config.align.null.within, "align.null.within", run.results)[:n]
     pieces = Pieces(run.results, config, groups)
-    anew = run.options.overwrite == "always"
-    todo = [pair for pair in pairs if anew or not pieces.has(*pair)]
-    unfinished: dict[Labels, PairScores] = {}
+    scored = {} if run.anew else pieces.read(pairs, report)
+    todo = [(x, y) for x, y in pairs if (x.label, y.label) not in scored]
     if todo:
         sets = row_sets(config.align, n)
         _warn_of_nulls(config.align, asked, pairs, report)
@@ -133,17 +129,22 @@ def _score(
         scoring = BlockScoring(asked, settings, sets, reader, pieces, failures)
         with report.task("align", len(todo), "pairs") as advance:
             scoring.run(todo, n, advance)
-        unfinished = scoring.unfinished
-    scored: dict[Labels, PairScores] = {}
-    for x, y in pairs:
-        labels = x.label, y.label
-        if labels in unfinished:
-            scored[labels] = unfinished[labels]
-        elif pieces.has(x, y):
-            scored[labels] = pieces.read(x, y)
+        scored |= pieces.read(todo, report) | scoring.unfinished
     if not scored:
         failures.raise_if_all(1)
-    return scored
+    return {
+        (x.label, y.label): scored[x.label, y.label]
+        for x, y in pairs
+        if (x.label, y.label) in scored
+    }
+
+
+def _made_from(
+    config: ExperimentConfig, facts: Mapping[str, Any], models: Mapping[str, Aligned]
+) -> MadeFrom:
+    settings = [config.align.model_dump(mode="json"), config.controls.model_dump(mode="json")]
+    cells = {f"cell {label}": model.key for label, model in models.items()}
+    return {"rows": facts["fingerprint"], "alignment settings": digest(settings), **cells}
 
 
 def _warn_of_changes(

@@ -255,9 +255,13 @@ class Cell:
             AbsentError: the shard is not there.
             DamagedError: it is cut short, has a flipped bit, or belongs to other rows.
         """
+
+        def chosen(names: list[str]) -> list[str]:
+            return names if layers is None else [names[i] for i in layers]
+
         path = self.shard_path(index)
         try:
-            tensors = read_tensors(path, self._shard_metadata(index), CURE, numbers=layers)
+            tensors = read_tensors(path, self._shard_metadata(index), CURE, choose=chosen)
         except FileNotFoundError as error:
             rows = self.shard_range(index)
             raise AbsentError(

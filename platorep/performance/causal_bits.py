@@ -45,6 +45,7 @@ def _corpora(job: Job, config: BitsPerByteConfig) -> dict[str, Corpus]:
     if config.source != "captions":
         return dict.fromkeys(variants, read_corpus(config, offline=job.offline))
     dataset = load_dataset(job.run.config.dataset, offline=job.offline)
+    job.made_from["rows"] = dataset.fingerprint
     return {
         variant: read_corpus(config, dataset.reading(variant).texts, offline=job.offline)
         for variant in variants
@@ -79,7 +80,7 @@ def _bits_row(
         run.must_compute(f"{config.name} of {spec.label}")
         return _measure_bits(run, config, corpus, spec, dtype) | {"identity": weights}
 
-    measured = kept(run.root, keys[dtype], make, overwrite=run.anew)
+    measured = kept(run.root, keys[dtype], make, report, overwrite=run.anew)
     if why := measured.get("why_none"):
         report.say(f"{spec.label} has no {config.name}: {why}")
         return

@@ -23,6 +23,8 @@ class Job:
     failures: Failures
     rows: list[Row] = field(default_factory=list)
     """Of the measures that are done."""
+    made_from: dict[str, str] = field(default_factory=dict)
+    """As `Results.write_table` takes it."""
     _labelled: dict[LabelledConfig, Labelled] = field(default_factory=dict)
 
     @property

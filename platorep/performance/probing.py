@@ -120,7 +120,8 @@ def probed(
         }
 
     key = probe_key(wanted, labelled, [work.target.key.digest() for work in works])
-    return works[0].target.key.compute_dtype, kept(run.root, key, make, overwrite=run.anew)
+    compute_dtype = works[0].target.key.compute_dtype
+    return compute_dtype, kept(run.root, key, make, run.report, overwrite=run.anew)
 
 
 def probe_key(wanted: ProbeConfig, labelled: Labelled, cells: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 from platorep.models import environment
 from platorep.performance.job import Job
 from platorep.performance.measures import measure_of
-from platorep.results import Failures, write_csv
+from platorep.results import Failures, networks
 from platorep.run import Run
 
 COLUMNS = (
@@ -35,7 +35,7 @@ def measure(run: Run) -> tuple[Failures, pd.DataFrame]:
     table = pd.DataFrame(job.rows, columns=list(COLUMNS))
     table = table.astype(dict.fromkeys(("num_bytes", "num_documents", "context"), "Int64"))
     table = table.astype({"stderr": float})
-    write_csv(run.results.performance, table)
+    run.results.write_table(run.results.performance, table, networks(run.specs) | job.made_from)
     run.results.record(
         "measure",
         {

@@ -4,7 +4,7 @@ import pandas as pd
 
 from platorep.plots import Tables, figure_names, save_figure
 from platorep.plots.saving import files_of
-from platorep.results import Failures, Results
+from platorep.results import Failures
 from platorep.run import Run
 
 
@@ -16,7 +16,7 @@ def plot(run: Run) -> tuple[Failures, pd.DataFrame]:
         PlatorepError: no figure at all could be drawn (the first one's error).
     """
     failures = run.failures("plot")
-    tables = read_tables(run.results)
+    tables = read_tables(run)
     written = []
     names = figure_names(run.config.figures)
     for name, figure in zip(names, run.config.figures, strict=True):
@@ -32,18 +32,26 @@ def plot(run: Run) -> tuple[Failures, pd.DataFrame]:
     return failures, pd.DataFrame(written, columns=["figure", "file"])
 
 
-def read_tables(results: Results) -> Tables:
-    """All that figures are drawn from; what an experiment need not have is empty where absent."""
-    performance = pd.DataFrame(columns=["model", "measure", "value", "source"])
-    gallery = pd.DataFrame()
+def read_tables(run: Run) -> Tables:
+    """All that figures are drawn from; what an experiment need not have is empty where absent.
+
+    Raises:
+        AbsentError: there are no scores yet.
+        IntegrityError: a table is damaged, or two are not of the same data, models and settings.
+    """
+    results = run.results
+    paths = {results.best: "align", results.scores: "align", results.models: "extract"}
     if results.performance.exists():
-        performance = results.read_table(results.performance, "measure")
-    if results.gallery.exists():
-        gallery = results.read_table(results.gallery, "align")
+        paths[results.performance] = "measure"
+    if results.gallery.exists() and run.config.align.gallery is not None:
+        paths[results.gallery] = "align"
+    read = {path: results.read_table(path, stage, run.report) for path, stage in paths.items()}
+    results.refuse_mixed(paths)
+    no_performance = pd.DataFrame(columns=["model", "measure", "value", "source"])
     return Tables(
-        best=results.read_table(results.best, "align"),
-        scores=results.read_table(results.scores, "align"),
-        performance=performance,
-        models=results.read_table(results.models, "extract"),
-        gallery=gallery,
+        best=read[results.best],
+        scores=read[results.scores],
+        performance=read.get(results.performance, no_performance),
+        models=read[results.models],
+        gallery=read.get(results.gallery, pd.DataFrame()),
     )

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from platorep.config import ColorConfig
+from platorep.files import digest
 from platorep.models import environment, resolve_device
 from platorep.parameters.theory import PmiConfig
 from platorep.reporting import Reporter
-from platorep.results import Failures, Results, write_csv
+from platorep.results import Failures, Results
 from platorep.run import Options
 from platorep.theory import color
 from platorep.theory.pmi import kernels_table, num_trainings, worlds_table
@@ -21,8 +22,9 @@ def learn_pmi(
     worlds = worlds_table(config)
     with report.task(f"train {config.name}", num_trainings(config), "pairs of learners") as advance:
         kernels, pairs = kernels_table(config, progress=advance)
-    write_csv(results.folder / "worlds.csv", worlds)
-    write_csv(results.folder / "kernels.csv", kernels)
+    made_from = {"settings": digest(config.model_dump(mode="json"))}
+    results.write_table(results.folder / "worlds.csv", worlds, made_from)
+    results.write_table(results.folder / "kernels.csv", kernels, made_from)
     results.record("theory", {"config": config.model_dump(mode="json")})
     return kernels, pairs
 
@@ -63,12 +65,17 @@ def compare_colors(
 
     geometry = color.geometry_table(spaces, words, cells)
     agreement = color.agreement_table(config, spaces)
-    write_csv(results.folder / "words.csv", color.words_table(words))
+    tables = {
+        "words": color.words_table(words),
+        "distances": color.distances_table(spaces, words, cells),
+        "geometry": geometry,
+        "agreement": agreement,
+    }
     if counts:
-        write_csv(results.folder / "counts.csv", pd.concat(counts, ignore_index=True))
-    write_csv(results.folder / "distances.csv", color.distances_table(spaces, words, cells))
-    write_csv(results.folder / "geometry.csv", geometry)
-    write_csv(results.folder / "agreement.csv", agreement)
+        tables["counts"] = pd.concat(counts, ignore_index=True)
+    made_from = {"settings": digest(config.model_dump(mode="json"))}
+    for name, table in tables.items():
+        results.write_table(results.folder / f"{name}.csv", table, made_from)
     results.record(
         "theory",
         {

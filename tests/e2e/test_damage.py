@@ -113,6 +113,7 @@ def test_the_cell_of_other_rows(forks: Forks, finished: Place, change: str, foun
     of_other = json.loads((other / "cells.json").read_text())["cells"]["llama8"]
     cells = json.loads((finished.results / "cells.json").read_text())
     cells["cells"]["llama8"] = of_other
+    del cells["seal"]  # as 0.1.0 wrote it: nothing tells that it was changed
     (finished.results / "cells.json").write_text(json.dumps(cells))
 
     end = align(forks, finished)
@@ -182,10 +183,13 @@ def test_a_damaged_file_of_the_results(
     end = command(forks, finished, stage, str(finished.file))
 
     assert "Traceback" not in end.stderr
-    if end.code != 0:  # extract writes the rows anew
-        assert end.code == 5
+    assert end.code == (0 if stage == "extract" else 5)  # extract writes all of them anew
+    if stage == "align" or path.suffix == ".json":
         assert str(path.relative_to(finished.folder)) in end.stderr
-        assert "Delete it" in end.stderr
+    if stage == "align":
+        assert "Run `platorep extract`" in end.stderr
+        assert command(forks, finished, "extract", str(finished.file)).code == 0
+    assert align(forks, finished).code == 0
 
 
 @pytest.mark.parametrize("name", ["scores.parquet", "best.csv", "models.csv"])
@@ -206,9 +210,9 @@ def test_a_damaged_part_of_a_table(forks: Forks, finished: Place, undisturbed: P
 
     end = align(forks, finished)
 
-    assert end.code == 5
-    assert str(part.relative_to(finished.folder)) in end.stderr
-    assert "Traceback" not in end.stderr
+    assert end.code == 0, end.stderr
+    assert str(part.relative_to(finished.folder)) in end.stderr, "it is told"
+    assert tables(finished) == tables(undisturbed)
 
 
 def test_a_damaged_measurement(forks: Forks, finished: Place, undisturbed: Place) -> None:
@@ -217,10 +221,7 @@ def test_a_damaged_measurement(forks: Forks, finished: Place, undisturbed: Place
 
     end = command(forks, finished, "measure", str(finished.file))
 
-    assert end.code == 5
-    assert str(path) in end.stderr
-    assert "Delete it" in end.stderr
-    path.unlink()
-    assert command(forks, finished, "measure", str(finished.file)).code == 0
+    assert end.code == 0, end.stderr
+    assert str(path) in end.stderr, "it is told"
     name = "performance.csv"
     assert (finished.results / name).read_text() == (undisturbed.results / name).read_text()

@@ -38,7 +38,8 @@ def results(frozen: Path) -> Path:
 def kept(frozen: Path) -> dict[Path, tuple[int, int]]:
     """What took time to make, and must be neither made again nor made anew beside the old."""
     endings = ("*.safetensors", "*.json", "*.png", "*.parquet")
-    return identities([path for e in endings for path in (frozen / "cache").rglob(e)])
+    rooms = [frozen / "cache" / room for room in ("features", "measurements", "toyworld")]
+    return identities([path for room in rooms for e in endings for path in room.rglob(e)])
 
 
 def scores(results: Path) -> pd.DataFrame:

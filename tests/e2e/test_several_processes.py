@@ -89,6 +89,46 @@ def test_what_is_not_extracted_yet_is_not_aligned(forks: Forks, place: Place) ->
     assert "platorep extract" in failure["message"]
 
 
+def test_a_folder_of_results_belongs_to_one_run(
+    forks: Forks, place: Place, undisturbed: Place
+) -> None:
+    """Of other settings; `platorep extract` of other models may go on beside it."""
+    slow = {"slow_disk": 0.1}
+    run = ("run", str(place.file))
+    first = forks.start(*run, folder=place.folder, cache=place.cache, conditions=slow)
+    assert first.wait_until(lambda: bool(place.shards()))
+
+    other = ("--set", "align.metrics.0.k=4")
+    second = forks.run(*run, *other, folder=place.folder, cache=place.cache)
+    extract = ("extract", str(place.file), "--models", "llama8")
+    third = forks.run(*extract, folder=place.folder, cache=place.cache)
+
+    assert not first.is_over(), "both must have come while it was at work"
+    assert second.code == 6
+    assert "Traceback" not in second.stderr
+    for words in (f"process {first.pid}", f"platorep run {place.file}", "--output"):
+        assert words in second.stderr
+    assert third.code == 0, third.stderr
+    assert first.end().code == 0
+    assert tables(place) == tables(undisturbed)
+    after = forks.run(*run, *other, folder=place.folder, cache=place.cache)
+    assert after.code == 0, after.stderr
+    assert "other settings (align.metrics)" in after.stderr
+
+
+def test_a_killed_run_holds_nothing(forks: Forks, place: Place) -> None:
+    slow = {"slow_disk": 0.1}
+    run = ("run", str(place.file))
+    first = forks.start(*run, folder=place.folder, cache=place.cache, conditions=slow)
+    assert first.wait_until(lambda: bool(place.shards()))
+    first.kill()
+
+    other = ("--set", "align.metrics.0.k=4")
+    second = forks.run(*run, *other, folder=place.folder, cache=place.cache)
+
+    assert second.code == 0, second.stderr
+
+
 def test_anew_makes_only_the_own_share_anew(forks: Forks, place: Place) -> None:
     anew = ("extract", str(place.file), "--overwrite", "always")
     made = []
