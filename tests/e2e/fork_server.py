@@ -73,11 +73,23 @@ def deaf(times: int) -> None:
     platorep.extract._compute = swallowing
 
 
+def blind(folder: str) -> None:
+    """No file of this folder can be opened that is an image."""
+
+    def hook(event: str, arguments: Any) -> None:
+        path = str(arguments[0]) if event == "open" else ""
+        if path.startswith(folder) and path.endswith(".png"):
+            raise PermissionError(13, "an image is looked at", path)
+
+    sys.addaudithook(hook)
+
+
 CONDITIONS: dict[str, Callable[[Any], None]] = {
     "slow_disk": slow_disk,
     "file_size_limit": file_size_limit,
     "no_privileges": no_privileges,
     "deaf": deaf,
+    "blind": blind,
 }
 
 
