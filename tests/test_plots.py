@@ -749,6 +749,37 @@ def test_layers_worked_by_hand() -> None:
     assert not points["model"].str.contains("random").any()
 
 
+def test_no_two_of_many_families_look_alike() -> None:
+    """A second dozen has the markers of the first, half filled."""
+    tables = made_up(7, 1)
+    labels = list(tables.models.loc[tables.models["modality"] == "language", "label"])
+    own = {label: f"family of {label}" for label in labels}
+    many = dataclasses.replace(
+        tables,
+        best=tables.best.assign(x_family=tables.best["x"].map(own)),
+        models=tables.models.assign(
+            family=tables.models["label"].map(own).fillna(tables.models["family"])
+        ),
+    )
+
+    figure, _ = draw_figure(many, ScalingFigure())
+
+    looks = [
+        (str(line.get_marker()), line.get_fillstyle())
+        for line in figure.legends[0].legend_handles
+        if isinstance(line, Line2D) and line.get_marker() not in ("", "None")
+    ]
+    assert len(looks) == len(labels) > 12
+    assert len(set(looks)) == len(labels)
+    drawn = {
+        (str(line.get_marker()), line.get_fillstyle())
+        for line in figure.axes[0].lines
+        if str(line.get_gid()) == f"trained|{VISION['IN21k'][0]}"
+    }
+    assert drawn == set(looks)
+    assert_readable(figure)
+
+
 # -- odd names ------------------------------------------------------------------------------------
 
 

@@ -21,11 +21,12 @@ from platorep.plots.style import (
     DOUBLE,
     GREY,
     HUES,
-    MARKERS,
     MISSING,
     NORMAL,
     SEQUENTIAL,
     SMALL,
+    mark,
+    shape,
 )
 from platorep.plots.tables import Points, Tables, missing_scores, of_metric
 from platorep.statistics import ENOUGH, Layout, has_umap, lay_out, mean_over_pairs, stress
@@ -306,13 +307,14 @@ def _draw_map(
     ends = parameters.range or (float(known.min()), float(known.max())) if len(known) else (0, 1)
     colours = ScalarMappable(Normalize(*ends), SEQUENTIAL)
     for family, rows in models.groupby("family", sort=False):
-        marker = MARKERS[families.index(str(family)) % len(MARKERS)]
+        marker = shape(families.index(str(family)))
         for _, row in rows.iterrows():
             measured = np.isfinite(row["value"])
             ax.plot(
                 [row["x"]],
                 [row["y"]],
-                marker,
+                **marker,
+                ls="",
                 ms=5,
                 color=colours.to_rgba(row["value"]) if measured else MISSING,
                 mec="#D55E00" if row["random"] else "black",
@@ -337,8 +339,7 @@ def _draw_map(
 def _legend(models: pd.DataFrame, families: list[str]) -> tuple[list[Line2D], list[str]]:
     handles, texts = [], []
     for index, family in enumerate(families):
-        handles.append(Line2D([], [], ls="", marker=MARKERS[index % len(MARKERS)], ms=4,
-                              color="#666666", mew=0))  # fmt: skip
+        handles.append(Line2D([], [], **mark(index, "#666666"), ms=4))
         texts.append(str(family))
     if len(models) and models["random"].any():
         handles.append(Line2D([], [], ls="", marker="o", ms=4, mfc="white", mec="#D55E00", mew=1.1))

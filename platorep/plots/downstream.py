@@ -151,15 +151,8 @@ def _curves(
         else:
             curves[SIGMOID] = sigmoid
     criteria = {name: aicc(curve, x, y) for name, curve in curves.items()}
-    preferred = LINEAR
-    if SIGMOID in curves:
-        difference = criteria[LINEAR] - criteria[SIGMOID]
-        if math.isnan(difference):
-            notes.append(f"{len(fitted)} models are too few for AICc to compare the curves (6)")
-        else:
-            preferred = SIGMOID if difference > 0 else LINEAR
-            doubt = "; a difference below 2 decides nothing" if abs(difference) < 2 else ""
-            notes.append(f"{preferred} preferred {of}: AICc lower by {abs(difference):.1f}{doubt}")
+    preferred, why = _preferred(criteria, len(fitted), of)
+    notes += why
     grid = np.linspace(float(shown["x"].min()), float(shown["x"].max()), 101)
     parts = []
     for name, curve in curves.items():
@@ -186,6 +179,18 @@ def _curves(
         else:
             notes.append(f"{name}: R2 {decimals(r2)} {of}")
     return pd.concat(parts, ignore_index=True), tuple(notes)
+
+
+def _preferred(criteria: dict[str, float], num: int, of: str) -> tuple[str, list[str]]:
+    """The curve that AICc prefers, and what is said of it."""
+    if SIGMOID not in criteria:
+        return LINEAR, []
+    difference = criteria[LINEAR] - criteria[SIGMOID]
+    if math.isnan(difference):
+        return LINEAR, [f"{num} models are too few for AICc to compare the curves (6)"]
+    preferred = SIGMOID if difference > 0 else LINEAR
+    doubt = "; a difference below 2 decides nothing" if abs(difference) < 2 else ""
+    return preferred, [f"{preferred} preferred {of}: AICc lower by {abs(difference):.1f}{doubt}"]
 
 
 def _parameters(curve: Curve) -> dict[str, float]:

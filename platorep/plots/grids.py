@@ -3,6 +3,8 @@
 Figures 13 and 14 of arXiv:2405.07987; the calibration is that of arXiv:2602.14486.
 """
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -10,7 +12,7 @@ from matplotlib.lines import Line2D
 from platorep.errors import AbsentError
 from platorep.parameters.figures import CalibrationFigure, MetricGridFigure, ScalingFigure
 from platorep.plots.labels import metric_text, text_width, wrap
-from platorep.plots.lines import TRAINED, draw_panel, legend_entries
+from platorep.plots.lines import TRAINED, draw_panel, legend_entries, marker_numbers
 from platorep.plots.panels import (
     LEADER,
     Grid,
@@ -27,7 +29,7 @@ from platorep.plots.scaling import (
     set_limits,
     x_label,
 )
-from platorep.plots.style import DOUBLE, HUES, MARKERS, NORMAL
+from platorep.plots.style import DOUBLE, HUES, NORMAL, mark
 from platorep.plots.tables import Points, Tables, of_metric
 
 
@@ -110,7 +112,7 @@ def draw_facets(points: pd.DataFrame, parameters: MetricGridFigure | Calibration
     title = max(1 + text.count("\n") for text in titles.values()) * 0.13 + 0.04
     handles, entries = legend_entries(points, parameters.points, parameters.lines)
     if isinstance(parameters, CalibrationFigure) and not trained["significant"].all():
-        handles.append(Line2D([], [], ls="", marker="o", mfc="white", mec="#444444", mew=0.5))
+        handles.append(Line2D([], [], **mark(0, "#444444", filled=False)))
         adjusted = "p_adjusted" in trained and trained["p_adjusted"].notna().any()
         entries.append(f"{'adjusted ' if adjusted else ''}p > {parameters.alpha:g}")
     total = left + columns * (width + gutter)
@@ -126,8 +128,7 @@ def draw_facets(points: pd.DataFrame, parameters: MetricGridFigure | Calibration
     )
     figure = Figure(figsize=(grid.width, grid.height))
     panels = grid.add_axes(figure, len(facets) * columns, own_rows=True)
-    families_of_points = list(dict.fromkeys(trained.sort_values("point_order")["point_family"]))
-    markers = {f: MARKERS[i % len(MARKERS)] for i, f in enumerate(families_of_points)}
+    markers = marker_numbers(trained)
     connect = "family" if parameters.x == "num_parameters" else "all"
     for index, ax in enumerate(panels):
         facet, column = facets[index // columns], index % columns
@@ -141,17 +142,14 @@ def draw_facets(points: pd.DataFrame, parameters: MetricGridFigure | Calibration
         draw_panel(ax, own, HUES[column % len(HUES)], markers, names[family], connect)
     for ax, family in zip(panels[:columns], families, strict=True):
         label_above(ax, list(people["x"]), texts, room)
+        bold: dict[str, Any] = {
+            "va": "bottom",
+            "fontweight": "bold",
+            "linespacing": 1.0,
+            "gid": "title",
+        }
         top = 1 + (grid.strip - title + 0.02) / height
-        ax.text(
-            0,
-            top,
-            titles[family],
-            transform=ax.transAxes,
-            va="bottom",
-            fontweight="bold",
-            linespacing=1.0,
-            gid="title",
-        )
+        ax.text(0, top, titles[family], transform=ax.transAxes, **bold)
     grid.label_axes(figure, x_label(points, parameters.x, parameters.points), "")
     if handles:
         box = (left / total, 0.0, 1 - left / total, (grid.footer - 0.04) / grid.height)

@@ -1,5 +1,6 @@
 """One panel of a scaling figure: lines of models, their controls, chance and the null."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from platorep.plots.panels import label_right
-from platorep.plots.style import FAINT, GREY, MARKERS, readable, shades
+from platorep.plots.style import FAINT, GREY, mark, readable, shades
 from platorep.plots.trends import TREND
 
 TRAINED = "trained"
@@ -19,12 +20,16 @@ RANDOM_POINT = "random point"  # the point's model has
 SHUFFLED = "shuffled"
 
 
+End = tuple[str, tuple[float, float], str]
+"""What the end of a line is, where it lies, and its colour."""
+
+
 def draw_panel(
     ax: Axes,
     points: pd.DataFrame,
     hue: str,
-    markers: dict[str, str],
-    names: dict[str, str],
+    markers: Mapping[str, int],
+    names: Mapping[str, str],
     connect: str = "all",
 ) -> Axes:
     """Draw the lines of one family, their controls, chance and null; the limits must be set.
@@ -34,7 +39,7 @@ def draw_panel(
         points: Rows of `scaling_points` with one `line_family`. Where a column `significant` is
             false, the marker is open.
         hue: Colour of the family; its models are shades of it, dark for large.
-        markers: Family of point models -> marker.
+        markers: Family of point models -> number of its marker (`mark`).
         names: Label of a line -> what its end says; also `random` and `chance`.
         connect: Join all points of a line (all), those of one family (family), or none (trend:
             the rows of that role are drawn in their place).
@@ -42,75 +47,15 @@ def draw_panel(
     trained = points[points["role"] == TRAINED]
     lines = trained.drop_duplicates("line").sort_values(["line_num_parameters", "line_order"])
     colour = dict(zip(lines["line"], shades(hue, len(lines)), strict=True))
-    ends: list[tuple[str, tuple[float, float], str]] = []
-
     _draw_null(ax, trained)
-    chance = trained.drop_duplicates("x").sort_values("x")[["x", "chance"]].dropna()
-    if len(chance):
-        ends.append(("chance", (1.0, float(chance["chance"].iloc[-1])), GREY))
-        if chance["chance"].nunique() == 1:
-            ax.axhline(float(chance["chance"].iloc[0]), color=GREY, lw=0.6, zorder=1, gid="chance")
-        else:
-            ax.plot(chance["x"], chance["chance"], color=GREY, lw=0.6, zorder=1, gid="chance")
-    for label, rows in points[points["role"] == SHUFFLED].groupby("line", sort=False):
-        ax.plot(
-            rows["x"],
-            rows["score"],
-            **_control(rows, SHUFFLED),
-            color=colour.get(str(label), GREY),
-            zorder=1.5,
-            gid=f"shuffled|{label}",
-        )
-    random_ends = []
-    for label, rows in points[points["role"] == RANDOM_LINE].groupby("line", sort=False):
-        ax.plot(
-            rows["x"],
-            rows["score"],
-            **_control(rows, RANDOM_LINE),
-            color=GREY,
-            zorder=2,
-            gid=f"random line|{label}",
-        )
-        random_ends.append((float(rows["x"].iloc[-1]), float(rows["score"].iloc[-1])))
-    if random_ends:
-        ends.append(("random", max(random_ends, key=lambda end: end[1]), GREY))
+    ends = [*_draw_chance(ax, trained), *_draw_control_lines(ax, points, colour)]
+    trends = points[points["role"] == TREND]
     for line, rows in trained.groupby("line", sort=False):
-        label = str(line)
-        own = colour[label]
-        families = [family for _, family in rows.groupby("point_family", sort=False)]
-        for joined in _joined(rows, families, connect):
-            ax.plot(joined["x"], joined["score"], "-", color=own, zorder=3, gid=f"join|{label}")
-        trend = points[(points["role"] == TREND) & (points["line"] == line)]
-        for _, fitted in trend.groupby("point_family", sort=False):
-            ax.plot(fitted["x"], fitted["score"], "-", lw=0.6, color=own, gid=f"trend|{label}")
-        significant = rows.get("significant", pd.Series(True, index=rows.index)).astype(bool)
-        for key, marked in rows.groupby(["point_family", significant], sort=False):
-            ax.plot(
-                marked["x"],
-                marked["score"],
-                markers[str(key[0])],
-                color=own,
-                mfc=own if key[1] else "white",
-                mew=0 if key[1] else 0.5,
-                zorder=4,
-                gid=f"trained|{label}",
-            )
-        if {"low", "high"} <= set(rows):
-            ax.vlines(rows["x"], rows["low"], rows["high"], color=own, lw=0.5, gid="interval")
-        ends.append((label, (float(rows["x"].iloc[-1]), float(rows["score"].iloc[-1])), own))
-    random = points[points["role"] == RANDOM_POINT]
-    for key, marked in random.groupby(["line", "point_family"], sort=False):
-        label, family = map(str, key)
-        ax.plot(
-            marked["x"],
-            marked["score"],
-            markers.get(str(family), "o"),
-            mfc="white",
-            mew=0.5,
-            mec=colour.get(str(label), GREY),
-            zorder=3.5,
-            gid=f"random point|{label}",
-        )
+        own = colour[str(line)]
+        _draw_joins(ax, rows, trends[trends["line"] == line], own, connect)
+        _draw_marks(ax, rows, own, markers)
+        ends.append((str(line), (float(rows["x"].iloc[-1]), float(rows["score"].iloc[-1])), own))
+    _draw_random_points(ax, points, colour, markers)
     right = ax.get_xlim()[1]
     label_right(
         ax,
@@ -121,6 +66,76 @@ def draw_panel(
     return ax
 
 
+def marker_numbers(trained: pd.DataFrame) -> dict[str, int]:
+    """Family of point models -> number of its marker."""
+    families = dict.fromkeys(trained.sort_values("point_order")["point_family"])
+    return {str(family): number for number, family in enumerate(families)}
+
+
+def _draw_chance(ax: Axes, trained: pd.DataFrame) -> list[End]:
+    chance = trained.drop_duplicates("x").sort_values("x")[["x", "chance"]].dropna()
+    if chance.empty:
+        return []
+    if chance["chance"].nunique() == 1:
+        ax.axhline(float(chance["chance"].iloc[0]), color=GREY, lw=0.6, zorder=1, gid="chance")
+    else:
+        ax.plot(chance["x"], chance["chance"], color=GREY, lw=0.6, zorder=1, gid="chance")
+    return [("chance", (1.0, float(chance["chance"].iloc[-1])), GREY)]
+
+
+def _draw_control_lines(ax: Axes, points: pd.DataFrame, colour: Mapping[str, str]) -> list[End]:
+    """Shuffled pairs, and line models with random weights: one name for the highest of these."""
+    for role, order in ((SHUFFLED, 1.5), (RANDOM_LINE, 2.0)):
+        for label, rows in points[points["role"] == role].groupby("line", sort=False):
+            own = colour.get(str(label), GREY) if role == SHUFFLED else GREY
+            ax.plot(
+                rows["x"],
+                rows["score"],
+                **_control(rows, role),
+                color=own,
+                zorder=order,
+                gid=f"{role}|{label}",
+            )
+    lines = points[points["role"] == RANDOM_LINE].drop_duplicates("line", keep="last")
+    if lines.empty:
+        return []
+    highest = lines.iloc[int(lines["score"].to_numpy().argmax())]
+    return [("random", (float(highest["x"]), float(highest["score"])), GREY)]
+
+
+def _draw_joins(
+    ax: Axes, rows: pd.DataFrame, trend: pd.DataFrame, colour: str, connect: str
+) -> None:
+    """What joins the points of one line: itself, one per family, or straight lines."""
+    label = rows["line"].iloc[0]
+    families = [family for _, family in rows.groupby("point_family", sort=False)]
+    for joined in _joined(rows, families, connect):
+        ax.plot(joined["x"], joined["score"], "-", color=colour, zorder=3, gid=f"join|{label}")
+    for _, fitted in trend.groupby("point_family", sort=False):
+        ax.plot(fitted["x"], fitted["score"], "-", lw=0.6, color=colour, gid=f"trend|{label}")
+
+
+def _draw_marks(ax: Axes, rows: pd.DataFrame, colour: str, markers: Mapping[str, int]) -> None:
+    """The points of one line and their intervals."""
+    label = rows["line"].iloc[0]
+    significant = rows.get("significant", pd.Series(True, index=rows.index)).astype(bool)
+    for (family, filled), marked in rows.groupby(["point_family", significant], sort=False):
+        style = mark(markers[str(family)], colour, filled=bool(filled))
+        ax.plot(marked["x"], marked["score"], **style, zorder=4, gid=f"trained|{label}")
+    if {"low", "high"} <= set(rows):
+        ax.vlines(rows["x"], rows["low"], rows["high"], color=colour, lw=0.5, gid="interval")
+
+
+def _draw_random_points(
+    ax: Axes, points: pd.DataFrame, colour: Mapping[str, str], markers: Mapping[str, int]
+) -> None:
+    random = points[points["role"] == RANDOM_POINT]
+    for (label, family), marked in random.groupby(["line", "point_family"], sort=False):
+        own = colour.get(str(label), GREY)
+        style = mark(markers.get(str(family), 0), own, filled=False)
+        ax.plot(marked["x"], marked["score"], **style, zorder=3.5, gid=f"random point|{label}")
+
+
 def legend_entries(
     points: pd.DataFrame, modality: str, lines: str
 ) -> tuple[list[Artist], list[str]]:
@@ -128,12 +143,10 @@ def legend_entries(
     handles: list[Artist] = []
     texts: list[str] = []
     trained = points[points["role"] == TRAINED].sort_values("point_order")
-    families = list(dict.fromkeys(trained["point_family"]))
-    for index, family in enumerate(families if len(families) > 1 else ()):
-        handles.append(
-            Line2D([], [], ls="", marker=MARKERS[index % len(MARKERS)], color="#444444", mew=0)
-        )
-        texts.append(str(family))
+    markers = marker_numbers(trained)
+    for family, number in markers.items() if len(markers) > 1 else ():
+        handles.append(Line2D([], [], **mark(number, "#444444")))
+        texts.append(family)
     roles = set(points["role"])
     if RANDOM_POINT in roles:
         handles.append(Line2D([], [], ls="", marker="o", mfc="white", mec="#444444", mew=0.5))

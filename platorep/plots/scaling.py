@@ -5,6 +5,7 @@ Differs from the paper's figure: chance, controls and the null are drawn in.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from platorep.plots.lines import (
     TRAINED,
     draw_panel,
     legend_entries,
+    marker_numbers,
 )
 from platorep.plots.measures import measure_text, values_of
 from platorep.plots.panels import (
@@ -38,7 +40,6 @@ from platorep.plots.style import (
     DOUBLE,
     HUES,
     LINE,
-    MARKERS,
     NORMAL,
     SINGLE,
     SMALL,
@@ -209,35 +210,13 @@ def draw_scaling(points: pd.DataFrame, parameters: ScalingFigure) -> Figure:
     printed_lines = max(len(lines) for lines in printed.values())
     head = title_lines * 0.13 + printed_lines * LINE
     set_limits(panels[0], points, parameters.x, 0.06 + head / grid.panel[1])
-    point_families = list(dict.fromkeys(trained.sort_values("point_order")["point_family"]))
-    markers = {f: MARKERS[i % len(MARKERS)] for i, f in enumerate(point_families)}
+    markers = marker_numbers(trained)
     connect = _connect(parameters)
     for index, (ax, family) in enumerate(zip(panels, families, strict=True)):
         rows = points[points["line_family"] == family]
         guide(ax, list(people["x"]))
         draw_panel(ax, rows, HUES[index % len(HUES)], markers, names[family], connect)
-        ax.text(
-            0.03,
-            0.985,
-            titles[family],
-            transform=ax.transAxes,
-            va="top",
-            fontsize=NORMAL,
-            fontweight="bold",
-            gid="title",
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
-        )
-        ax.text(
-            0.03,
-            0.985 - title_lines * 0.13 / grid.panel[1],
-            "\n".join(printed[family]),
-            transform=ax.transAxes,
-            va="top",
-            fontsize=SMALL,
-            linespacing=1.1,
-            gid="correlation",
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.8},
-        )
+        _write_head(ax, titles[family], printed[family], title_lines * 0.13 / grid.panel[1])
     for ax in panels[: grid.columns]:
         label_above(ax, list(people["x"]), texts, grid.panel[0] + grid.gutter - 0.03)
     metric = metric_text(str(points["metric"].iloc[0]))
@@ -247,6 +226,16 @@ def draw_scaling(points: pd.DataFrame, parameters: ScalingFigure) -> Figure:
     if handles:
         add_legend(figure, handles, entries, _legend_box(grid, len(families)))
     return figure
+
+
+def _write_head(ax: Axes, title: str, lines: Sequence[str], below: float) -> None:
+    """The family's name in the upper left corner; `below` it (share of the panel) its numbers."""
+    white: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+    at: dict[str, Any] = {"transform": ax.transAxes, "va": "top"}
+    bold: dict[str, Any] = {"fontsize": NORMAL, "fontweight": "bold", "gid": "title", "bbox": white}
+    ax.text(0.03, 0.985, title, **at, **bold)
+    small: dict[str, Any] = {"fontsize": SMALL, "linespacing": 1.1, "gid": "correlation"}
+    ax.text(0.03, 0.985 - below, "\n".join(lines), **at, **small, bbox=white | {"alpha": 0.8})
 
 
 def point_labels(trained: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

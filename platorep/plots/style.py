@@ -17,6 +17,7 @@ LINE = 1.22 * SMALL / 72  # height of a line of small text, inches
 # of Paul Tol's stands for their black.
 HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#882255")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">", "h", "*")
+FILLS = ("full", "left", "bottom", "right", "top")  # for a second dozen of families, and more
 GREY = "#7f7f7f"  # controls
 FAINT = "#dddddd"  # guides
 MISSING = "#e6e6e6"  # cells without a score
@@ -76,6 +77,24 @@ def shades(hue: str, count: int) -> list[str]:
     mixes = np.linspace(-0.45, 0.45, count)  # below 0: towards white; above: towards black
     mixed = [base + abs(mix) * ((white if mix < 0 else black) - base) for mix in mixes.tolist()]
     return [to_hex(tuple(colour.tolist())) for colour in mixed]
+
+
+def shape(index: int) -> dict[str, Any]:
+    """The marker of the family of this number, as `plot` takes it: 60 of them differ."""
+    fill = FILLS[index // len(MARKERS) % len(FILLS)]
+    marker = MARKERS[index % len(MARKERS)]
+    return {"marker": marker, "fillstyle": fill, "markerfacecoloralt": "white"}
+
+
+def mark(index: int, colour: str, *, filled: bool = True) -> dict[str, Any]:
+    """A `shape` in one colour; one that is not filled is white, with an edge."""
+    own = shape(index)
+    half = own["fillstyle"] != "full"
+    if not filled and half:
+        own["markerfacecoloralt"] = FAINT
+    edge = 0.0 if filled and not half else 0.5
+    face = colour if filled else "white"
+    return own | {"ls": "", "color": colour, "mec": colour, "mfc": face, "mew": edge}
 
 
 def readable(colour: str) -> str:
