@@ -19,6 +19,8 @@ from PIL import Image
 from scipy.spatial import procrustes
 from scipy.spatial.distance import squareform
 from scipy.stats import spearmanr
+from test_language import rewrite
+from test_language import save as save_language_model
 from typer.testing import CliRunner
 
 from platorep.cli import app
@@ -570,6 +572,19 @@ def test_one_missing_model_does_not_stop_the_rest(tmp_path: Path) -> None:
     }
     (tmp_path / "alone.yaml").write_text(json.dumps(raw))
     assert run(str(tmp_path / "alone.yaml"), tmp_path / "alone").exit_code == 4
+
+
+def test_a_model_of_broken_weights_is_named(tmp_path: Path) -> None:
+    folder = save_language_model(tmp_path / "broken")
+    rewrite(folder, lambda weights: weights["model.norm.weight"].fill_(math.nan))
+    families = [{"name": "f", "modality": "language", "models": [str(folder)]}]
+    raw = {"name": "alone", "families": families, "geometry": {"starts": 1}}
+    (tmp_path / "alone.yaml").write_text(json.dumps(raw))
+
+    done = run(str(tmp_path / "alone.yaml"), tmp_path / "out")
+
+    assert done.exit_code == 5, done.output
+    assert "broken: layer hidden_states.3 holds a value that is not finite" in done.output
 
 
 def test_images_of_one_colour_are_refused(tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ def test_equals_one_text_at_a_time(name: str, padding: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("pool", ["mean", "last", "cls"])
-@pytest.mark.parametrize("name", ["llama", "bert"])
+@pytest.mark.parametrize("name", ["llama", "bert", "xlnet"])
 def test_pooling(name: str, pool: str, tmp_path: Path) -> None:
     folder = save(tmp_path, name)
     found = extract(folder, batch=40, pool=pool)

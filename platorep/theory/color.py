@@ -178,7 +178,7 @@ def language_spaces(
     """The Euclidean geometry of the words' features, at the last layer or at every one.
 
     Raises:
-        DataError: a layer gives all words one vector.
+        DataError: a layer gives all words one vector, or values that are not finite.
     """
     model = open_model(spec, offline=offline)
     model.prepare(report)
@@ -197,6 +197,11 @@ def language_spaces(
         vectors = by_word.mean(0)
         # not torch.cdist, whose fast way is inexact
         distances = (vectors[:, None] - vectors[None]).norm(dim=-1).numpy()
+        if not np.isfinite(distances).all():
+            raise DataError(
+                f"{spec.label}: layer {name} holds a value that is not finite (computed in "
+                f"{dtype}). Set `language.dtype: float32`, or check the model's weights."
+            )
         if not distances.any():
             if config.language.layers == "all":  # the embedding of a first token is a constant
                 report.warn(f"{spec.label}: layer {name} gives all words one vector; left out")
