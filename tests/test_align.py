@@ -239,10 +239,19 @@ def test_clipping_and_its_scope_move_scores(bench: Bench) -> None:
     assert len({tuple(scores) for scores in found}) == len(found)
 
 
-def test_a_shuffled_control_is_the_score_of_shuffled_rows(bench: Bench) -> None:
-    _, scores, best = bench.align(controls={"shuffled_pairs": True, "seed": 5})
+@pytest.mark.parametrize("groups", [None, [str(i // 6) for i in range(N)]])
+def test_a_shuffled_control_is_the_score_of_shuffled_rows(
+    bench: Bench, tmp_path: Path, groups: list[str] | None
+) -> None:
+    """Inside the groups that the null keeps to, if there are any."""
+    null: dict[str, Any] = {"permutations": 0}
+    if groups is not None:
+        null["within"] = str(tmp_path / "groups.csv")
+        pd.DataFrame({"id": IDS, "group": groups}).to_csv(null["within"], index=False)
 
-    order = shuffled_order(N, 5)
+    _, scores, best = bench.align(controls={"shuffled_pairs": True, "seed": 5}, null=null)
+
+    order = shuffled_order(N, 5, groups)
     assert sorted(order) == list(range(N))
     for x, y in [("words-a", "eyes-a"), ("words-b", "eyes-b")]:
         plain = grid(prepared(x), prepared(y))
