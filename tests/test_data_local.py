@@ -151,7 +151,7 @@ def test_columns_that_are_not_there(tmp_path: Path) -> None:
     [
         ("captions.csv", b"file_name,text\na.png,x,y\n", "line 2: expected 2 cells"),
         ("captions.csv", b"file_name,text\na.png\n", "line 2: expected 2 cells"),
-        ("captions.csv", b"file_name,text\na.png,\xff\n", "cannot be read as UTF-8 csv"),
+        ("captions.csv", b"file_name,text\na.png,\xff\n", "is not UTF-8"),
         ("captions.csv", b"file_name,text,text\na.png,x,y\n", "names the column 'text' twice"),
         ("captions.jsonl", b'{"file_name": "a.png", "text": "x"}\n{\n', "line 2: not valid JSON"),
         ("captions.jsonl", b"[1]\n", "line 1: expected a JSON object"),

@@ -218,7 +218,12 @@ def test_what_does_not_fit_the_rows_is_said_before_any_work(bench: Bench, tmp_pa
     with pytest.raises(ConfigError, match="k: 3 means 3 sources in the gallery of 8 rows, which"):
         grow(bench, gallery={"groups": str(tmp_path / "groups.csv")})
     for text, problem in (
-        ("", "no CSV file"),
+        ("", "lacks the column 'group'; it has none"),
+        (",".join(f"c{i}" for i in range(9999)), "lacks .* and 9899 more"),
+        ("id,group\n" + "".join(f"{i},x,y\n" for i in IDS), "line 2: expected 2 cells"),
+        ("id,group\n" + f"{IDS[0]}\n", "line 2: expected 2 cells"),
+        ("id,group\n" + f'{IDS[0]},"a\n', "cannot be read as CSV"),
+        ("id,group\n" + f"{IDS[0]},{'a' * 140_000}\n", "cannot be read as CSV"),
         ("id,group\n" + "".join(f"{i},\n" for i in IDS), "line 2: row .* has no group"),
         ("id,group\n" + f"{IDS[0]},a\n{IDS[0]},b\n", "line 3: row .* was named before"),
     ):

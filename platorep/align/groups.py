@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-import pandas as pd
-
-from platorep.errors import AbsentError, DataError
+from platorep.data.csv_rows import csv_header, csv_rows
+from platorep.errors import AbsentError, DataError, listed, shown
 from platorep.results import Results
 
 
@@ -21,22 +20,21 @@ def groups_of_rows(file: str, key: str, results: Results) -> list[str]:
     path = Path(file)
     if not path.is_file():
         raise AbsentError(f"{key}: there is no file {path}.")
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except ValueError as error:  # empty, not UTF-8, lines of unequal length
-        raise DataError(f"{path} is no CSV file in UTF-8: {error}.") from error
-    if missing := {"id", "group"} - set(table.columns):
-        raise DataError(f"{path} lacks the column {sorted(missing)[0]!r}; it has {list(table)}.")
-    for problem, rows in (
-        ("has no group", table["group"].fillna("").str.strip() == ""),
-        ("was named before", table["id"].duplicated()),
-    ):
-        if rows.any():
-            line = int(rows.to_numpy().argmax()) + 2
-            raise DataError(f"{path}, line {line}: row {table['id'][line - 2]!r} {problem}.")
-    groups = dict(zip(table["id"], table["group"], strict=True))
+    if missing := {"id", "group"} - set(columns := csv_header(path)):
+        raise DataError(
+            f"{path} lacks the column {sorted(missing)[0]!r}; it has {listed(columns) or 'none'}."
+        )
+    groups: dict[str, str] = {}
+    for line, cells in csv_rows(path):
+        row_id, group = cells["id"], cells["group"]
+        if row_id in groups or not group.strip():
+            problem = "was named before" if row_id in groups else "has no group"
+            raise DataError(f"{path}, line {line}: row {shown(row_id)} {problem}.")
+        groups[row_id] = group
     ids = results.read_table(results.rows, "extract")["id"]
     unknown = [row_id for row_id in ids if row_id not in groups]
     if unknown:
-        raise DataError(f"{path} has no group for row {unknown[0]!r} ({len(unknown)} such rows).")
+        raise DataError(
+            f"{path} has no group for row {shown(unknown[0])} ({len(unknown)} such rows)."
+        )
     return [groups[row_id] for row_id in ids]

@@ -1,13 +1,12 @@
 """A folder of images with a captions file: `captions` or `metadata`, `.csv` or `.jsonl`."""
 
-import csv
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from platorep.config import DatasetConfig
+from platorep.data.csv_rows import csv_rows
 from platorep.data.source import (
     FileImage,
     Row,
@@ -18,6 +17,7 @@ from platorep.data.source import (
     require_columns,
 )
 from platorep.errors import AbsentError, ConfigError, DataError, shown
+from platorep.files import reading
 from platorep.stamps import settled_stamp
 
 CAPTION_FILES = ("captions.csv", "captions.jsonl", "metadata.csv", "metadata.jsonl")
@@ -130,29 +130,16 @@ def _grouped(file: Path, config: DatasetConfig, labels: bool) -> list[_Entry]:
 
 def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line number and cells of each entry."""
+    if file.suffix == ".csv":
+        yield from csv_rows(file)
+        return
     try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            if file.suffix == ".jsonl":
-                for line, content in enumerate(stream, start=1):
-                    if content.strip():
-                        yield line, _json_object(content, f"{file}, line {line}")
-                return
-            reader = csv.DictReader(stream, strict=True)
-            names = list(reader.fieldnames or ())
-            twice = next((name for name, count in Counter(names).items() if count > 1), None)
-            if twice is not None:
-                raise DataError(
-                    f"{file} names the column {shown(twice)} twice. Rename one of them."
-                )
-            for cells in reader:
-                if None in cells or None in cells.values():
-                    raise DataError(
-                        f"{file}, line {reader.line_num}: expected {len(names)} "
-                        "cells as in the header, found another number. Quote cells with commas."
-                    )
-                yield reader.line_num, cells
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{file} cannot be read as UTF-8 {file.suffix[1:]}: {error}.") from error
+        with reading(file), file.open(encoding="utf-8-sig") as stream:
+            for line, content in enumerate(stream, start=1):
+                if content.strip():
+                    yield line, _json_object(content, f"{file}, line {line}")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} is not UTF-8: {error}.") from error
 
 
 def _json_object(content: str, location: str) -> dict[str, Any]:

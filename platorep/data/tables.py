@@ -29,6 +29,7 @@ from platorep.files import (
     cache_root,
     canonical_json,
     digest,
+    reading,
     storage_errors,
     write_json,
 )
@@ -47,11 +48,12 @@ def read_parquet(path: Path) -> datasets.Dataset:
 
     Raises:
         DataError: it is no parquet file, or broken.
+        UnreadableError: it may not be read.
         StorageError: the copy cannot be written.
     """
     copy = cache_root() / "tables" / f"{digest(str(path.resolve()))}.arrow"
     note = copy.with_suffix(".json")
-    with table_errors(str(path)):
+    with table_errors(str(path)), reading(path):
         of = canonical_json([COPY_VERSION, settled_stamp(path)])
         if not (_source_of(copy) == of and _noted(note) == list(stamp(copy) or ())):
             with pq.ParquetFile(path) as file, atomic_path(copy) as partial:
@@ -67,7 +69,7 @@ def parquet_rows(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
         ConfigError: it lacks a column.
         DataError: it is no parquet file, or broken.
     """
-    with table_errors(str(path)), pq.ParquetFile(path) as file:
+    with table_errors(str(path)), reading(path), pq.ParquetFile(path) as file:
         require_columns(columns, file.schema_arrow.names, str(path), "text")
         for batch in file.iter_batches(ROWS_AT_ONCE, columns=columns):
             yield from batch.to_pylist()

@@ -1,18 +1,17 @@
 """Performance that others measured: a CSV file."""
 
 import calendar
-import csv
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from platorep.config import ModelSpec, TableConfig
 from platorep.config.performance import usually_better
-from platorep.errors import AbsentError, ConfigError, DataError, nearest
+from platorep.data.csv_rows import csv_header, csv_rows
+from platorep.errors import AbsentError, ConfigError, DataError, listed, nearest, shown
 from platorep.performance.job import Job, Planned, Row
 
 
@@ -62,18 +61,18 @@ def read_table(config: TableConfig) -> dict[str, TableEntry]:
         if column not in columns:
             raise ConfigError(
                 f"{path} has no column {column!r}.{nearest(column, columns)} "
-                f"Columns: {', '.join(columns)}."
+                f"Columns: {listed(columns)}."
             )
     entries: dict[str, TableEntry] = {}
     seen = set()
-    for line, row in _rows(path):
-        place, model = f"{path}, line {line}", row["model"]
+    for line, row in csv_rows(path):
+        location, model = f"{path}, line {line}", row["model"]
         if model in seen:
-            raise DataError(f"{place}: model {model!r} was named before.")
+            raise DataError(f"{location}: model {shown(model)} was named before.")
         seen.add(model)
-        text = (row[config.value] or "").strip()
+        text = row[config.value].strip()
         if text:
-            entries[model] = TableEntry(_number(text, place), row.get("source") or path.name)
+            entries[model] = TableEntry(_number(text, location), row.get("source") or path.name)
     return entries
 
 
@@ -97,8 +96,7 @@ def table_columns(path: Path, measure: str) -> list[str]:
     """
     if not path.is_file():
         raise AbsentError(f"performance {measure}: there is no table {path}.")
-    with _utf8(path) as file:
-        return list(csv.DictReader(file).fieldnames or ())
+    return csv_header(path)
 
 
 def decimal_year(day: date) -> float:
@@ -107,24 +105,7 @@ def decimal_year(day: date) -> float:
     return day.year + (day.timetuple().tm_yday - 1) / length
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Number of its line and cells of each row."""
-    with _utf8(path) as file:
-        reader = csv.DictReader(file)
-        for row in reader:
-            yield reader.line_num, row
-
-
-@contextmanager
-def _utf8(path: Path) -> Iterator[IO[str]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            yield file
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8: {error}. Save it as UTF-8.") from error
-
-
-def _number(text: str, place: str) -> float:
+def _number(text: str, location: str) -> float:
     try:
         value = float(text)
     except ValueError:
@@ -133,5 +114,7 @@ def _number(text: str, place: str) -> float:
         except ValueError:
             value = math.nan
     if not math.isfinite(value):
-        raise DataError(f"{place}: expected a number or a date (2023-02-27), found {text!r}.")
+        raise DataError(
+            f"{location}: expected a number or a date (2023-02-27), found {shown(text)}."
+        )
     return value
