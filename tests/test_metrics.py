@@ -137,6 +137,16 @@ def test_the_document_names_every_metric_and_parameter() -> None:
         assert f"`{preset}`" in text
 
 
+def test_the_document_says_of_every_metric_which_published_code_agrees() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    section = text.partition("## Which published code agrees")[2].partition("\n## ")[0]
+    entries = re.findall(r"^\| (.*?) \| (.*?) \|", section, re.MULTILINE)
+
+    said = {name: agrees for names, agrees in entries for name in re.findall(r"`(\w+)`", names)}
+    assert set(said) == set(PARAMETERS)
+    assert all(said.values())
+
+
 def test_the_example_of_an_own_metric_works_and_its_claims_hold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: torch.Generator
 ) -> None:
