@@ -17,6 +17,7 @@ from torch import Tensor
 
 import platorep
 from platorep.align import align, score_file
+from platorep.align.models import Aligned, warn_of_copies
 from platorep.config import ExperimentConfig
 from platorep.errors import (
     AbsentError,
@@ -334,6 +335,27 @@ def test_a_degenerate_layer_is_recorded_and_cannot_win(bench: Bench) -> None:
     assert (chosen.layer_x, chosen.layer_y) == (0, 1)
     assert chosen.score == at.loc[(0, 1), "score"]
     assert any("left out of the maximum" in warning for warning in bench.report.warnings)
+
+
+def test_copies_that_both_models_see_are_told(bench: Bench) -> None:
+    rows = bench.results.read_table(bench.results.rows, "extract")
+    rows["image_sha256"] = ["a", "b", "c", "a", *map(str, range(4, N))]
+    rows["text_sha256"] = ["t", "u", "u", "t", *map(str, range(4, N))]
+    spec = bench.config().models()[0]
+    specs = {
+        modality: spec.model_copy(
+            update={"modality": modality, "label": modality, "backend": "auto"}
+        )
+        for modality in ("language", "vision")
+    }
+    of = {modality: Aligned(spec, bench.cells["eyes-a"]) for modality, spec in specs.items()}
+
+    warn_of_copies([(of["language"], of["vision"])] * 2, rows, bench.report)
+    (warning,) = bench.report.warnings
+    assert "2 of 22 rows, such as 'row-0'" in warning  # rows 1 and 2 have a text in common only
+    assert "deduplicate" in warning
+    warn_of_copies([(of["vision"], of["vision"])], rows[1:], bench.report)
+    assert len(bench.report.warnings) == 1
 
 
 def test_a_constant_layer_scores_at_chance(bench: Bench) -> None:

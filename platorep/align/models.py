@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import pandas as pd
+
 from platorep.config import ExperimentConfig, ModelSpec, SelectorConfig
 from platorep.errors import (
     AbsentError,
@@ -17,6 +19,7 @@ from platorep.errors import (
 )
 from platorep.features import Cell
 from platorep.files import digest
+from platorep.reporting import Reporter
 from platorep.results import Results
 
 
@@ -85,6 +88,29 @@ def find_cell(spec: ModelSpec, results: Results, root: Path) -> Aligned:
             )
         _refuse_other_rows(spec.label, column, rows.hashes, tuple(wanted[column]), cell)
     return Aligned(spec, cell)
+
+
+def warn_of_copies(
+    pairs: Sequence[tuple[Aligned, Aligned]], rows: pd.DataFrame, report: Reporter
+) -> None:
+    """Say where both models of a pair see copies: they agree on these, whatever they learnt."""
+    seen: dict[tuple[str | None, str | None], tuple[Aligned, Aligned]] = {}
+    for x, y in pairs:
+        seen.setdefault((x.spec.hashes_column, y.spec.hashes_column), (x, y))
+    for (of_x, of_y), (x, y) in seen.items():
+        if of_x is None or of_y is None:  # a user's own arrays
+            continue
+        hashes = rows.loc[(rows[of_x] != "") & (rows[of_y] != ""), list({of_x, of_y})]
+        copies = hashes.duplicated(keep=False)
+        if copies.any():
+            first = rows.loc[copies.index[copies], "id"].iloc[0]
+            report.warn(
+                f"{int(copies.sum())} of {len(rows)} rows, such as {first!r}, are exact copies "
+                f"of others for {x.label} and for {y.label} alike: both find them "
+                "near, which raises scores (mutual_knn by up "
+                f"to {copies.sum() / len(rows):.2g} / k) and makes p-values too small. "
+                "`dataset.deduplicate: true` drops them"
+            )
 
 
 def _not_extracted(label: str, results: Results, absent: str) -> PlatorepError:

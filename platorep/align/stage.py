@@ -16,7 +16,7 @@ from platorep.align.blocks import BlockScoring, Labels, Pair
 from platorep.align.gallery import open_galleries
 from platorep.align.groups import groups_of_rows
 from platorep.align.layers import LayerReader, warn_of_degenerate, warn_of_drowned
-from platorep.align.models import Aligned, find_cell, model_pairs
+from platorep.align.models import Aligned, find_cell, model_pairs, warn_of_copies
 from platorep.align.pieces import Pieces
 from platorep.align.scoring import PairScores, Settings
 from platorep.align.summaries import PART, RowSets, row_sets
@@ -51,6 +51,7 @@ def align(run: Run) -> tuple[Failures, pd.DataFrame]:
     _warn_of_changes(config, results.read_json(results.run, "extract").get("config"), report)
     galleries = open_galleries(config.align, int(facts["num_rows"]), results)
     n = config.align.scored_rows(int(facts["num_rows"]))
+    warn_of_copies(pairs, results.read_table(results.rows, "extract")[:n], report)
     reader = LayerReader(config.align, results, run.device, overwrite=overwrite)
     scored = _score(run, asked, pairs, n, reader, failures)
     models = {model.label: model for pair in pairs for model in pair}

@@ -18,8 +18,18 @@ from platorep.metrics.metric import Claims, Invariance, Metric, Order, Scorer, S
 from platorep.metrics.nearest import Nearest, Ties, compact, search
 from platorep.parameters.metrics import JaccardKnn, MutualKnn, NeighborParameters
 
-TIED_SHARE = 0.01
-"""A layer with more tied rows than this says too little, and is left out of the maximum."""
+TIED_SHARE = 0.5
+"""A layer with more tied rows than this says too little, and is left out of the maximum.
+
+Shared places make the score what independent random choices would give on average, and the null
+exact, at any share (tests/test_ties.py); but most of such a layer's score is chance.
+"""
+
+
+CURE = (
+    "most rows are copies of each other, or of few values: drop copies (dataset.deduplicate: true, "
+    "or from your own arrays), leave the layer out (layers: [...]), or use rsa or cka"
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,7 @@ def check_k(n: int, k: int, label: str) -> None:
 def neighbor_lists(layer: Layer, parameters: NeighborParameters) -> NeighborLists:
     """The summary of every metric on sets of neighbors.
 
-    The degenerate layer is recorded here: constant, or more than 1 % tied rows.
+    The degenerate layer is recorded here: constant, or most rows tied.
     """
     found = search(layer, parameters.similarity, center=parameters.center).nearest(parameters.k)
     device = layer.features.device
@@ -54,7 +64,7 @@ def neighbor_lists(layer: Layer, parameters: NeighborParameters) -> NeighborList
     tied = found.ties.num_rows if found.ties else 0
     reason = layer.reason
     if reason is None and tied > TIED_SHARE * layer.n:
-        reason = f"{tied} of {layer.n} samples have tied neighbors at place {parameters.k}"
+        reason = f"{tied} of {layer.n} samples have tied neighbors at place {parameters.k}; {CURE}"
     return NeighborLists(layer.n, reason, found, device)
 
 

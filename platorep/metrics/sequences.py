@@ -12,7 +12,7 @@ from jaxtyping import Float64, Integer
 from platorep.metrics.layer import Layer
 from platorep.metrics.metric import Claims, Metric, Order, Scores, Summary
 from platorep.metrics.nearest import compact, search
-from platorep.metrics.neighbors import TIED_SHARE, check_k, list_invariances
+from platorep.metrics.neighbors import CURE, TIED_SHARE, check_k, list_invariances
 from platorep.metrics.ranking import Ranking, rank
 from platorep.parameters.metrics import EditDistanceKnn, LcsKnn
 
@@ -30,13 +30,15 @@ class RankedLists(Summary):
 
 
 def summarize(layer: Layer, parameters: LcsKnn | EditDistanceKnn) -> RankedLists:
-    """Ordered neighbors; a layer with more than 1 % rows without a definite order is degenerate."""
+    """Ordered neighbors; a layer most of whose rows have no definite order is degenerate."""
     found = rank(search(layer, parameters.similarity, center=parameters.center), parameters.k)
     if parameters.ties == "lowest":
         return RankedLists(layer.n, None, Ranking(found.neighbors, {}, frozenset()))
     reason = layer.reason
     if reason is None and len(found.undefined) > TIED_SHARE * layer.n:
-        reason = f"{len(found.undefined)} of {layer.n} samples have many equally near neighbors"
+        reason = (
+            f"{len(found.undefined)} of {layer.n} samples have many equally near neighbors; {CURE}"
+        )
     return RankedLists(layer.n, reason, found)
 
 
