@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from platorep.config.models import Modality
-from platorep.config.place import Place
+from platorep.config.paths import NameOrPath
 from platorep.errors import PlatorepError, nearest
 from platorep.parameters.metrics import PRESETS, MetricParameters, MutualKnn, parse
 from platorep.parameters.section import Section
@@ -120,7 +120,7 @@ class NullConfig(Section):
     seed: NonNegativeInt = 0
     correction: Literal["benjamini_hochberg", "holm", "westfall_young"] = "benjamini_hochberg"
     """Over model pairs: false discovery rate, or family-wise (the latter two)."""
-    within: Place | None = None
+    within: NameOrPath | None = None
     """A CSV file with the columns `id` and `group`: rows change places inside their group only."""
 
 
@@ -151,7 +151,7 @@ class GalleryConfig(Section):
         Field(min_length=1),
     ] = (1, 10, "1%")
     """Neighbors per query: a number, or a share of the gallery (rounded, at least 1)."""
-    groups: Place | None = None
+    groups: NameOrPath | None = None
     """A CSV file with the columns `id` and `group`: rows of one group have the same source, and a
     neighbor counts if its source is right."""
     seed: NonNegativeInt = 0

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_serializer, model_validator
 
-from platorep.config.place import Place
+from platorep.config.paths import NameOrPath
 from platorep.parameters.section import Section
 from platorep.parameters.toyworld import WorldParameters
 
@@ -32,7 +32,7 @@ class VariantConfig(Section):
 class DatasetConfig(Section):
     """Image-caption pairs. Rows are shuffled, bad rows and duplicates dropped, then limited."""
 
-    source: Place
+    source: NameOrPath
     """A hub identifier, a folder with a captions file, `*.parquet`, a pattern of tar shards, or
     `toyworld`, the built-in world (1024 pairs unless `limit` says otherwise)."""
     format: DatasetFormat | None = None

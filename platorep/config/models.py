@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
 
-from platorep.config.place import Place
+from platorep.config.paths import NameOrPath
 from platorep.parameters.section import Section
 from platorep.parameters.toyworld import ToyTraining, WorldParameters
 
@@ -51,7 +51,7 @@ class ModelSettings(Section):
     seed: NonNegativeInt = 0
     """Seed of `random_init`."""
     trust_remote_code: bool = False
-    adapter: Place | None = None
+    adapter: NameOrPath | None = None
     """A PEFT adapter (LoRA and its like) that is merged into the weights: a folder or a hub name
     (transformers; needs peft)."""
     prompt: str | None = None
@@ -61,7 +61,7 @@ class ModelSettings(Section):
     special_tokens: Literal["keep", "drop"] = "keep"
     """drop: beginning and end of text, class and separation tokens are read, but left out of the
     pooled vector (mean, last), where their states may be far larger than those of words."""
-    checkpoint: Place | None = None
+    checkpoint: NameOrPath | None = None
     """A weight file for a timm architecture."""
     arguments: Mapping[str, bool | int | float | str] = Field(default_factory=dict)
     """Further arguments of the architecture, as `timm.create_model` hands them on."""
@@ -74,7 +74,7 @@ class ModelSettings(Section):
 class ModelConfig(ModelSettings):
     """One model, where its family's settings are not enough."""
 
-    name: Place
+    name: NameOrPath
     """A hub or timm identifier, a local folder, or (backend: features) a file of arrays."""
     label: str | None = None
     """What tables and figures call it; absent: the last part of the name."""

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from platorep.config.data import DatasetConfig, DatasetFormat
-from platorep.config.place import LocalPlace, Place
+from platorep.config.paths import LocalPath, NameOrPath
 from platorep.errors import nearest
 from platorep.parameters.section import Section
 
@@ -32,7 +32,7 @@ class BitsPerByteConfig(Section):
     """Bits per UTF-8 byte of causal language models; docs/performance.md has the definition."""
 
     name: str = BITS_PER_BYTE
-    source: Place
+    source: NameOrPath
     """`captions` (those of the experiment; with `dataset.variants` those that the model itself
     reads), a text file, or a hub dataset."""
     documents: Literal["lines", "file"] = "lines"
@@ -55,7 +55,7 @@ class TableConfig(Section):
     """Numbers of others: a CSV file with the columns `model`, `value` and, if known, `source`."""
 
     name: str
-    table: Place
+    table: NameOrPath
     value: str = "value"
     """Column of the numbers; ISO dates (2023-02-27) become years with a fraction."""
     better: Better | None = None
@@ -67,7 +67,7 @@ class HarnessConfig(Section):
     """Accuracies from result files of EleutherAI's lm-evaluation-harness."""
 
     name: str
-    harness: LocalPlace
+    harness: LocalPath
     """A file, a folder (its `results*.json`, at any depth), or a pattern such as
     `results/**/results_*.json`."""
     task: str
@@ -86,7 +86,7 @@ class HarnessConfig(Section):
 class LabelledConfig(Section):
     """Labelled images, in three splits: to train on, to choose on, to report."""
 
-    source: Place
+    source: NameOrPath
     """As `dataset.source`, or a folder with one subfolder of images per class."""
     format: DatasetFormat | None = None
     subset: str | None = None
@@ -161,7 +161,7 @@ class ProbeConfig(Section):
 class TaskTableConfig(Section):
     """Accuracies on several tasks that others measured: a CSV file, a column for each task."""
 
-    table: LocalPlace
+    table: LocalPath
     columns: tuple[str, ...] | None = None
     """Absent: every column but `model` and `source`."""
 

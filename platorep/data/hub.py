@@ -79,10 +79,10 @@ def _find(source: str, subset: str | None, revision: str | None, offline: bool) 
         if not offline:
             # Asked once: `datasets` asks a hub that does not answer again and again.
             repository_info(source, revision, "dataset")
-            found = _look_up(source, source, subset, revision)
-            for name in (revision, found.commit):
-                write_json(notes / f"{digest([subset, name])}.json", asdict(found))
-            return found
+            repository = _look_up(source, source, subset, revision)
+            for name in (revision, repository.commit):
+                write_json(notes / f"{digest([subset, name])}.json", asdict(repository))
+            return repository
         note = notes / f"{digest([subset, revision])}.json"
         if note.is_file():
             return Repository(**json.loads(note.read_text(encoding="utf-8")))
@@ -103,10 +103,10 @@ def snapshot(source: str, revision: str | None) -> str:
     )
 
 
-def _look_up(place: str, source: str, subset: str | None, revision: str | None) -> Repository:
-    """Ask `datasets`. `place` is the hub name, a folder, or a snapshot in the hub cache."""
-    if Path(place).is_dir() and (
-        glob.has_magic(full := str(Path(place).resolve())) or "::" in full
+def _look_up(where: str, source: str, subset: str | None, revision: str | None) -> Repository:
+    """Ask `datasets`. `where` is the name on the hub, a folder, or a snapshot in the hub cache."""
+    if Path(where).is_dir() and (
+        glob.has_magic(full := str(Path(where).resolve())) or "::" in full
     ):
         raise ConfigError(
             f"{full} cannot be read as a folder laid out like a dataset on the hub: `datasets` "
@@ -116,7 +116,7 @@ def _look_up(place: str, source: str, subset: str | None, revision: str | None) 
     import datasets
 
     try:
-        builder = datasets.load_dataset_builder(place, subset, revision=revision)
+        builder = datasets.load_dataset_builder(where, subset, revision=revision)
     except ValueError as error:
         if "config" not in str(error).lower():
             raise
@@ -141,8 +141,8 @@ def _look_up(place: str, source: str, subset: str | None, revision: str | None) 
         for file in files:
             if match := _HUB_FILE.fullmatch(file):
                 commit, file = match["commit"], match["path"]
-            elif place != source:  # a snapshot, whose folder is named by the commit
-                commit, file = Path(place).name, _within(file, place)
+            elif where != source:  # a snapshot, whose folder is named by the commit
+                commit, file = Path(where).name, _within(file, where)
             splits.setdefault(str(split), []).append(file)
     return Repository(
         source=source,

@@ -11,7 +11,7 @@ from platorep.files import canonical_json, sha256
 
 
 @dataclass(frozen=True)
-class Part:
+class Subset:
     """Some rows of a dataset."""
 
     dataset: PairedDataset
@@ -30,9 +30,9 @@ class Part:
 class Labelled:
     """What a probe is trained on, chosen on, and reported on."""
 
-    train: Part
-    validation: Part
-    test: Part
+    train: Subset
+    validation: Subset
+    test: Subset
 
     @property
     def datasets(self) -> tuple[PairedDataset, ...]:
@@ -78,13 +78,13 @@ def read_labelled(config: LabelledConfig, *, offline: bool) -> Labelled:
     first_test = len(rows) - num_test
     first_validation = first_test - num_validation
     found = Labelled(
-        train=Part(rows, range(first_validation)),
+        train=Subset(rows, range(first_validation)),
         validation=_whole(load(config.validation_split))
         if config.validation_split
-        else Part(rows, range(first_validation, first_test)),
+        else Subset(rows, range(first_validation, first_test)),
         test=_whole(load(config.test_split))
         if config.test_split
-        else Part(rows, range(first_test, len(rows))),
+        else Subset(rows, range(first_test, len(rows))),
     )
     sizes = {name: len(part.rows) for name, part in vars(found).items()}
     if not all(sizes.values()):
@@ -107,5 +107,5 @@ def num_splits(config: LabelledConfig) -> int:
     return 1 + bool(config.validation_split) + bool(config.test_split)
 
 
-def _whole(dataset: PairedDataset) -> Part:
-    return Part(dataset, range(len(dataset)))
+def _whole(dataset: PairedDataset) -> Subset:
+    return Subset(dataset, range(len(dataset)))

@@ -7,7 +7,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator
 
 
-def _resolve_place(name: str, info: Any) -> str:  # info: ValidationInfo, which beartype refuses
+def _resolve_name_or_path(
+    name: str, info: Any
+) -> str:  # info: ValidationInfo, which beartype refuses
     """The full path of what lies beside the experiment's file; other names stay as they are."""
     folder = (info.context or {}).get("folder")
     prefix = "local-dir:" if name.startswith("local-dir:") else ""
@@ -20,7 +22,7 @@ def _resolve_place(name: str, info: Any) -> str:  # info: ValidationInfo, which 
     return name
 
 
-Place = Annotated[str, AfterValidator(_resolve_place)]
+NameOrPath = Annotated[str, AfterValidator(_resolve_name_or_path)]
 """A hub identifier, or a path relative to the experiment's file (an existing path wins)."""
 
 
@@ -30,5 +32,5 @@ def _resolve_path(name: str, info: Any) -> str:
     return os.path.normpath(folder / Path(name).expanduser())
 
 
-LocalPlace = Annotated[str, AfterValidator(_resolve_path)]
+LocalPath = Annotated[str, AfterValidator(_resolve_path)]
 """A path, or a pattern of paths, relative to the experiment's file."""
