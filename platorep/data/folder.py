@@ -26,10 +26,12 @@ CAPTION_FILES = ("captions.csv", "captions.jsonl", "metadata.csv", "metadata.jso
 def find_captions_file(folder: Path, split: str) -> Path | None:
     """The captions file in `folder`, or in its subfolder named like the split.
 
+    One in `folder` itself is of no split: it does not count where another than `train` is named.
+
     Raises:
         ConfigError: there is more than one.
     """
-    for parent in (folder, folder / split):
+    for parent in (folder, folder / split) if split == "train" else (folder / split,):
         files = [parent / name for name in CAPTION_FILES if (parent / name).is_file()]
         if len(files) > 1:
             raise ConfigError(
@@ -54,8 +56,9 @@ def require_captions_file(config: DatasetConfig) -> Path:
     file = find_captions_file(folder, config.split)
     if file is None:
         raise AbsentError(
-            f"{folder} has no captions file. Expected one of {', '.join(CAPTION_FILES)} with "
-            "the columns file_name and text."
+            f"{folder} has no captions file of the split {config.split!r}. Expected one of "
+            f"{', '.join(CAPTION_FILES)} with the columns file_name and text, in a subfolder "
+            f"{config.split} or, where there are no splits, in the folder itself."
         )
     return file
 

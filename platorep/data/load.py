@@ -20,9 +20,10 @@ from platorep.data.patterns import expand_pattern
 from platorep.data.source import RowSource
 from platorep.data.tars import TarSource
 from platorep.data.toyworld import made_toyworld, tell_levels
-from platorep.errors import AbsentError, DataError
+from platorep.errors import AbsentError, ConfigError, DataError
 from platorep.files import slug
 from platorep.hub import is_offline
+from platorep.parameters.section import idle_settings
 
 
 def load_dataset(
@@ -39,10 +40,11 @@ def load_dataset(
 
     Raises:
         AbsentError: the source is not there, or not in the cache while offline.
-        ConfigError: a column, subset or split is not there.
+        ConfigError: a column, subset or split is not there, or a setting means nothing here.
         DataError: a row cannot be used and `on_bad_row` is `error`; or no row is left.
     """
     kind = config.format or _format(config, labels)
+    _refuse_idle_settings(config, kind)
     settings = tell_levels(config) if kind == "toyworld" else config
     located = LOCATORS[kind](settings, offline or is_offline(), labels)
     selection = checked_rows(settings, kind, labels, located)
@@ -147,6 +149,29 @@ LOCATORS: dict[str, Callable[[DatasetConfig, bool, bool], Located]] = {
     "toyworld": _locate_toyworld,
 }
 """What finds each `dataset.format`. A new kind of source is one entry here."""
+
+
+WHERE = ("subset", "revision", "split", "image", "id")
+"""The settings that say where in a source something is; not every kind of source has each."""
+TAKEN: dict[str, tuple[str, ...]] = {
+    "hub": WHERE,
+    "folder": ("split", "image", "id"),
+    "parquet": ("image", "id"),
+    "webdataset": ("image", "id"),
+    "class_folders": ("split",),
+    "toyworld": (),
+}
+
+
+def _refuse_idle_settings(config: DatasetConfig, kind: str) -> None:
+    taken = TAKEN[kind]
+    if kind == "hub" and Path(config.source).is_dir():
+        taken = ("subset", "split", "image", "id")
+    if idle := idle_settings(config, WHERE, taken):
+        raise ConfigError(
+            f"dataset.{idle[0]} means nothing to {config.source}, which is read as {kind}. Leave "
+            f"it out; of such settings it takes {', '.join(taken) or 'none'}."
+        )
 
 
 def _format(config: DatasetConfig, labels: bool) -> str:

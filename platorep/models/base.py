@@ -16,6 +16,7 @@ from torch import Tensor
 from platorep.config import ModelSettings, ModelSpec
 from platorep.errors import ConfigError
 from platorep.models.memory import Batches, Batching
+from platorep.parameters.section import idle_settings
 from platorep.reporting import Reporter
 
 Auto = Literal["auto"]
@@ -153,12 +154,7 @@ def refuse_other_settings(spec: ModelSpec, *taken: str) -> None:
     Raises:
         ConfigError: another one is set, or one that needs another.
     """
-
-    def is_set(name: str) -> bool:
-        default = ModelSettings.model_fields[name].get_default(call_default_factory=True)
-        return bool(getattr(spec, name) != default)
-
-    others = [n for n in ModelSettings.model_fields if n not in ("backend", *taken) and is_set(n)]
+    others = idle_settings(spec, ModelSettings.model_fields, ("backend", *taken))
     if others:
         raise ConfigError(
             f"model {spec.label!r}: {', '.join(f'`{name}`' for name in others)} mean nothing to "
@@ -166,7 +162,7 @@ def refuse_other_settings(spec: ModelSpec, *taken: str) -> None:
             f"{', '.join(sorted(taken))}."
         )
     idle = "adapter" if spec.random_init else "seed"
-    if is_set(idle):
+    if idle_settings(spec, [idle], ()):
         raise ConfigError(
             f"model {spec.label!r}: `{idle}` means nothing "
             f"{'to' if spec.random_init else 'without'} random weights (`random_init`). Leave it "

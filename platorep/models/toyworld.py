@@ -12,10 +12,14 @@ from platorep.files import cache_root
 from platorep.models.base import Description, Loaded, Model, refuse_other_settings
 from platorep.models.language import TEXT_SETTINGS, LanguageModel
 from platorep.models.vision import IMAGE_SETTINGS, VisionModel
+from platorep.parameters.section import idle_settings
 from platorep.parameters.toyworld import ToyNetwork, ToyTraining, WorldParameters, parse_network
 from platorep.reporting import Reporter
 from platorep.toyworld.checkpoints import is_whole
 from platorep.toyworld.training import checkpoint_folder, train
+
+OF_PICTURES = ("temperature", "tasks")
+"""What of `training` vision networks alone have."""
 
 
 class ToyModel(Model):
@@ -30,6 +34,11 @@ class ToyModel(Model):
             )
         is_text = self._network.modality == "language"
         refuse_other_settings(spec, "training", *(TEXT_SETTINGS if is_text else IMAGE_SETTINGS))
+        if idle := idle_settings(spec.training, OF_PICTURES if is_text else (), ()):
+            raise ConfigError(
+                f"model {spec.label!r}: `training.{idle[0]}` means nothing to a language network. "
+                "Leave it out."
+            )
         self.spec = spec
         self._offline = offline
 

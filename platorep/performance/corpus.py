@@ -11,7 +11,10 @@ from platorep.config import BitsPerByteConfig
 from platorep.errors import ConfigError, DataError
 from platorep.files import canonical_json, sha256
 from platorep.hub import is_offline
+from platorep.parameters.section import idle_settings
 
+WHERE = ("documents", "subset", "revision", "split", "text")
+"""The settings that say where in a source the texts are."""
 NOT_PLAIN = {".csv", ".gz", ".json", ".jsonl", ".tsv", ".xz", ".zip", ".zst"}
 
 
@@ -75,11 +78,12 @@ def cut(
 def _open(
     config: BitsPerByteConfig, captions: Sequence[str] | None, offline: bool
 ) -> tuple[Iterable[str | None], str]:
+    path = Path(config.source)
+    _refuse_idle_settings(config, path)
     if config.source == "captions":
         if captions is None:
             raise ConfigError(f"{config.name}: source: captions needs a dataset with captions.")
         return captions, "captions"
-    path = Path(config.source)
     if not path.is_file() or path.suffix == ".parquet":
         from platorep.data.texts import text_column  # with it comes a library that takes long
 
@@ -97,6 +101,25 @@ def _open(
             "or a dataset on the hub or in a folder."
         )
     return _text_file(path, config.documents == "file"), path.name
+
+
+def _refuse_idle_settings(config: BitsPerByteConfig, path: Path) -> None:
+    """Refuse what says where in a source the texts are, where the source has no such thing."""
+    taken: tuple[str, ...]
+    if config.source == "captions":
+        taken, kind = (), "the experiment's captions"
+    elif path.suffix == ".parquet":
+        taken, kind = ("text",), "a parquet file"
+    elif path.is_file():
+        taken, kind = ("documents",), "a text file"
+    elif path.is_dir():
+        taken, kind = ("subset", "split", "text"), "a folder"
+    else:
+        taken, kind = ("subset", "split", "text", "revision"), "a dataset of the hub"
+    if idle := idle_settings(config, WHERE, taken):
+        raise ConfigError(
+            f"{config.name}: `{idle[0]}` means nothing to {kind} ({config.source}). Leave it out."
+        )
 
 
 def _text_file(path: Path, whole: bool) -> Iterator[str]:
