@@ -37,6 +37,10 @@ class AbsentError(PlatorepError):
     exit_code = 4
 
 
+class NotComputedError(AbsentError):
+    """`--overwrite never` forbids to compute what is not there."""
+
+
 class DataError(PlatorepError):
     exit_code = 5
 

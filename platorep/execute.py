@@ -24,6 +24,7 @@ Outcome = tuple[Sequence[Exception], pd.DataFrame]
 def run_stages(run: Run) -> Outcome:
     """Every stage in a row. A later stage takes what the earlier ones could make."""
     from platorep.align import asked_metrics, refuse_too_few_rows
+    from platorep.drawn import undrawn_figures
 
     # what cannot be is found before the long work: a metric to import, a gallery of more rows
     asked_metrics(run.config)
@@ -34,7 +35,7 @@ def run_stages(run: Run) -> Outcome:
             errors += measure_stage(run)[0]  # or an old table would be drawn from
         aligned, best = align_stage(run)
         errors += aligned
-        if run.config.figures:
+        if run.config.figures and (run.anew or undrawn_figures(run)):
             errors += plot_stage(run)[0]
         return errors, best
 

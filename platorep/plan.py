@@ -1,183 +1,212 @@
-"""What is there already, what is missing, and what it will take. Nothing is made here."""
+"""What is there already, what is missing, and what it will take. Nothing is made here.
+
+What is to do is asked of the very functions that the stages ask: the shards of a cell, the finished
+measurements, the pieces of model pairs, the figures that are drawn from today's tables.
+"""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 import torch
 
 from platorep.align import asked_metrics, expected_seconds, gallery_cost, model_pairs
+from platorep.align.todo import num_unscored
 from platorep.config import ModelSpec
+from platorep.config.performance import PerformanceConfig
 from platorep.data import PairedDataset, load_dataset
-from platorep.errors import PlatorepError
+from platorep.drawn import undrawn_figures
+from platorep.errors import NotComputedError, PlatorepError
 from platorep.extract import Work, open_work
 from platorep.models import Description, Model, compute_dtype, open_remembered
 from platorep.models.cost import BYTES_PER_TOKEN, products_per_second
-from platorep.performance import plan_measure
+from platorep.parameters.figures import figure_names
+from platorep.performance import measure_of, plan_measure
+from platorep.performance.job import Job
+from platorep.reporting import Reporter
+from platorep.results import Errors
 from platorep.run import Run
 
 COLUMNS = (
-    "stage",
-    "cell",
-    "state",
-    "rows",
-    "layers",
-    "width",
-    "parameters",
-    "weights_mb",
-    "disk_mb",
-    "download_mb",
-    "seconds",
-    "note",
+    *("stage", "cell", "state", "rows", "layers", "width", "parameters"),
+    *("weights_mb", "disk_mb", "download_mb", "seconds", "note"),
 )
+HERE, CACHED, MISSING, UNKNOWN = "here", "cached", "missing", "unknown"
+Row = dict[str, Any]
 
 
-def plan_table(run: Run) -> pd.DataFrame:
-    """One row per cell of every stage, and a last one of totals.
+def plan_table(run: Run) -> tuple[PlatorepError | None, pd.DataFrame]:
+    """Why the dataset cannot be read, and one row per cell of every stage.
 
     `disk_mb` is what the features take (or will take) in the cache, `weights_mb` the weights in
-    memory in the compute precision (in total: of the largest model), `download_mb` what is still to
-    be fetched; empty is unknown, and `note` says why. `seconds` is what is left to do, estimated on
-    this machine: forward passes at the speed of its large matrix products, with four bytes to a
-    token, so that small models take a few times as long; metrics by a small sample.
+    memory in the compute precision, `download_mb` what is still to be fetched; empty is unknown,
+    and `note` says why. `seconds` is what is left to do, estimated on this machine: forward passes
+    at the speed of its large matrix products, with four bytes to a token, so that small models take
+    a few times as long; metrics by a small sample. Two rows close the table: the sums, and the
+    largest model, since one is loaded at a time.
     """
-    device = run.device
-    dataset, trouble = _dataset(run)
-    rows = [
-        {"stage": "dataset", "cell": run.config.dataset.source}
-        | ({"state": "missing", "note": trouble} if dataset is None else _of_dataset(dataset))
-    ]
-    widths: dict[str, Sequence[int]] = {}
-    rows += [_of_model(run, spec, dataset, device, widths) for spec in run.specs]
-    results = run.results
-    stored = getattr(torch, run.config.extract.store).itemsize
-    for measure in run.config.performance:
-        state = "made before" if results.performance.exists() else "missing"
-        about_it = plan_measure(measure, run.specs, widths, stored)
-        rows.append({"stage": "measure", "cell": measure.name, "state": state} | about_it)
-    rows += _of_align(run, _num_rows(run, dataset), widths)
-    for figure in run.config.figures:
-        state = "made before" if results.figures.exists() else "missing"
-        rows.append({"stage": "plot", "cell": figure.name or figure.kind, "state": state})
-    rows.append(_total(rows))
+    plan = _Plan(run)
+    rows = [*plan.of_dataset(), *plan.of_models(), *plan.of_measures()]
+    rows += [*plan.of_metrics(), *plan.of_gallery(), *plan.of_figures()]
+    rows += _closing(rows)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return table.astype(dict.fromkeys(("rows", "layers", "parameters"), "Int64"))
+    return plan.trouble, table.astype(dict.fromkeys(("rows", "layers", "parameters"), "Int64"))
 
 
-def _dataset(run: Run) -> tuple[PairedDataset | None, str]:
-    try:
-        return load_dataset(run.config.dataset, offline=run.options.offline), ""
-    except PlatorepError as error:
-        return None, str(error)
+@dataclass
+class _Plan:
+    """The rows of the stages, in the order of the stages: each knows what the earlier ones lack."""
 
+    run: Run
+    trouble: PlatorepError | None = None
+    """Why the dataset cannot be read."""
+    works: dict[str, Work] = field(default_factory=dict)
+    """Label -> what is to extract, where that is known."""
+    widths: dict[str, Sequence[int]] = field(default_factory=dict)
+    """Label -> widths of the layers, where they are known."""
 
-def _num_rows(run: Run, dataset: PairedDataset | None) -> int | None:
-    return run.config.dataset.limit if dataset is None else len(dataset)
+    @cached_property
+    def dataset(self) -> PairedDataset | None:
+        try:
+            return load_dataset(self.run.config.dataset, offline=self.run.options.offline)
+        except PlatorepError as error:
+            self.trouble = error
+            return None
 
+    @property
+    def num_rows(self) -> int | None:
+        return self.run.config.dataset.limit if self.dataset is None else len(self.dataset)
 
-def _of_dataset(dataset: PairedDataset) -> dict[str, Any]:
-    return {"state": "here", "rows": len(dataset), "note": dataset.name}
+    def of_dataset(self) -> Iterator[Row]:
+        row = {"stage": "dataset", "cell": self.run.config.dataset.source}
+        if self.dataset is None:
+            yield row | {"state": MISSING, "note": str(self.trouble)}
+        else:
+            yield row | {"state": HERE, "rows": len(self.dataset), "note": self.dataset.name}
 
+    def of_models(self) -> Iterator[Row]:
+        for spec in self.run.specs:
+            row: Row = {"stage": "extract", "cell": spec.label, "state": UNKNOWN}
+            try:
+                model = open_remembered(spec, self.run.root, offline=self.run.options.offline)
+                yield row | self._of_model(model, model.describe())
+            except PlatorepError as error:
+                yield row | {"note": str(error)}
 
-def _of_align(
-    run: Run, num_rows: int | None, widths: Mapping[str, Sequence[int]]
-) -> list[dict[str, Any]]:
-    """One row per metric: how many pairs, and how long they will take here."""
-    pairs = model_pairs(run.config, run.specs)
-    labels = list(widths)
-    known = [(labels.index(x), labels.index(y)) for x, y in pairs if x in widths and y in widths]
-    null = run.config.align.null.permutations
-    scored = None if num_rows is None else run.config.align.scored_rows(num_rows)
-    made = _is_aligned(run)
-    rows = []
-    for asked in asked_metrics(run.config):
-        seconds = None
-        if not made:
-            seconds = expected_seconds(asked, scored, null, list(widths.values()), known)
-        permutations = f", {null} permutations" if null and asked.has_null else ""
-        rows.append(
-            {
+    def _of_model(self, model: Model, about: Description) -> Row:
+        """What can be known, though the data or the weights may not be here yet."""
+        run, spec = self.run, model.spec
+        if about.widths:
+            self.widths[spec.label] = about.widths
+        sizes = _sizes(run, spec, about, self.num_rows)
+        if self.dataset is None:
+            return sizes | {"note": "; ".join(("the dataset cannot be read", *about.unknown))}
+        work = self.works[spec.label] = open_work(run, model, self.dataset)
+        missing = len(work.missing())
+        if not missing:
+            return sizes | {"state": CACHED, "disk_mb": _mb(work.cell.size_bytes())}
+        done, total = len(work.shards) - missing, len(work.shards)
+        state = f"{done}/{total} shards" if done else MISSING
+        return sizes | {"state": state, "seconds": _forward_seconds(run, model, self.dataset)}
+
+    def of_measures(self) -> Iterator[Row]:
+        stored = getattr(torch, self.run.config.extract.store).itemsize
+        errors = Errors()
+        nothing = replace(self.run.options, overwrite="never", offline=True)
+        job = Job(replace(self.run, options=nothing, report=Reporter(-2)), errors)
+        for config in sorted(self.run.config.performance, key=lambda c: measure_of(c).of_others):
+            row = {"stage": "measure", "cell": config.name}
+            about_it = plan_measure(config, self.run.specs, self.widths, stored)
+            yield row | about_it | self._state_of(config, job, errors)
+
+    def _state_of(self, config: PerformanceConfig, job: Job, errors: Errors) -> Row:
+        """What of a measure is kept. Data is read only where it was measured on before."""
+        if not self.run.results.performance.exists() or self.dataset is None:
+            return {"state": MISSING}
+        errors.errors.clear()
+        with errors.catch(config.name):
+            rows = list(measure_of(config).rows(job, config))
+            job.rows += rows
+        lacking = errors.errors.values()
+        if not lacking:
+            return {"state": CACHED}
+        others = [str(error) for error in lacking if not isinstance(error, NotComputedError)]
+        state = MISSING if config.name in errors.errors else f"{len(lacking)} models to do"
+        return {"state": state} | ({"note": "; ".join(others)} if others else {})
+
+    @cached_property
+    def _unscored(self) -> int:
+        """Model pairs that have no finished piece."""
+        cells = {label: work.cell for label, work in self.works.items() if not work.missing()}
+        return num_unscored(self.run, cells, self.num_rows or 0)
+
+    def of_metrics(self) -> Iterator[Row]:
+        """One row per metric: how many pairs, and how long they will take here."""
+        config = self.run.config
+        pairs = model_pairs(config, self.run.specs)
+        labels = list(self.widths)
+        known = [(labels.index(x), labels.index(y)) for x, y in pairs if {x, y} <= {*labels}]
+        null = config.align.null.permutations
+        n = None if self.num_rows is None else config.align.scored_rows(self.num_rows)
+        for asked in asked_metrics(config):
+            seconds = None
+            if self._unscored:
+                seconds = expected_seconds(asked, n, null, list(self.widths.values()), known)
+            permutations = f", {null} permutations" if null and asked.has_null else ""
+            yield {
                 "stage": "align",
                 "cell": asked.label,
-                "state": "made before" if made else "missing",
+                "state": self._scored(len(pairs)),
                 "note": f"{len(pairs)} model pairs{permutations}",
                 "seconds": _seconds(seconds),
             }
-        )
-    return [*rows, *_of_gallery(run, num_rows, widths, pairs)]
 
+    def _scored(self, num_pairs: int) -> str:
+        done = num_pairs - self._unscored
+        return CACHED if done == num_pairs else f"{done}/{num_pairs} pairs" if done else MISSING
 
-def _is_aligned(run: Run) -> bool:
-    """Whether the tables of scores are there, of these settings."""
-    results = run.results
-    if not (results.best.exists() and results.run.exists()):
-        return False
-    done = results.read_json(results.run, "align").get("align", {})
-    return bool(done.get("settings") == run.config.align.model_dump(mode="json"))
-
-
-def _of_gallery(
-    run: Run,
-    num_rows: int | None,
-    widths: Mapping[str, Sequence[int]],
-    pairs: Sequence[tuple[str, str]],
-) -> list[dict[str, Any]]:
-    gallery = run.config.align.gallery
-    if gallery is None:
-        return []
-    labels = {label for pair in pairs for label in pair}
-    known = [of_model for label, of_model in widths.items() if label in labels]
-    cost = gallery_cost(gallery, num_rows or 0, known, len(labels))
-    lacking = ""
-    if num_rows is not None and cost.largest > num_rows:
-        lacking = f"; the dataset has {num_rows} rows"
-    made = _is_aligned(run) and run.results.gallery.exists()
-    return [
-        {
+    def of_gallery(self) -> Iterator[Row]:
+        gallery = self.run.config.align.gallery
+        if gallery is None:
+            return
+        labels = {label for pair in model_pairs(self.run.config, self.run.specs) for label in pair}
+        known = [widths for label, widths in self.widths.items() if label in labels]
+        cost = gallery_cost(gallery, self.num_rows or 0, known, len(labels))
+        lacking = ""
+        if self.num_rows is not None and cost.largest > self.num_rows:
+            lacking = f"; the dataset has {self.num_rows} rows"
+        made = self._aligned() and self.run.results.gallery.exists()
+        yield {
             "stage": "align",
             "cell": "gallery",
-            "state": "made before" if made else "missing",
+            "state": CACHED if made else MISSING,
             "rows": cost.largest,
             "disk_mb": _mb(cost.disk_bytes),
             "seconds": None if made else _seconds(cost.seconds),
             "note": f"{gallery.queries} queries, {_mb(cost.memory_bytes)} MB of memory{lacking}",
         }
-    ]
+
+    def _aligned(self) -> bool:
+        """Whether the tables of scores are those that `align` would write now."""
+        results = self.run.results
+        if self._unscored or not (results.best.exists() and results.run.exists()):
+            return False
+        before = results.read_json(results.run, "align").get("align", {})
+        return bool(before.get("settings") == self.run.config.align.model_dump(mode="json"))
+
+    def of_figures(self) -> Iterator[Row]:
+        undrawn = undrawn_figures(self.run)
+        for name in figure_names(self.run.config.figures):
+            made = self._aligned() and name not in undrawn
+            yield {"stage": "plot", "cell": name, "state": CACHED if made else MISSING}
 
 
-def _of_model(
-    run: Run,
-    spec: ModelSpec,
-    dataset: PairedDataset | None,
-    device: torch.device,
-    widths: dict[str, Sequence[int]],
-) -> dict[str, Any]:
-    """What can be known, though the data or the weights may not be here yet."""
-    row: dict[str, Any] = {"stage": "extract", "cell": spec.label, "state": "unknown"}
-    try:
-        model = open_remembered(spec, run.root, offline=run.options.offline)
-        about = model.describe()
-        if about.widths:
-            widths[spec.label] = about.widths
-        row |= _sizes(run, spec, about, _num_rows(run, dataset), device)
-        if dataset is None:
-            return row | {"note": "; ".join(("the dataset cannot be read", *about.unknown))}
-        row["seconds"] = _forward_seconds(run, model, dataset, device)
-        return row | _state(open_work(run, model, dataset))
-    except PlatorepError as error:
-        return row | {"note": str(error)}
-
-
-def _sizes(
-    run: Run,
-    spec: ModelSpec,
-    about: Description,
-    num_rows: int | None,
-    device: torch.device,
-) -> dict[str, Any]:
+def _sizes(run: Run, spec: ModelSpec, about: Description, num_rows: int | None) -> Row:
     extract = run.config.extract
-    itemsize = getattr(torch, compute_dtype(spec, extract.dtype, device)).itemsize
+    itemsize = getattr(torch, compute_dtype(spec, extract.dtype, run.device)).itemsize
     stored = getattr(torch, extract.store).itemsize
     disk = stored * num_rows * sum(about.widths) if num_rows and about.widths else None
     return {
@@ -192,9 +221,7 @@ def _sizes(
     }
 
 
-def _forward_seconds(
-    run: Run, model: Model, dataset: PairedDataset, device: torch.device
-) -> float | None:
+def _forward_seconds(run: Run, model: Model, dataset: PairedDataset) -> float | None:
     """Of all rows through the model, at the speed of large matrix products."""
     flops = model.flops()
     if flops is None:
@@ -202,43 +229,33 @@ def _forward_seconds(
     times = len(dataset)
     if model.spec.modality == "language":
         times = sum(len(text.encode()) for text in dataset.texts) // BYTES_PER_TOKEN
-    dtype = getattr(torch, compute_dtype(model.spec, run.config.extract.dtype, device))
-    return _seconds(flops * times / _speed(device, dtype))
+    dtype = getattr(torch, compute_dtype(model.spec, run.config.extract.dtype, run.device))
+    return _seconds(flops * times / _speed(run.device, dtype))
 
 
 _speed = functools.cache(products_per_second)
 
 
-def _total(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What all cells take together; of weights the largest, since one model is loaded at a time."""
+def _closing(rows: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
+    """The sums over all cells, and the largest model."""
 
     def known(name: str) -> list[float]:
         return [row[name] for row in rows if row.get(name) is not None]
 
-    missing = sum(row.get("state") not in ("cached", "here", "made before") for row in rows)
-    unknown = sum(row.get("state") == "unknown" for row in rows)
-    least = f", {unknown} not known: the sums are of the others" if unknown else ""
-    return {
+    todo = sum(row["state"] not in (CACHED, HERE) for row in rows)
+    unknown = sum(row["state"] == UNKNOWN for row in rows)
+    sums = {name: sum(known(name)) for name in ("disk_mb", "download_mb", "seconds") if known(name)}
+    yield {
         "stage": "total",
-        "cell": f"{len(rows)} cells, {missing} to do{least}",
-        "weights_mb": max(known("weights_mb"), default=None),
-        "disk_mb": sum(known("disk_mb")),
-        "download_mb": sum(known("download_mb")) if known("download_mb") else None,
-        "seconds": sum(known("seconds")),
-    }
+        "cell": f"{len(rows)} cells, {todo} to do",
+        "note": f"{unknown} not known: the sums are of the others" if unknown else "",
+    } | sums
+    largest = max(known("weights_mb"), default=None)
+    yield {"stage": "largest", "cell": "model", "weights_mb": largest}
 
 
 def _seconds(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 1)
-
-
-def _state(work: Work) -> dict[str, Any]:
-    """How much of a cell is there, and then what it really takes."""
-    missing = work.missing()
-    if not missing:
-        return {"state": "cached", "disk_mb": _mb(work.cell.size_bytes()), "seconds": None}
-    done = len(work.shards) - len(missing)
-    return {"state": f"{done}/{len(work.shards)} shards" if done else "missing"}
 
 
 def _span(widths: tuple[int, ...] | None) -> str | None:

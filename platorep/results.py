@@ -110,6 +110,11 @@ class Results:
     def figures(self) -> Path:
         return self.folder / "figures"
 
+    @property
+    def drawn(self) -> Path:
+        """What each figure was drawn from."""
+        return self.folder / "figures.json"
+
     def read_json(self, path: Path, before: str) -> dict[str, Any]:
         """A JSON file that the stage called `before` writes.
 
@@ -315,20 +320,12 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str =
     return changed
 
 
-class Failures:
-    """What one stage could not do: written to `failures.jsonl`, so that the rest can go on."""
+class Errors:
+    """What could not be done, so that the rest can go on."""
 
-    def __init__(self, stage: str, results: Results, report: Reporter, keep_going: bool) -> None:
-        self._stage = stage
-        self._path = results.failures
-        self._report = report
+    def __init__(self, *, keep_going: bool = True) -> None:
         self._keep_going = keep_going
         self.errors: dict[str, Exception] = {}
-        if self._path.exists():  # what failed in an earlier run is tried again now
-            with storage_errors(self._path):
-                lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
-            kept = [line for line in lines if _stage_of(line) not in (stage, None)]
-            write_text(self._path, "".join(f"{line}\n" for line in kept))
 
     @contextmanager
     def catch(self, cell: str) -> Iterator[None]:
@@ -342,19 +339,10 @@ class Failures:
             if not self._keep_going:
                 raise error from (None if error is unknown else unknown)
             self.errors[cell] = error
-            expected = isinstance(error, PlatorepError)
-            line = {
-                "stage": self._stage,
-                "cell": cell,
-                "error": type(error).__name__,
-                "message": str(error),
-                "traceback": None if expected else traceback.format_exc(),
-            }
-            with storage_errors(self._path):
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                with self._path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
-            self._report.warn(f"{self._stage} {cell} failed: {type(error).__name__}: {error}")
+            self._tell(cell, error)
+
+    def _tell(self, cell: str, error: Exception) -> None:
+        """Beyond keeping it."""
 
     @property
     def all(self) -> list[Exception]:
@@ -364,6 +352,36 @@ class Failures:
         """If nothing at all was done, the first error is the run's error."""
         if self.errors and len(self.errors) >= total:
             raise next(iter(self.errors.values()))
+
+
+class Failures(Errors):
+    """What one stage could not do, told at once and written to `failures.jsonl`."""
+
+    def __init__(self, stage: str, results: Results, report: Reporter, keep_going: bool) -> None:
+        super().__init__(keep_going=keep_going)
+        self._stage = stage
+        self._path = results.failures
+        self._report = report
+        if self._path.exists():  # what failed in an earlier run is tried again now
+            with storage_errors(self._path):
+                lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
+            kept = [line for line in lines if _stage_of(line) not in (stage, None)]
+            write_text(self._path, "".join(f"{line}\n" for line in kept))
+
+    def _tell(self, cell: str, error: Exception) -> None:
+        expected = isinstance(error, PlatorepError)
+        line = {
+            "stage": self._stage,
+            "cell": cell,
+            "error": type(error).__name__,
+            "message": str(error),
+            "traceback": None if expected else traceback.format_exc(),
+        }
+        with storage_errors(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self._report.warn(f"{self._stage} {cell} failed: {type(error).__name__}: {error}")
 
 
 def _stage_of(line: str) -> str | None:

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 
 from platorep.config import ExperimentConfig, ModelSpec, config_path, load_config
-from platorep.errors import AbsentError, ConfigError
+from platorep.errors import ConfigError, NotComputedError
 from platorep.files import cache_root, digest
 from platorep.holding import held
 from platorep.models import resolve_device
@@ -59,11 +59,11 @@ class Run:
         """Say before computing `what` that it is not there.
 
         Raises:
-            AbsentError: `--overwrite never`.
+            NotComputedError: `--overwrite never`.
         """
         if self.options.overwrite == "never":
             place = "" if where is None else f" (expected {where})"
-            raise AbsentError(
+            raise NotComputedError(
                 f"{what} is not there{place} and --overwrite never forbids to compute it. Leave "
                 "that out."
             )

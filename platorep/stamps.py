@@ -9,6 +9,8 @@ as a bit that the disk itself turns.
 
 import os
 import time
+from functools import cache
+from pathlib import Path
 
 Stamp = tuple[int, int, int, int]
 """Bytes, nanoseconds of the two times, inode."""
@@ -36,3 +38,9 @@ def settled_stamp(path: str | os.PathLike[str]) -> Stamp | None:
         time.sleep(CLOCK_S)
         return stamp(path)
     return found
+
+
+@cache
+def code_stamps() -> tuple[Stamp | None, ...]:
+    """The stamps of the code of this package, for what must be made anew when it changes."""
+    return tuple(stamp(file) for file in sorted(Path(__file__).parent.rglob("*.py")))

@@ -215,7 +215,7 @@ def test_stdout_is_data_only(run: Run) -> None:
     again = objects(run("plan", "small.yaml", "--json"))
     assert {row["state"] for row in again if row["stage"] == "extract"} == {"cached"}
     assert "missing" not in {row["state"] for row in again}
-    assert again[-1]["cell"].endswith(" 0 to do")
+    assert again[-2]["cell"].endswith(" 0 to do")
     assert objects(run("run", "small.yaml", "--json")) == [best]
     cells = objects(run("cache", "list", "--json"))
     assert [cell["state"] for cell in cells] == ["1/1 shards", "1/1 shards"]
@@ -226,9 +226,10 @@ def test_stdout_is_data_only(run: Run) -> None:
 
 
 def test_the_plan_adds_up(run: Run) -> None:
-    *rows, total = objects(run("plan", "small.yaml", "--json"))
+    *rows, total, largest = objects(run("plan", "small.yaml", "--json"))
 
     assert (total["stage"], total["cell"]) == ("total", f"{len(rows)} cells, {len(rows) - 1} to do")
+    assert (largest["stage"], total["weights_mb"]) == ("largest", None)  # no sum: one at a time
     assert total["disk_mb"] == sum(row["disk_mb"] or 0 for row in rows)
     (align,) = (row for row in rows if row["stage"] == "align")
     assert align["seconds"] is not None
@@ -270,15 +271,48 @@ def test_a_plan_knows_scores_of_other_settings(run: Run) -> None:
         rows = objects(run("plan", "small.yaml", *more, "--json"))
         return str(next(row["state"] for row in rows if row["stage"] == "align"))
 
-    assert state() == "made before"
+    assert state() == "cached"
     assert state("--set", "align.metrics.0.k=4") == "missing"
 
 
 def test_a_plan_without_its_dataset(run: Run) -> None:
-    rows = objects(run("plan", "small.yaml", "--set", "dataset.source=./nowhere", "--json"))
+    result = run("plan", "small.yaml", "--set", "dataset.source=./nowhere", "--json")
+    rows = json.loads(result.stdout)
 
-    assert (rows[0]["state"], rows[-1]["stage"]) == ("missing", "total")
-    assert all(row["seconds"] is None for row in rows[:-1])
+    assert result.exit_code == 4
+    assert "nowhere" in result.stderr
+    assert (rows[0]["state"], rows[-2]["stage"]) == ("missing", "total")
+    assert all(row["seconds"] is None for row in rows)
+
+
+def test_a_plan_says_what_a_run_would_do(run: Run) -> None:
+    """After a change of one thing, what depends on it is to do, and nothing else."""
+
+    def planned(*more: str) -> dict[str, str]:
+        rows = objects(run("plan", "small.yaml", *more, "--json"))
+        return {row["cell"]: row["state"] for row in rows if row["state"] is not None}
+
+    objects(run("run", "small.yaml", "--json"))
+    done = planned()
+    assert set(done.values()) == {"here", "cached"}
+
+    def changed(*more: str) -> set[str]:
+        after = planned(*more)
+        return {cell for cell in after if after[cell] != done.get(cell)}
+
+    figure, metric = "heatmap", "mutual_knn{k: 3}"
+    assert changed("--set", "align.null.alpha=0.01") == {figure}  # the tables alone
+    table = Path("results/small/performance.csv")
+    before = table.read_text()
+    table.write_text(before.replace("0.5", "0.25"))
+    assert changed() == {figure}
+    table.write_text(before)
+    drawn = Path("results/small/figures/heatmap.png")
+    drawn.write_bytes(drawn.read_bytes()[:-1])
+    assert changed() == {figure}
+    objects(run("run", "small.yaml", "--json"))
+    assert changed() == set()
+    assert changed("--set", "dataset.limit=11") >= {"a", "b", metric, figure}
 
 
 @pytest.mark.parametrize("what", ["metrics", "figures", "configs"])
@@ -373,9 +407,11 @@ def test_every_shipped_experiment_is_planned(run: Run, name: str, tmp_path: Path
     """Offline, with an empty cache: what is not known is said, and nothing is computed."""
     chosen = "[!v]*" if name == "prh-test" else "*"  # its vision models are those of prh-val
     flags = ("--limit", "16", "--models", chosen, "--offline", "--json")
-    rows = objects(run("plan", name, *flags))
-
     config = load_config(shipped_configs()[name])
+    result = run("plan", name, *flags)
+    assert result.exit_code == (0 if config.dataset.source == "toyworld" else 4), result.output
+    rows = json.loads(result.stdout)
+
     labels = [spec.label for spec in config.models() if fnmatch(spec.label, chosen)]
     by_stage: dict[str, list[dict[str, Any]]] = {}
     for row in rows:

@@ -17,7 +17,7 @@ LAYERS = (
     {"data", "models"},
     {"features", "results"},
     {"run"},
-    {"extract"},
+    {"drawn", "extract"},
     {"performance", "align", "plots", "theory"},
     {"listing", "plan", "execute"},
     {"api", "cli"},

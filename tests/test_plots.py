@@ -34,8 +34,9 @@ from platorep.parameters.figures import (
     MetricCorrelationFigure,
     MetricGridFigure,
     ScalingFigure,
+    figure_names,
 )
-from platorep.plots import FIGURES, Tables, draw_figure, figure_names, save_figure
+from platorep.plots import FIGURES, Tables, draw_figure, save_figure
 from platorep.plots.labels import (
     format_count,
     glyphs,

@@ -14,13 +14,12 @@ import pandas as pd
 from platorep.align.asked import Asked, asked_metrics
 from platorep.align.blocks import BlockScoring, Labels, Pair
 from platorep.align.gallery import open_galleries
-from platorep.align.groups import groups_of_rows
 from platorep.align.layers import LayerReader, warn_of_degenerate, warn_of_drowned
 from platorep.align.models import Aligned, find_cell, model_pairs, warn_of_copies
-from platorep.align.pieces import Pieces
 from platorep.align.scoring import PairScores, Settings
 from platorep.align.summaries import PART, RowSets, row_sets
 from platorep.align.tables import best_table, family_of_tests, scores_table
+from platorep.align.todo import open_pieces
 from platorep.config import AlignConfig, ExperimentConfig
 from platorep.errors import ConfigError
 from platorep.files import digest
@@ -43,7 +42,6 @@ def align(run: Run) -> tuple[Failures, pd.DataFrame]:
     """
     started = time.monotonic()
     config, results, report = run.config, run.results, run.report
-    overwrite = run.options.overwrite == "always"
     failures = run.failures("align")
     asked = asked_metrics(config)
     pairs = _pairs(run, failures)
@@ -52,7 +50,7 @@ def align(run: Run) -> tuple[Failures, pd.DataFrame]:
     galleries = open_galleries(config.align, int(facts["num_rows"]), results)
     n = config.align.scored_rows(int(facts["num_rows"]))
     warn_of_copies(pairs, results.read_table(results.rows, "extract")[:n], report)
-    reader = LayerReader(config.align, results, run.device, overwrite=overwrite)
+    reader = LayerReader(config.align, results, run.device, overwrite=run.anew)
     scored = _score(run, asked, pairs, n, reader, failures)
     models = {model.label: model for pair in pairs for model in pair}
     scores = scores_table(facts["name"], scored)
@@ -70,7 +68,7 @@ def align(run: Run) -> tuple[Failures, pd.DataFrame]:
         grown = galleries.score(
             best, models, run.device, failures, report,
             shuffle=config.controls.seed if config.controls.shuffled_pairs else None,
-            overwrite=overwrite,
+            overwrite=run.anew,
         )  # fmt: skip
         results.write_table(results.gallery, grown, made_from)
     results.record(
@@ -113,13 +111,13 @@ def _score(
 ) -> dict[Labels, PairScores]:
     """The scores of all pairs, read where they are finished; without what failed."""
     config, report = run.config, run.report
-    groups = None
-    if config.align.null.within is not None:
-        groups = groups_of_rows(config.align.null.within, "align.null.within", run.results)[:n]
-    pieces = Pieces(run.results, config, groups)
+    pieces, groups = open_pieces(run, n)
     scored = {} if run.anew else pieces.read(pairs, report)
     todo = [(x, y) for x, y in pairs if (x.label, y.label) not in scored]
-    if todo:
+    for x, y in todo:
+        with failures.catch(f"{x.label} x {y.label}"):
+            run.must_compute(f"the score of {x.label} x {y.label}")
+    if todo and run.options.overwrite != "never":
         sets = row_sets(config.align, n)
         _warn_of_nulls(config.align, asked, pairs, report)
         _warn_of_small_parts(sets, report)

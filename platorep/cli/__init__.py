@@ -51,8 +51,10 @@ def plan(line: CommandLine) -> None:
     from platorep.plan import plan_table
 
     with others_on_stderr():
-        table = plan_table(experiment)
+        trouble, table = plan_table(experiment)
     print_table(table, line.as_json)
+    if trouble is not None:
+        raise trouble
 
 
 @command(

@@ -15,13 +15,12 @@ from typing import Any
 
 import torch
 
-import platorep
 from platorep.config import ModelSpec
 from platorep.errors import DamagedError
 from platorep.files import digest, read_sealed, write_sealed
 from platorep.models.base import Description, Loaded, Model
 from platorep.reporting import Reporter
-from platorep.stamps import Stamp, stamp
+from platorep.stamps import Stamp, code_stamps, stamp
 
 LIBRARIES = ("torch", "transformers", "timm", "tokenizers")
 
@@ -34,7 +33,7 @@ class RememberedModel(Model):
     ) -> None:
         self.spec = spec
         self._open = open_it
-        self._key = digest([spec.model_dump(mode="json"), made_from, _code(), _versions()])
+        self._key = digest([spec.model_dump(mode="json"), made_from, code_stamps(), _versions()])
         self._path = root / "models" / f"{self._key}.json"
 
     @cached_property
@@ -92,13 +91,6 @@ def local_files(spec: ModelSpec) -> list[tuple[str, Stamp]] | None:
     for path in local:
         files += sorted(path.iterdir() if path.is_dir() else path.parent.glob(f"{path.name}*"))
     return [(str(file), seen) for file in files if (seen := stamp(file)) is not None]
-
-
-@cache
-def _code() -> str:
-    """Names the code of this package as it lies on the disk."""
-    folder = Path(platorep.__file__).parent
-    return digest([stamp(file) for file in sorted(folder.rglob("*.py"))])
 
 
 @cache

@@ -1,6 +1,6 @@
 """What an experiment file may say about each figure. Light: pydantic only."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -237,3 +237,16 @@ FigureConfig = Annotated[
     | GalleryFigure,
     Field(discriminator="kind"),
 ]
+
+
+def figure_names(figures: Iterable[FigureConfig]) -> list[str]:
+    """A file name, without ending, for each figure: its `name`, or its kind, numbered if taken."""
+    names: list[str] = []
+    for figure in figures:
+        wanted = figure.name or figure.kind
+        name, number = wanted, 1
+        while name in names:
+            number += 1
+            name = f"{wanted}-{number}"
+        names.append(name)
+    return names

@@ -8,7 +8,7 @@ from typing import Any
 from platorep.config import LabelledConfig, ModelSpec
 from platorep.performance.labelled import Labelled, read_labelled
 from platorep.reporting import Reporter
-from platorep.results import Failures
+from platorep.results import Errors
 from platorep.run import Run
 
 Row = dict[str, Any]
@@ -20,7 +20,7 @@ class Job:
     """What all measures of one run need."""
 
     run: Run
-    failures: Failures
+    failures: Errors
     rows: list[Row] = field(default_factory=list)
     """Of the measures that are done."""
     made_from: dict[str, str] = field(default_factory=dict)

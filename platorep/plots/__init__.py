@@ -4,7 +4,7 @@ To add a figure: its parameters in `platorep.parameters.figures`, a function tha
 points, one that draws them, and an entry below.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,6 @@ __all__ = [
     "SavedFigure",
     "Tables",
     "draw_figure",
-    "figure_names",
     "save_figure",
 ]
 
@@ -157,16 +156,3 @@ def save_figure(stem: Path, tables: Tables, parameters: FigureConfig) -> SavedFi
     with figure_style():
         figure, points = draw_figure(tables, parameters)
         return SavedFigure(write_figure(stem, figure, points.frame), points.notes)
-
-
-def figure_names(figures: Iterable[FigureConfig]) -> list[str]:
-    """A file name, without ending, for each figure: its `name`, or its kind, numbered if taken."""
-    names: list[str] = []
-    for figure in figures:
-        wanted = figure.name or figure.kind
-        name, number = wanted, 1
-        while name in names:
-            number += 1
-            name = f"{wanted}-{number}"
-        names.append(name)
-    return names

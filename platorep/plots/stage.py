@@ -2,7 +2,9 @@
 
 import pandas as pd
 
-from platorep.plots import Tables, figure_names, save_figure
+from platorep.drawn import note_drawn
+from platorep.parameters.figures import figure_names
+from platorep.plots import Tables, save_figure
 from platorep.plots.saving import files_of
 from platorep.results import Failures
 from platorep.run import Run
@@ -25,6 +27,7 @@ def plot(run: Run) -> tuple[Failures, pd.DataFrame]:
             saved = save_figure(path, tables, figure)
             for note in saved.notes:
                 run.report.say(f"{name}: {note}")
+            note_drawn(run, name, saved.paths)
             written += [{"figure": name, "file": str(file)} for file in saved.paths]
         if name in failures.errors and any(file.exists() for file in files_of(path)):
             run.report.warn(f"{name}: {path}.* is a figure of an earlier run, not of this one")

@@ -1,0 +1,67 @@
+"""Which figures are drawn already, and from what; light to import, as drawing is not."""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from platorep.errors import AbsentError, DamagedError
+from platorep.files import digest, sha256_file
+from platorep.parameters.figures import figure_names
+from platorep.results import Results
+from platorep.run import Run
+from platorep.stamps import code_stamps
+
+
+def undrawn_figures(run: Run) -> list[str]:
+    """Names of the experiment's figures that are not drawn from the tables as they are now."""
+    drawn, inputs = _read(run.results), figure_inputs(run)
+    return [
+        name
+        for name, made_from in inputs.items()
+        if drawn.get(name, {}).get("made_from") != made_from
+        or not _are_whole(run.results.figures, drawn[name]["files"])
+    ]
+
+
+def note_drawn(run: Run, name: str, files: Sequence[Path]) -> None:
+    """Write down that a figure was drawn from the tables as they are now."""
+    entry = {
+        "made_from": figure_inputs(run)[name],
+        "files": {file.name: sha256_file(file) for file in files},
+    }
+    names = figure_names(run.config.figures)
+
+    def change(drawn: dict[str, Any]) -> None:
+        for other in set(drawn) - set(names):
+            del drawn[other]
+        drawn[name] = entry
+
+    run.results.update_json(run.results.drawn, change)
+
+
+def figure_inputs(run: Run) -> dict[str, str]:
+    """Name -> digest of all that decides a figure: its settings, the tables, the code."""
+    r = run.results
+    paths = (r.best, r.scores, r.performance, r.models, r.gallery, r.layers)
+    tables = {path.name: sha256_file(path) for path in paths if path.is_file()}
+    common = [tables, code_stamps(), version("matplotlib")]
+    figures = run.config.figures
+    return {
+        name: digest([figure.model_dump(mode="json"), *common])
+        for name, figure in zip(figure_names(figures), figures, strict=True)
+    }
+
+
+def _read(results: Results) -> dict[str, Any]:
+    try:
+        return results.read_json(results.drawn, "plot")
+    except (AbsentError, DamagedError):
+        return {}
+
+
+def _are_whole(folder: Path, files: Mapping[str, str]) -> bool:
+    return all(
+        (folder / name).is_file() and sha256_file(folder / name) == checksum
+        for name, checksum in files.items()
+    )
