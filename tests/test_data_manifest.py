@@ -17,6 +17,7 @@ from PIL import Image
 from platorep.config import DatasetConfig
 from platorep.data import PairedDataset, load_dataset
 from platorep.errors import IntegrityError
+from platorep.features.upkeep import clean, damaged_files
 from platorep.files import cache_root
 from platorep.stamps import CLOCK_S, settled_stamp, stamp
 
@@ -219,10 +220,20 @@ def test_a_damaged_manifest_is_made_anew(tmp_path: Path, decoded: list[None]) ->
     at = whole.index(b"caption 001")
     for damaged in (b"", whole[: at + 5], whole[:at] + b"X" + whole[at + 1 :]):
         manifest.write_bytes(damaged)
+        assert damaged_files(cache_root())["file"].tolist() == [str(manifest)]
         decoded.clear()
         assert load(source, "folder").texts == first.texts
         assert len(decoded) == 2
     assert manifest.read_bytes() == whole
+    assert damaged_files(cache_root()).empty
+
+    manifest.unlink()
+    manifest.mkdir()
+    (manifest / "x").touch()
+    assert load(source, "folder").texts == first.texts
+    (manifest.parent / ".x.partial").touch()
+    clean(cache_root(), broken=True, partial=True, model=None)
+    assert list(manifest.parent.iterdir()) == []
 
 
 def test_the_manifest_of_other_settings_in_its_place_is_not_taken(tmp_path: Path) -> None:

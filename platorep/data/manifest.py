@@ -21,7 +21,7 @@ from platorep.config import DatasetConfig
 from platorep.data.paired import Copies, DroppedRow
 from platorep.data.select import Pair, Selection, select_rows
 from platorep.data.source import RowSource
-from platorep.errors import StorageError
+from platorep.errors import DamagedError, StorageError
 from platorep.files import cache_root, digest, sha256, write_bytes
 from platorep.stamps import stamp
 
@@ -58,6 +58,19 @@ def checked_rows(config: DatasetConfig, kind: str, labels: bool, located: Locate
     with suppress(StorageError):  # whoever must write says so; `plan` need not
         _write(path, key, selection)
     return selection
+
+
+def refuse_damaged_manifest(path: Path) -> None:
+    """For whoever looks after the cache: a damaged manifest is never used, and made anew.
+
+    Raises:
+        DamagedError: it is not what was written.
+    """
+    if _read(path, path.name) is None:
+        raise DamagedError(
+            f"{path} is damaged: its checksum or key is not that of its content. The next command "
+            "that needs it makes it anew."
+        )
 
 
 def _write(path: Path, key: str, selection: Selection) -> None:

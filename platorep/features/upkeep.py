@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from platorep.data.manifest import refuse_damaged_manifest
 from platorep.errors import AbsentError, ConfigError, DamagedError, PlatorepError
 from platorep.features.cells import CURE, Cell, all_cells
 from platorep.files import ByteLocks, read_sealed, remove, storage_errors
@@ -112,9 +113,10 @@ def _of_cell(cell: Cell) -> list[Trouble]:
 
 
 def _beside_cells(root: Path) -> list[Path]:
-    """Measurements; checkpoints, and seals of pairs, of the toy world."""
+    """Measurements; manifests of data; checkpoints, and seals of pairs, of the toy world."""
     toyworld = root / "toyworld"
     return [
+        *sorted((root / "manifests").glob("[!.]*")),
         *sorted((root / "measurements").glob("[!.]*.json")),
         *sorted(toyworld.glob("[!.]*/step*")),
         *sorted(toyworld.glob("pairs-*.json")),
@@ -125,6 +127,8 @@ def _of_path(path: Path) -> list[Trouble]:
     try:
         if path.parent.name == "measurements":
             read_sealed(path, of=path.stem, cure="The same command measures again.")
+        elif path.parent.name == "manifests":
+            refuse_damaged_manifest(path)
         elif path.name.startswith("step"):
             is_whole(path)
         else:
@@ -138,7 +142,8 @@ def _of_path(path: Path) -> list[Trouble]:
 
 def _left_beside_cells(root: Path) -> list[Path]:
     """What killed processes left under other names."""
-    patterns = ("measurements/.*.partial", "toyworld/.*.partial", "toyworld/*/.*.partial")
+    folders = ("measurements", "manifests", "tables", "toyworld", "toyworld/*")
+    patterns = [f"{folder}/.*.partial" for folder in folders]
     return sorted(path for pattern in patterns for path in root.glob(pattern))
 
 
