@@ -63,7 +63,7 @@ class TextReader:
             padding=False,
             return_attention_mask=False,
             return_token_type_ids=False,
-            return_special_tokens_mask=True,
+            return_special_tokens_mask=self._spec.special_tokens == "drop",
             verbose=False,
         )
         tokens: list[list[int]] = encoded["input_ids"]
