@@ -24,7 +24,7 @@ from platorep.performance.causal import open_causal
 from platorep.performance.causal_bits import measurement_key, weights_identity
 from platorep.performance.corpus import Corpus, read_corpus
 from platorep.performance.table import TableEntry, read_table
-from platorep.performance.windows import rolling_windows
+from platorep.performance.windows import PLAIN, Rule, rolling_windows
 
 DOCUMENTS = (
     "a dog runs over the wet grass",
@@ -157,7 +157,11 @@ def test_equals_one_token_at_a_time(
     expected, num_tokens = oracle_bits(llama, DOCUMENTS, context or CONTEXT, closing)
 
     found = bits_per_byte(
-        llama, tokenizer, CORPUS, context=context, score_end=score_end, batch_tokens=batch_tokens
+        llama,
+        tokenizer,
+        CORPUS,
+        Rule(context=context, score_end=score_end),
+        batch_tokens=batch_tokens,
     )
 
     assert found.bits == pytest.approx(expected, rel=1e-12)
@@ -172,7 +176,7 @@ def test_equals_one_token_at_a_time(
 def test_other_architectures(name: str, tokenizer: Any) -> None:
     network = build(CONFIGS[name]())
     expected, _ = oracle_bits(network, DOCUMENTS, CONTEXT, [])
-    found = bits_per_byte(network, tokenizer, CORPUS, context=CONTEXT)
+    found = bits_per_byte(network, tokenizer, CORPUS, Rule(context=CONTEXT))
     assert found.bits == pytest.approx(expected, rel=1e-8)  # some go through float32 on their way
 
 
@@ -223,7 +227,7 @@ def test_first_and_closing_token(llama: Any) -> None:
     same_ids = byte_tokenizer(eos_token="<s>")  # no beginning: the end stands for it, id 256
     assert bits_per_byte(llama, same_ids, CORPUS) == with_both
     with pytest.raises(ConfigError, match="needs an end-of-text token"):
-        bits_per_byte(llama, byte_tokenizer(bos_token="<s>"), CORPUS, score_end=True)
+        bits_per_byte(llama, byte_tokenizer(bos_token="<s>"), CORPUS, Rule(score_end=True))
     with pytest.raises(ConfigError, match=r"neither a beginning-of-text"):
         bits_per_byte(llama, byte_tokenizer(), CORPUS)
 
@@ -251,7 +255,7 @@ def test_texts_that_are_not_given_back(llama: Any) -> None:
 
 def test_context(llama: Any, tokenizer: Any) -> None:
     with pytest.raises(ConfigError, match="reads at most 16 tokens"):
-        bits_per_byte(llama, tokenizer, CORPUS, context=17)
+        bits_per_byte(llama, tokenizer, CORPUS, Rule(context=17))
     bloom = build(CONFIGS["bloom"]())  # ALiBi: no limit of its own
     assert bits_per_byte(bloom, tokenizer, CORPUS).context == bits.UNKNOWN_CONTEXT
     limited = byte_tokenizer(bos_token="<s>")
@@ -267,15 +271,24 @@ def test_numbers_that_are_not_finite(tokenizer: Any) -> None:
 
 
 def test_everything_that_moves_a_measurement_is_in_its_key() -> None:
-    rule: dict[str, Any] = {"context": None, "score_end": False, "dtype": "float32"}
-    keys = {measurement_key({"revision": "1"}, CORPUS, **rule)}
-    keys.add(measurement_key({"revision": "2"}, CORPUS, **rule))
-    keys.add(measurement_key({"revision": "1"}, Corpus(DOCUMENTS[::-1], "made up"), **rule))
-    for change in ({"context": 8}, {"score_end": True}, {"dtype": "bfloat16"}):
-        keys.add(measurement_key({"revision": "1"}, CORPUS, **rule | change))
+    plain = Rule()
+
+    def key(weights: str = "1", documents: Corpus = CORPUS, rule: Rule = plain, **also: str) -> str:
+        return measurement_key(
+            {"revision": weights}, documents, rule, **{"dtype": "float32"} | also
+        )
+
+    keys = {
+        key(),
+        key("2"),
+        key(documents=Corpus(DOCUMENTS[::-1], "made up")),
+        key(rule=Rule(context=8)),
+        key(rule=Rule(score_end=True)),
+        key(dtype="bfloat16"),
+    }
     assert len(keys) == 6
     elsewhere = replace(CORPUS, source="another place")
-    assert measurement_key({"revision": "1"}, elsewhere, **rule) in keys
+    assert key(documents=elsewhere) in keys
 
 
 # Models

@@ -17,7 +17,7 @@ from platorep.models.memory import Batches
 from platorep.models.probing import reads_ahead
 from platorep.models.tokens import SANE_LENGTH, check_embeddings, gives_back, num_embeddings
 from platorep.performance.corpus import Corpus
-from platorep.performance.windows import Window, rolling_windows
+from platorep.performance.windows import PLAIN, Rule, Window, rolling_windows
 from platorep.switches import default_switches
 
 CPU_TOKENS, GPU_TOKENS = 2048, 16384
@@ -58,24 +58,21 @@ def bits_per_byte(
     network: nn.Module,
     tokenizer: Any,
     corpus: Corpus,
+    rule: Rule = PLAIN,
     *,
-    context: int | None = None,
-    score_end: bool = False,
     batch_tokens: int | None = None,
     progress: Callable[[int], None] = lambda finished: None,
 ) -> Measurement:
     """Measure a causal transformers model in memory, where and in what precision it is.
 
     Args:
-        context: Most tokens that the model reads at once; None: its own context.
-        score_end: Also predict an end-of-text token after each document.
         batch_tokens: Tokens per forward pass, padding included; None: by device and vocabulary.
             Moves the result in the last digits only.
         progress: Called with the number of bytes just done, in proportion to their tokens.
 
     Raises:
-        ConfigError: the tokenizer has no token to begin (or end) a document with, or `context` is
-            longer than the model's own.
+        ConfigError: the tokenizer has no token to begin (or end) a document with, or the context
+            is longer than the model's own.
         ReadsAheadError: the model reads what it predicts.
         DataError: a document has a token that the model has no embedding for.
         IntegrityError: the model gives no finite number.
@@ -86,36 +83,26 @@ def bits_per_byte(
             "it reads what it should predict: another last token moves the logits before it by "
             f"{moved:.2g} of their length"
         )
-    first = first_token(tokenizer)
-    length = _context(network, tokenizer, context)
-    end = _end_token(tokenizer) if score_end else None
+    first, length = first_token(tokenizer), _context(network, tokenizer, rule.context)
+    closing = [_end_token(tokenizer)] if rule.score_end else []
     documents, lost = _tokenize(tokenizer, corpus.documents)
-    table_size, added = num_embeddings(network), [first] if end is None else [first, end]
+    table_size = num_embeddings(network)
     for number, tokens in enumerate(documents):
         where = f"document number {number} of {corpus.source}"
-        check_embeddings([*added, *tokens], table_size, "the tokenizer", where)
+        check_embeddings(
+            [first, *tokens, *closing], num_embeddings(network), "the tokenizer", where
+        )
     windows = [
         window
         for tokens in documents
-        for window in rolling_windows(tokens + ([] if end is None else [end]), first, length)
+        for window in rolling_windows(tokens + closing, first, length)
     ]
-    order = sorted(range(len(windows)), key=lambda i: -len(windows[i].tokens))
     num_tokens = sum(window.num_scored for window in windows)
-    nats = [0.0] * len(windows)
-    done = 0  # tokens
 
-    def step(start: int, stop: int) -> None:
-        nonlocal done
-        batch = order[start:stop]
-        scored = [windows[i] for i in batch]
-        for i, value in zip(batch, score_windows(network, scored).tolist(), strict=True):
-            nats[i] = value
-        before, done = done, done + sum(window.num_scored for window in scored)
+    def tell(before: int, done: int) -> None:
         progress(corpus.num_bytes * done // num_tokens - corpus.num_bytes * before // num_tokens)
 
-    budget = batch_tokens or _batch_tokens(network)
-    Batches(budget).run([len(windows[i].tokens) - 1 for i in order], step, "tokens")
-    bits = math.fsum(nats) / math.log(2)
+    bits = _score_all(network, windows, batch_tokens or _batch_tokens(network), tell) / math.log(2)
     if not math.isfinite(bits):
         raise IntegrityError(
             "the model gives logits that are not finite numbers. If it runs in float16, use "
@@ -130,10 +117,34 @@ def bits_per_byte(
         num_windows=len(windows),
         context=length,
         first_token=str(tokenizer.convert_ids_to_tokens(first)),
-        score_end=score_end,
+        score_end=rule.score_end,
         num_not_given_back=len(lost),
         first_not_given_back=lost[0] if lost else None,
     )
+
+
+def _score_all(
+    network: nn.Module, windows: Sequence[Window], budget: int, tell: Callable[[int, int], None]
+) -> float:
+    """Nats of all windows, the longest first.
+
+    Args:
+        budget: Tokens per forward pass.
+        tell: Called with the number of predicted tokens before and after each pass.
+    """
+    order = sorted(windows, key=lambda window: -len(window.tokens))
+    nats: list[float] = []
+    done = 0
+
+    def step(start: int, stop: int) -> None:
+        nonlocal done
+        batch = order[start:stop]
+        nats.extend(score_windows(network, batch).tolist())
+        before, done = done, done + sum(window.num_scored for window in batch)
+        tell(before, done)
+
+    Batches(budget).run([len(window.tokens) - 1 for window in order], step, "tokens")
+    return math.fsum(nats)  # whose result does not depend on the order
 
 
 def score_windows(network: nn.Module, windows: Sequence[Window]) -> Float[Tensor, " b"]:

@@ -13,6 +13,7 @@ from platorep.models import compute_dtypes, environment, open_remembered
 from platorep.performance.corpus import Corpus, read_corpus
 from platorep.performance.job import Job, Planned, Row
 from platorep.performance.kept import is_kept, kept
+from platorep.performance.windows import Rule
 from platorep.run import Run
 
 RULE_VERSION = 1  # raise when the meaning of a measurement changes
@@ -63,10 +64,9 @@ def _bits_row(
     if run.options.overwrite != "never":
         model.prepare(report)
     weights = weights_identity(model.identity(), spec)
+    rule = Rule(context=config.context, score_end=config.score_end)
     keys = {
-        dtype: measurement_key(
-            weights, corpus, context=config.context, score_end=config.score_end, dtype=dtype
-        )
+        dtype: measurement_key(weights, corpus, rule, dtype=dtype)
         for dtype in compute_dtypes(spec, run.config.extract.dtype, run.device)
     }
     # another machine's automatic choice is taken where it is there; an explicit one binds
@@ -102,24 +102,22 @@ def _bits_row(
 def measurement_key(
     identity: Mapping[str, Any],
     corpus: Corpus,
+    rule: Rule,
     *,
-    context: int | None,
-    score_end: bool,
     dtype: str,
 ) -> str:
     """Names a measurement by all that is meant to move it.
 
     Args:
         identity: What names the weights, `weights_identity`.
-        context: As configured; None stands for the model's own.
     """
     return digest(
         {
             "rule": RULE_VERSION,
             "model": dict(identity),
             "corpus": corpus.sha256,
-            "context": context,
-            "score_end": score_end,
+            "context": rule.context,  # None stands for the model's own
+            "score_end": rule.score_end,
             "dtype": dtype,
         }
     )
@@ -151,8 +149,7 @@ def _measure_bits(
                 loaded.network,
                 loaded.tokenizer,
                 corpus,
-                context=config.context,
-                score_end=config.score_end,
+                Rule(context=config.context, score_end=config.score_end),
                 progress=advance,
             )
     except ReadsAheadError as error:

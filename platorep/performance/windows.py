@@ -4,6 +4,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """How documents are read."""
+
+    context: int | None = None
+    """Most tokens that the model reads at once; None: its own context."""
+    score_end: bool = False
+    """Also predict an end-of-text token after each document."""
+
+
+PLAIN = Rule()
+"""The model's own context, and no closing tokens."""
+
+
 @dataclass(frozen=True)
 class Window:
     """Tokens of one forward pass: all but the last are read, the last `num_scored` predicted."""

@@ -10,6 +10,7 @@ from platorep.config import BitsPerByteConfig, ModelSpec
 from platorep.performance.bits import bits_per_byte
 from platorep.performance.causal import open_causal
 from platorep.performance.corpus import read_corpus
+from platorep.performance.windows import Rule
 
 MODELS = ("llama-h8-l1", "llama-h16-l2", "llama-h32-l2", "llama-h64-l3", "llama-h128-l4")
 
@@ -29,7 +30,7 @@ def test_bits_per_byte_of_held_out_captions(real: Path, name: str) -> None:
     )
     loaded = open_causal(spec, offline=True).load("cpu", torch.float32)
 
-    found = bits_per_byte(loaded.network, loaded.tokenizer, corpus, score_end=True)
+    found = bits_per_byte(loaded.network, loaded.tokenizer, corpus, Rule(score_end=True))
 
     assert found.value == pytest.approx(expected[name]["bpb_captions"], abs=5e-5)
     assert (found.num_documents, found.num_not_given_back) == (1000, 0)
