@@ -271,12 +271,10 @@ def test_numbers_that_are_not_finite(tokenizer: Any) -> None:
 
 
 def test_everything_that_moves_a_measurement_is_in_its_key() -> None:
-    plain = Rule()
-
-    def key(weights: str = "1", documents: Corpus = CORPUS, rule: Rule = plain, **also: str) -> str:
-        return measurement_key(
-            {"revision": weights}, documents, rule, **{"dtype": "float32"} | also
-        )
+    def key(
+        weights: str = "1", documents: Corpus = CORPUS, rule: Rule = PLAIN, dtype: str = "float32"
+    ) -> str:
+        return measurement_key({"revision": weights}, documents, rule, dtype=dtype)
 
     keys = {
         key(),

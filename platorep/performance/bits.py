@@ -89,9 +89,7 @@ def bits_per_byte(
     table_size = num_embeddings(network)
     for number, tokens in enumerate(documents):
         where = f"document number {number} of {corpus.source}"
-        check_embeddings(
-            [first, *tokens, *closing], num_embeddings(network), "the tokenizer", where
-        )
+        check_embeddings([first, *tokens, *closing], table_size, "the tokenizer", where)
     windows = [
         window
         for tokens in documents
