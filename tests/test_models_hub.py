@@ -158,7 +158,7 @@ def test_what_the_hub_refuses(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_a_hub_that_is_down_is_replaced_by_the_cache(
-    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hub.commit("org/gpt", "main", language_files(tmp_path / "model"))
     about: dict[str, Any] = {"name": "org/gpt", **LANGUAGE}
@@ -171,6 +171,7 @@ def test_a_hub_that_is_down_is_replaced_by_the_cache(
     down = attempt("identity features", **about)
     assert down["identity"] == online["identity"]
     assert len(down["features"]) == 4
+    assert f"commit {online['identity']['revision']}: {nowhere}" in capsys.readouterr().err
     assert attempt("identity", **about | {"name": "org/other"})["error"][0] == "AbsentError"
 
 
@@ -204,6 +205,17 @@ def test_a_hub_out_of_order_is_told_and_not_waited_for(
     assert hub.url in str(refused.value)
     hub.fault = ""
     assert len({r for r in hub.requests if "org/some" in r}) == 1  # and nothing else was tried
+
+
+def test_a_long_wait_says_what_it_is_for(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 0.4)
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.4)
+    monkeypatch.setattr("platorep.hub.QUIET_S", 0.1)
+    hub.fault = "silent"
+    attempt("identity", name="org/gpt", **LANGUAGE)
+    assert f"waiting for {hub.url}: model org/gpt" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["org/nowhere", "photos"])

@@ -88,6 +88,31 @@ def test_every_file_of_the_tokenizer_is_in_the_key(name: str, tmp_path: Path) ->
     assert set(open_model(make_spec(folder), offline=True).identity()["files"]) == files
 
 
+OWN_CODE = """
+from transformers import GPT2Tokenizer
+
+
+class OwnTokenizer(GPT2Tokenizer):
+    vocab_files_names = {"words_file": "own.words"}
+"""
+
+
+@pytest.mark.parametrize("auto_map", [["own.OwnTokenizer", None], [None, "own.OwnTokenizer"]])
+def test_a_class_of_the_repository_is_asked_if_its_code_may_run(
+    auto_map: list[str | None], tmp_path: Path
+) -> None:
+    folder = save(tmp_path / "model")
+    (folder / "own.py").write_text(OWN_CODE)
+    (folder / "own.words").write_text("snow")
+    about = json.loads((folder / "tokenizer_config.json").read_text())
+    about["auto_map"] = {"AutoTokenizer": auto_map}
+    (folder / "tokenizer_config.json").write_text(json.dumps(about))
+    for trusted in (True, False):
+        spec = make_spec(folder, trust_remote_code=trusted)
+        files = open_source(spec, offline=True).identity(weights=True)["files"]
+        assert ("own.words" in files, "own.py" in files) == (trusted, trusted)
+
+
 @pytest.mark.parametrize("name", ["gpt2", "llama", "bert", "t5"])
 def test_ordinary_models_keep_their_key(name: str, tmp_path: Path) -> None:
     folder = save(tmp_path / "model", name)

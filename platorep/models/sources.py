@@ -70,12 +70,21 @@ class Source(ABC):
         asked.add(TOKENIZER_MAPPING_NAMES.get(about.get("config.json", {}).get("model_type")))
         bare = {name.removesuffix("Fast") for name in asked if isinstance(name, str)}
         classes = [
-            found
+            tokenizer_class_from_name(name)
             for name in sorted(bare | {f"{name}Fast" for name in bare})
-            if (found := tokenizer_class_from_name(name)) is not None
         ]
-        read = {file for one in classes for file in (one.vocab_files_names or {}).values()}
-        return read & set(self._names)
+        if self._spec.trust_remote_code:
+            classes += self._own_tokenizers(about.get("tokenizer_config.json", {}))
+        names = [getattr(one, "vocab_files_names", None) or {} for one in classes]
+        return {file for read in names for file in read.values()} & set(self._names)
+
+    def _own_tokenizers(self, about: dict[str, Any]) -> list[Any]:
+        """The tokenizer classes of the repository's own code."""
+        from transformers.dynamic_module_utils import get_class_from_dynamic_module
+
+        own = (about.get("auto_map") or {}).get("AutoTokenizer") or ()
+        code = self._fetch([name for name in self._names if name.endswith(".py")])
+        return [get_class_from_dynamic_module(name, code) for name in own if name is not None]
 
     @property
     def safetensors(self) -> bool:
