@@ -264,6 +264,37 @@ def test_a_figure_that_cannot_be_drawn_leaves_the_good_one(run: Run, wrong: str,
     assert ("heatmap.* is a figure of an earlier run" in failed.stderr) == (code == 4)
 
 
+def test_tables_edited_into_nonsense_are_named_and_not_drawn(run: Run) -> None:
+    objects(run("run", "small.yaml", "--json"))
+    folder = Path("results/small")
+    damages: dict[str, list[Callable[[str], str]]] = {
+        "models.csv": [
+            lambda text: "garbage",
+            lambda text: text.splitlines()[0],
+            lambda text: text[: len(text) // 2],
+            lambda text: text.replace(",", ";"),
+            lambda text: text.replace("a,", "zzz,"),
+        ],
+        "best.csv": [
+            lambda text: "label,model\n1,2\n",
+            lambda text: text.replace(",a,", ",zzz,"),
+            lambda text: text.replace(",b,", ",,"),
+        ],
+        "performance.csv": [
+            lambda text: "garbage",
+            lambda text: text.replace("0.5", "half"),
+        ],
+    }
+    for name, changes in damages.items():
+        good = (folder / name).read_text()
+        for change in changes:
+            (folder / name).write_text(change(good))
+            drawn = run("plot", "small.yaml")
+            assert drawn.exit_code == 5, (name, change(good), drawn.output)
+            assert f"{folder / name} " in drawn.stderr or "models.csv" in drawn.stderr
+        (folder / name).write_text(good)
+
+
 def test_a_plan_knows_scores_of_other_settings(run: Run) -> None:
     objects(run("run", "small.yaml", "--json"))
 

@@ -553,6 +553,11 @@ def test_table(tmp_path: Path) -> None:
             "model,value\na,inf\n",
             r"line 2: expected a number or a date \(2023-02-27\), found 'inf'",
         ),
+        ("model,value\na,1,2\n", "line 2: expected 2 cells as in the header"),
+        ("model,source,value\na,1\n", "line 2: expected 3 cells as in the header"),
+        ('model,value\n"a,1\nb,2\n', "cannot be read as CSV: unexpected end of data"),
+        ("model,value,value\na,1,2\n", "names the column 'value' twice"),
+        (f"model,value\na,{'9' * 200_000}\n", "cannot be read as CSV: field larger"),
     ],
 )
 def test_broken_tables(tmp_path: Path, content: str, problem: str) -> None:

@@ -91,6 +91,13 @@ def test_an_interruption_that_becomes_another_error_is_one(
     assert capsys.readouterr().err == "platorep: interrupted; everything finished so far is kept.\n"
 
 
+def test_an_endless_name_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), exit_on_error():
+        raise DataError(f"no file {'x' * 5000} is there")
+
+    assert 200 < len(capsys.readouterr().err) < 300
+
+
 def test_an_interruption_while_the_command_line_is_imported(tmp_path: Path) -> None:
     (tmp_path / "typer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
     paths = os.pathsep.join([str(tmp_path), *sys.path])

@@ -19,6 +19,9 @@ LONGEST = 100
 """Characters of a sentence that stands in its cell; a longer one becomes a note below the table."""
 
 
+_ENDLESS = re.compile(r"\S{400,}")  # a name that nobody reads to its end
+
+
 @contextlib.contextmanager
 def exit_on_error() -> Iterator[None]:
     """Expected errors become one message on stderr and an exit code; bugs keep their traceback."""
@@ -38,14 +41,13 @@ def exit_on_error() -> Iterator[None]:
             _say(str(error))
             raise typer.Exit(error.exit_code) from error
         if isinstance(error, OSError) and error.filename and error.errno != errno.EPIPE:
-            _say(
-                f"{error.filename} cannot be used: {error.strerror}. Check the path and its rights."
-            )
+            _say(f"{error.filename} cannot be used: {error.strerror}. Check path and permissions.")
             raise typer.Exit(StorageError.exit_code) from error
         raise
 
 
 def _say(text: str) -> None:
+    text = _ENDLESS.sub(lambda word: f"{word[0][:100]}...{word[0][-100:]}", text)
     print(printable(f"platorep: {text}", keep="\n\t"), file=sys.stderr)
 
 

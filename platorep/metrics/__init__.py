@@ -116,7 +116,7 @@ def _own(path: str) -> Metric:
     module, _, attribute = path.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, ValueError) as error:
+    except (ImportError, TypeError, ValueError) as error:  # TypeError: a name that begins with .
         raise ConfigError(
             f"metric {path!r}: module {module!r} cannot be imported: {error}. "
             "It must be importable from where the program runs (installed, or on PYTHONPATH)."

@@ -1,8 +1,11 @@
 """The stage: the tables of an experiment -> `figures/`."""
 
+from pathlib import Path
+
 import pandas as pd
 
 from platorep.drawn import note_drawn
+from platorep.errors import IntegrityError
 from platorep.parameters.figures import figure_names
 from platorep.plots import Tables, save_figure
 from platorep.plots.saving import files_of
@@ -32,6 +35,8 @@ def plot(run: Run) -> tuple[Failures, pd.DataFrame]:
         if name in failures.errors and any(file.exists() for file in files_of(path)):
             run.report.warn(f"{name}: {path}.* is a figure of an earlier run, not of this one")
     failures.raise_if_all(len(names))
+    if written:
+        run.report.say(f"figures: {run.results.figures}")
     return failures, pd.DataFrame(written, columns=["figure", "file"])
 
 
@@ -49,6 +54,8 @@ def read_tables(run: Run) -> Tables:
     if results.gallery.exists() and run.config.align.gallery is not None:
         paths[results.gallery] = "align"
     read = {path: results.read_table(path, stage, run.report) for path, stage in paths.items()}
+    for path, table in sorted(read.items(), key=lambda item: item[0] != results.models):
+        _refuse_unusable(path, table, paths[path], read[results.models])
     results.refuse_mixed(paths)
     no_performance = pd.DataFrame(columns=["model", "measure", "value", "source"])
     return Tables(
@@ -58,3 +65,43 @@ def read_tables(run: Run) -> Tables:
         models=read[results.models],
         gallery=read.get(results.gallery, pd.DataFrame()),
     )
+
+
+_OF_PAIRS = ("x", "y", "metric", "control")
+_TEXTS = {  # columns that each table must have, by the name of its file
+    "models.csv": ("label", "family", "modality", "random"),
+    "best.csv": (*_OF_PAIRS, "dataset", "x_family", "y_family", "x_modality", "y_modality"),
+    "scores.parquet": _OF_PAIRS,
+    "performance.csv": ("model", "measure"),
+    "gallery.csv": (*_OF_PAIRS, "k_rule"),
+}
+_NUMBERS = {  # and those that must hold numbers, or holes
+    "models.csv": ("num_parameters", "order", "num_layers"),
+    "best.csv": ("score", "chance", "layer_x", "layer_y", "num_layers_x", "num_layers_y"),
+    "scores.parquet": ("score", "layer_x", "layer_y"),
+    "performance.csv": ("value",),
+    "gallery.csv": ("score", "n", "k", "chance"),
+}
+
+
+def _refuse_unusable(path: Path, table: pd.DataFrame, stage: str, models: pd.DataFrame) -> None:
+    """Refuse a table that somebody has edited into what no figure can be drawn from."""
+    texts, numbers = _TEXTS[path.name], _NUMBERS[path.name]
+    wrong = [f"it lacks the column {name}" for name in (*texts, *numbers) if name not in table]
+    if not wrong and len(table):
+        kinds = table[[*numbers]].dtypes
+        wrong += [
+            f"the column {name} holds what is no number"
+            for name in numbers
+            if not pd.api.types.is_numeric_dtype(kinds[name])
+        ]
+    if not wrong and path.name == "models.csv" and table["label"].duplicated().any():
+        wrong.append(f"it names {table['label'][table['label'].duplicated()].iloc[0]!r} twice")
+    if not wrong and "x" in texts:
+        unknown = (set(table["x"]) | set(table["y"])) - set(models["label"])
+        wrong += [f"it names {label!r}, which is not in models.csv" for label in sorted(unknown)]
+    if wrong:
+        raise IntegrityError(
+            f"{path} cannot be drawn from: {wrong[0]}. Run `platorep {stage}` with this experiment "
+            "again: it writes the file anew."
+        )
