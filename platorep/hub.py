@@ -81,7 +81,7 @@ def hub_errors(name: str, revision: str | None, kind: Kind) -> Iterator[None]:
     """
     _end_every_wait()
     _asked_again.clear()
-    timer = threading.Timer(QUIET_S, _say, [f"waiting for {constants.ENDPOINT}: {kind} {name}"])
+    timer = threading.Timer(QUIET_S, _say, [f"waiting for {kind} {name} of {constants.ENDPOINT}"])
     timer.daemon = True
     if not is_offline():
         timer.start()

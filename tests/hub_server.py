@@ -37,6 +37,8 @@ class Hub:
     url: str = ""
     fault: str = ""
     """How it fails: a status, `silent`, `reset`, `loop`, `page`, or (files only) `cut`."""
+    only_files: bool = False
+    """Whether it still tells what there is."""
     over: threading.Event = field(default_factory=threading.Event)
 
     def commit(self, repo: str, branch: str, files: dict[str, bytes]) -> str:
@@ -75,7 +77,7 @@ def serve() -> Iterator[Hub]:
     Handler.hub = hub
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     hub.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
         yield hub
@@ -113,7 +115,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._error(403, "NoProxy")
         parts = [unquote(p) for p in urlsplit(self.path).path.strip("/").split("/")]
         self.hub.requests.append(f"{self.command} /{'/'.join(parts)}")
-        if self.hub.fault and self._fail():
+        spared = self.hub.only_files and "resolve" not in parts
+        if self.hub.fault and not spared and self._fail():
             return None
         if parts[0] == "api" and parts[1] in ("datasets", "models"):
             repo, rest = "/".join(parts[2:4]), parts[4:]
@@ -158,7 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == "reset":  # no lingering: the kernel sends RST
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         elif fault == "loop":
-            self._send(307, b"", {"Location": f"{self.hub.url}{self.path}"})
+            self._send(307, b"", {"Location": self.path})
         elif fault == "page":
             self._send(200, b"<html>log in</html>", {"Content-Type": "text/html"})
         elif fault.isdigit():

@@ -207,6 +207,23 @@ def test_a_hub_out_of_order_is_told_and_not_waited_for(
     assert len({r for r in hub.requests if "org/some" in r}) == 1  # and nothing else was tried
 
 
+OF_FILES = FAULTS | {"page": "does not seem to be served by a Hugging Face Hub"}
+
+
+@pytest.mark.parametrize("fault", OF_FILES)
+def test_so_is_one_that_has_lists_and_no_files(
+    fault: str, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 0.1)
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.1)
+    hub.commit("org/gpt", "main", language_files(tmp_path / "model"))
+    hub.fault, hub.only_files = fault, True
+    kind, message = attempt("download", name="org/gpt", **LANGUAGE)["error"]
+    assert kind == "AbsentError"
+    assert OF_FILES[fault].replace("0.2", "0.1") in message
+
+
 def test_a_long_wait_says_what_it_is_for(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -215,7 +232,7 @@ def test_a_long_wait_says_what_it_is_for(
     monkeypatch.setattr("platorep.hub.QUIET_S", 0.1)
     hub.fault = "silent"
     attempt("identity", name="org/gpt", **LANGUAGE)
-    assert f"waiting for {hub.url}: model org/gpt" in capsys.readouterr().err
+    assert f"waiting for model org/gpt of {hub.url}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["org/nowhere", "photos"])
