@@ -41,13 +41,14 @@ def run_stages(run: Run) -> Outcome:
 
 
 def extract_stage(run: Run) -> Outcome:
-    """What failed, and a table of the models."""
+    """What failed, and a table of the models that were asked for."""
     from platorep.extract import extract
 
     with run.holding_results(extracting=True):
         failures = extract(run)
     models = run.results.read_table(run.results.models, "extract", run.report)
-    return failures.all, models[["label", "family", "modality", "num_layers", "num_parameters"]]
+    of_run = models[models["label"].isin([spec.label for spec in run.specs])]
+    return failures.all, of_run[["label", "family", "modality", "num_layers", "num_parameters"]]
 
 
 def measure_stage(run: Run) -> Outcome:

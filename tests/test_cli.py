@@ -1,6 +1,7 @@
 """The command line: help everywhere, data on stdout and talk on stderr, light until it works."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -205,6 +206,9 @@ def test_stdout_is_data_only(run: Run) -> None:
     assert {row["state"] for row in plan if row["stage"] == "extract"} == {"missing"}
     extracted = objects(run("extract", "small.yaml", "--json", "-v"))
     assert [row["label"] for row in extracted] == ["a", "b"]
+    assert [
+        row["label"] for row in objects(run("extract", "small.yaml", "--models", "b", "--json"))
+    ] == ["b"]
     measured = objects(run("measure", "small.yaml", "--json"))
     assert [row["value"] for row in measured] == [0.5, 0.7]
     (best,) = objects(run("align", "small.yaml", "--json"))
@@ -223,6 +227,27 @@ def test_stdout_is_data_only(run: Run) -> None:
     assert objects(run("cache", "clean", "--partial", "--json")) == []
     removed = objects(run("cache", "clean", "--model", "a*", "--json"))
     assert len(removed) == 1
+
+
+@pytest.mark.parametrize("stage", ["extract", "measure", "align", "run"])
+def test_never_computes_nothing(run: Run, stage: str) -> None:
+    """Neither before anything is there nor when all is; in between, what is there stands."""
+    expected = 0 if stage == "measure" else 4  # a table of numbers is only read
+    assert run(stage, "small.yaml", "--overwrite", "never").exit_code == expected
+    assert not list(Path(os.environ["PLATOREP_CACHE"]).rglob("shard-*"))
+    assert not list(Path("results").rglob("best.csv"))
+    objects(run("run", "small.yaml", "--json"))
+    assert run(stage, "small.yaml", "--overwrite", "never").exit_code == 0
+    best = Path("results/small/best.csv").read_bytes()
+
+    for piece in Path("results/small/parts").glob("*.json"):
+        piece.unlink()
+    if stage in ("align", "run"):
+        ended = run(stage, "small.yaml", "--overwrite", "never")
+        assert ended.exit_code == 4, ended.output
+        assert "--overwrite never forbids" in ended.stderr
+        assert Path("results/small/best.csv").read_bytes() == best
+        assert not list(Path("results/small/parts").glob("*.json"))
 
 
 def test_the_plan_adds_up(run: Run) -> None:

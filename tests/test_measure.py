@@ -12,7 +12,7 @@ from transformers import BertConfig, BertModel
 
 from platorep.config import ExperimentConfig
 from platorep.config.performance import PerformanceConfig
-from platorep.errors import AbsentError
+from platorep.errors import AbsentError, NotComputedError
 from platorep.files import read_sealed, write_sealed
 from platorep.parameters.toyworld import parse_network
 from platorep.performance import MEASURES, measure, plan_measure
@@ -67,6 +67,16 @@ def test_every_kind_of_the_yaml_has_an_entry() -> None:
     kinds = {tag.tag: kind for kind, tag in map(typing.get_args, typing.get_args(union))}
 
     assert {name: measure.settings for name, measure in MEASURES.items()} == kinds
+
+
+def test_never_measures_nothing(networks: Path, tmp_path: Path) -> None:
+    failures, table = run(experiment(networks), tmp_path, overwrite="never")
+
+    assert "bits_per_byte" not in table["measure"].tolist()
+    assert "score" in table["measure"].tolist()  # a table is only read
+    assert len(failures.errors) == 4
+    assert all(isinstance(error, NotComputedError) for error in failures.all)
+    assert not list((tmp_path / "cache" / "measurements").glob("*.json"))
 
 
 def test_what_has_a_number_gets_one(networks: Path, tmp_path: Path) -> None:
