@@ -91,6 +91,27 @@ def test_an_interruption_that_becomes_another_error_is_one(
     assert capsys.readouterr().err == "platorep: interrupted; everything finished so far is kept.\n"
 
 
+def test_a_terminal_that_knows_ascii_only_and_a_full_disk() -> None:
+    code = (
+        "import pandas as pd\n"
+        "from platorep.cli.running import exit_on_error, print_table\n"
+        "with exit_on_error():\n"
+        "    for as_json in (False, True):\n"
+        "        print_table(pd.DataFrame({'m': ['\\u6a21']}), as_json)\n"
+    )
+    command = [sys.executable, "-u", "-c", code]
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+
+    shown = subprocess.run(command, env=ascii_only, capture_output=True, text=True, check=True)
+    with Path("/dev/full").open("w") as full:
+        failed = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+
+    assert shown.stdout.count("\\u6a21") == 2
+    assert "the disk is full" in failed.stderr.splitlines()[0]
+
+
 def test_an_endless_name_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit), exit_on_error():
         raise DataError(f"no file {'x' * 5000} is there")

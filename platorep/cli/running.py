@@ -43,6 +43,9 @@ def exit_on_error() -> Iterator[None]:
         if isinstance(error, OSError) and error.filename and error.errno != errno.EPIPE:
             _say(f"{error.filename} cannot be used: {error.strerror}. Check path and permissions.")
             raise typer.Exit(StorageError.exit_code) from error
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            _say("the output cannot be written: the disk is full.")
+            raise typer.Exit(StorageError.exit_code) from error
         raise
 
 
@@ -91,15 +94,21 @@ def print_table(frame: Any, as_json: bool) -> None:
     """A table on stdout: aligned columns, with long sentences below; or a list of JSON objects."""
     if as_json:
         text = frame.to_json(orient="records", indent=1, force_ascii=False)
-        print(_UNPRINTABLE.sub(_json_escape, text))
+        _print(_UNPRINTABLE.sub(_json_escape, text))
         return
     notes: dict[str, str] = {}  # once each, though many rows may say the same
     texts = frame.astype(object).where(frame.notna(), "-").map(lambda value: _cell(value, notes))
     texts = texts.apply(lambda column: column.str.ljust(max(map(len, [column.name, *column]))))
     titles = [name.ljust(len(texts[name].iloc[0])) for name in texts] if len(texts) else []
-    print(texts.to_string(index=False, header=titles) if len(texts) else "nothing")
+    _print(texts.to_string(index=False, header=titles) if len(texts) else "nothing")
     for text, mark in notes.items():
-        print("\n" + textwrap.fill(f"{mark} {text}", LONGEST, **_WHOLE_WORDS))
+        _print("\n" + textwrap.fill(f"{mark} {text}", LONGEST, **_WHOLE_WORDS))
+
+
+def _print(text: str) -> None:
+    """On stdout, with escapes for what its encoding lacks: a terminal may know ASCII only."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 _WHOLE_WORDS: Any = {"subsequent_indent": "    ", "break_long_words": False,

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from mpl_toolkits.mplot3d import Axes3D, proj3d
 
-from platorep.plots.labels import text_width
+from platorep.plots.labels import legible_frame, text_width
 from platorep.plots.style import DOUBLE, FAINT, GREY, HUES, NORMAL, SMALL
 
 REFERENCE = "CIELAB"
@@ -47,6 +47,7 @@ def color_points(geometry: pd.DataFrame, agreement: pd.DataFrame) -> pd.DataFram
 
 def draw_color(points: pd.DataFrame) -> Figure:
     """Draw the points of `color_points`."""
+    points, _ = legible_frame(points)
     shown, residuals = (points[points["panel"] == name] for name in ("view", "residual"))
     rows = [
         [str(space) for space in dict.fromkeys(views["space"])]
