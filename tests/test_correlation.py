@@ -141,6 +141,34 @@ def test_partial_interval_holds_the_truth() -> None:
     assert np.mean(held) == pytest.approx(0.95, abs=0.03)
 
 
+@pytest.mark.parametrize("names", ["aabbccdd", "aaabbbccc", "aaaabbbb"])
+def test_partial_interval_holds_the_truth_in_small_families(names: str) -> None:
+    """Two of a family are in either order: four such families agree altogether in one of eight."""
+    rng = np.random.default_rng(4)
+    level = 5 * np.array([ord(name) for name in names])
+    held = []
+    for _ in range(500):
+        found = partial_spearman(
+            level + rng.standard_normal(len(names)),
+            level + rng.standard_normal(len(names)),
+            list(names),
+        )
+        held.append(found.low <= 0 <= found.high)
+
+    assert np.mean(held) >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / 500)
+
+
+def test_partial_interval_holds_the_truth_at_fixed_numbers() -> None:
+    rng = np.random.default_rng(5)
+    held = []
+    for _ in range(500):
+        z = rng.standard_normal(12)
+        found = partial_spearman(z + rng.standard_normal(12), z + rng.standard_normal(12), z)
+        held.append(found.low <= 0 <= found.high)
+
+    assert np.mean(held) == pytest.approx(0.95, abs=0.03)
+
+
 @pytest.mark.parametrize(
     ("label", "step"),
     [("llama16@88", 88), ("pythia-70m@step1000", 1000), ("llama8@22-seed3", 22),

@@ -55,8 +55,9 @@ def spearman(
     so such an r counts as half an exchange of neighbors below 1 in the interval: our own rule.
     """
     x, y = _complete(x, y)
-    value = _correlate(stats.rankdata(x), stats.rankdata(y))
-    return Correlation(value, *_rank_interval(value, len(x), 0, level), len(x))
+    ranks = [side - side.mean() if len(side) else side for side in map(stats.rankdata, (x, y))]
+    value = _correlate(*ranks)
+    return Correlation(value, *_rank_interval(value, ranks, len(x), level), len(x))
 
 
 def partial_spearman(
@@ -71,7 +72,8 @@ def partial_spearman(
     The ranks of x and of y, each less what `given` explains of them linearly, are correlated. A
     number explains by its rank (which is the textbook's partial rank correlation), a name (a
     family) by the mean of its points: points alone in their family say nothing. The interval is
-    that of `spearman` with one point less for each degree of freedom that `given` takes.
+    that of `spearman` with one point less for each degree of freedom that `given` takes, and half
+    an exchange of neighbors weighs as much as it does among what is left of the ranks.
     """
     names = not (isinstance(given, np.ndarray) and given.dtype.kind == "f")
     fixed = np.unique(np.asarray(given, dtype=str), return_inverse=True)[1] if names else given
@@ -86,7 +88,7 @@ def partial_spearman(
     rest = [_residuals(stats.rankdata(side), design) for side in (x, y)]
     taken = int(np.linalg.matrix_rank(design)) - 1
     value = _correlate(*rest) if len(x) - taken > 2 else np.nan
-    return Correlation(value, *_rank_interval(value, len(x), taken, level), len(x))
+    return Correlation(value, *_rank_interval(value, rest, len(x) - taken, level), len(x))
 
 
 def mean_spearman_within(
@@ -132,10 +134,15 @@ def _residuals(
     return np.where(np.abs(rest) < 1e-9 * len(rest), 0.0, rest)
 
 
-def _rank_interval(value: float, num: int, taken: int, level: float) -> tuple[float, float]:
-    nearest = 1 - 6 / (num * (num**2 - 1)) if num > 1 else 1.0  # exchanged neighbors: twice as far
+def _rank_interval(
+    value: float, ranks: Sequence[Float[np.ndarray, " n"]], num: int, level: float
+) -> tuple[float, float]:
+    """Of a correlation of centred ranks: an exchange of neighbors in one of them moves their
+    product by 1."""
+    size = math.prod(float(np.linalg.norm(side)) for side in ranks)
+    nearest = 1 - 0.5 / size if size > 0.5 else 0.0
     centre = float(np.clip(value, -nearest, nearest))
-    low, high = _interval(centre, value, 1 + centre**2 / 2, num - taken, level)
+    low, high = _interval(centre, value, 1 + centre**2 / 2, num, level)
     return low, high
 
 
