@@ -39,7 +39,7 @@ COLUMNS = {
 Rows = list[dict[str, Any]]
 REASON = re.compile(r"layer (\d+) of ([xy]): (.*?)(?=; layer \d+ of y: |$)", re.DOTALL)
 """As scoring puts the reasons of both layers of a pair together."""
-MOST_ROWS = 1024
+MOST_ROWS = 512
 """Of which the effective dimension is taken, so that it costs no more than a metric of few rows."""
 DROWNED = 0.5
 """Of a layer's squared length in one dimension; above it scores are those of that dimension."""
@@ -50,7 +50,8 @@ def concentration(layer: Float[Tensor, "n d"]) -> tuple[int, float]:
 
     The share is NaN where all values are zero.
     """
-    squares = torch.linalg.vector_norm(layer, dim=0, dtype=torch.float64).square()
+    scale = float(layer.abs().max())
+    squares = _sum((layer / scale).square()) if scale else layer[0]  # whatever float32 holds
     largest, total = int(squares.argmax()), float(squares.sum())
     return largest, float(squares[largest]) / total if total else np.nan
 
@@ -61,9 +62,14 @@ def mean_cosine(layer: Float[Tensor, "n d"]) -> float:
     That with a row of zeros is 0.
     """
     n = len(layer)
-    total = F.normalize(layer, dim=1).sum(dim=0, dtype=torch.float64)
+    total = _sum(F.normalize(layer, dim=1)).double()
     lengths = int((torch.linalg.vector_norm(layer, dim=1) > 0).sum())
     return float((total @ total - lengths) / (n * (n - 1)))
+
+
+def _sum(layer: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:
+    """Of all rows: as a product, which is ten times faster."""
+    return layer.new_ones(len(layer)) @ layer
 
 
 def effective_dimension(layer: Float[Tensor, "n d"]) -> float:
@@ -71,16 +77,17 @@ def effective_dimension(layer: Float[Tensor, "n d"]) -> float:
     all equal.
 
     (sum of its eigenvalues)^2 / (sum of their squares), which is d where d directions vary alike.
-    Of more than `MOST_ROWS` rows, so many at equal distances.
+    Of more than `MOST_ROWS` rows, half as many or more at equal distances.
     """
     rows = layer[:: -(-len(layer) // MOST_ROWS)].double()
-    rows = rows - rows.mean(dim=0)
-    size = float(rows.square().sum())
-    if size <= 1e-12 * float(layer[0].double().square().sum()):  # rounding is no variation
+    length = float(torch.linalg.vector_norm(rows))
+    rows = rows - rows.mean(dim=0)  # not in place: they may be the layer itself
+    spread = float(torch.linalg.vector_norm(rows))
+    if spread <= 1e-6 * length:  # rounding is no variation
         return np.nan
-    rows = (rows / size**0.5).float()
+    rows = (rows / spread).float()
     small = rows @ rows.T if len(rows) < rows.shape[1] else rows.T @ rows
-    return 1 / float(small.double().square().sum())
+    return 1 / float(torch.linalg.vector_norm(small)) ** 2
 
 
 def describe(
