@@ -45,9 +45,10 @@ from platorep.models.toyworld import OF_PICTURES
 from platorep.parameters.section import Section
 from platorep.parameters.toyworld import ToyTraining, WorldParameters, parse_network
 from platorep.performance.causal_bits import measurement_key, weights_identity
-from platorep.performance.corpus import read_corpus
+from platorep.performance.corpus import Corpus, read_corpus
 from platorep.performance.labelled import read_labelled
 from platorep.performance.probing import probe_key, tapped
+from platorep.performance.windows import PLAIN, Rule
 from platorep.reporting import Reporter
 from platorep.results import Results
 from platorep.toyworld.training import checkpoint_folder, train
@@ -500,8 +501,8 @@ def test_a_setting_of_bits_per_byte_is_in_the_key(name: str, made: Path, tmp_pat
     def key(**settings: Any) -> str:
         config = BitsPerByteConfig.model_validate({"source": str(text)} | settings)
         corpus = read_corpus(config, offline=True)
-        own = {"context": config.context, "score_end": config.score_end, "dtype": "float32"}
-        return measurement_key(weights, corpus, **own)
+        rule = Rule(context=config.context, score_end=config.score_end)
+        return measurement_key(weights, corpus, rule, dtype="float32")
 
     value = str(other) if name == "source" else BITS[name].value
     if BITS[name].outcome == HUB:
@@ -679,3 +680,54 @@ def test_a_label_says_a_seed_only_of_what_has_one() -> None:
         for backend in ("toyworld", "timm")
     }
     assert labels == {"toyworld": "conv8-seed3", "timm": "conv8"}
+
+
+def test_keys_are_those_of_0_1_0(made: Path) -> None:
+    """What 0.1.0 said of the same models, but for the hashes of files: old cells are found."""
+
+    def said(spec: ModelSpec) -> dict[str, Any]:
+        found, _ = key_of(spec)
+        for name in ("files", "weights", "random_init"):
+            found |= {name: sorted(found[name])} if isinstance(found.get(name), dict) else {}
+        return dict(found)
+
+    files = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+    text = {
+        "backend": "transformers",
+        "files": files,
+        "tap": "hidden states: embedding output, every layer, the last after the final norm",
+        "layers": "all",
+        "pool": "mean",
+        "prompt": None,
+        "max_tokens": None,
+        "truncate": "right",
+        "special_tokens": "as the tokenizer adds them",
+        "attention": "sdpa",
+        "trust_remote_code": False,
+    }
+    assert said(spec_of("text", made)) == text
+    assert said(spec_of("text", made, random_init=True)) == text | {
+        "files": [name for name in files if name != "model.safetensors"],
+        "random_init": ["initialised_by", "seed"],
+    }
+    image = said(spec_of("image", made))
+    assert len(image.pop("weights")) == 64
+    assert "num_classes" in image.pop("model_args")  # what timm has written
+    assert image == {
+        "backend": "timm",
+        "architecture": "test_vit",
+        "arguments": {},
+        "tap": "forward_intermediates, without a final norm",
+        "layers": "all",
+        "pool": "cls",
+        "transform": {
+            "input_size": [3, 160, 160],
+            "interpolation": "bicubic",
+            "mean": [0.5, 0.5, 0.5],
+            "std": [0.5, 0.5, 0.5],
+            "crop_pct": 0.95,
+            "crop_mode": "center",
+        },
+    }
+    made_up = Corpus(("a",), "made up")
+    assert measurement_key({"x": 1}, made_up, PLAIN, dtype="float32") == "8b0adc0d7ddf31ac"
