@@ -136,20 +136,26 @@ class Results:
         Raises:
             AbsentError: it is not there.
             DamagedError: it is no table, or not the one that was written.
+            IntegrityError: it was edited, and there is nobody to tell.
         """
         content = self._content(path, before)
         written = self._written(path.name, before)
-        if written and sha256(content) not in [entry["sha256"] for entry in written]:
-            if path.suffix != ".csv" or report is None:
-                raise DamagedError(f"{path} is damaged: its checksum is another. {_again(before)}")
-            report.warn(
-                f"{path} was edited since it was written, and is used as it is now; "
-                f"`platorep {before}` writes it anew"
-            )
+        as_written = not written or sha256(content) in [entry["sha256"] for entry in written]
+        if not as_written and path.suffix != ".csv":
+            raise DamagedError(f"{path} is damaged: its checksum is another. {_again(before)}")
         try:
-            return _table(path, content)
+            table = _table(path, content)
         except ValueError as error:
             raise DamagedError(f"{path} is not a table: {error}. {_again(before)}") from error
+        if as_written:
+            return table
+        if report is None:
+            raise IntegrityError(f"{path} was edited since it was written. {_again(before)}")
+        report.warn(
+            f"{path} was edited since it was written, and is used as it is now; "
+            f"`platorep {before}` writes it anew"
+        )
+        return table
 
     def write_table(self, path: Path, frame: pd.DataFrame, made_from: MadeFrom) -> None:
         """Write a table of this folder, CSV or parquet, and its checksum.

@@ -16,7 +16,7 @@ LAYERS = (
     {"config", "metrics", "preprocess", "statistics", "toyworld"},
     {"data", "models"},
     {"features", "results"},
-    {"run"},
+    {"run", "upkeep"},
     {"drawn", "extract"},
     {"performance", "align", "plots", "theory"},
     {"listing", "plan", "execute"},

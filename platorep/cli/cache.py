@@ -1,6 +1,7 @@
 """`platorep cache`: look after the feature cache."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,27 +24,42 @@ def cache_list(as_json: Json = False) -> None:
         print_table(cell_table(cache_root()), as_json)
 
 
+Folders = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="[RESULTS]...", help="Folders of results too; results/* if absent."),
+]
+
+
 @app.command("verify")
-def cache_verify(as_json: Json = False) -> None:
-    """Read every shard and compare its checksum; exit code 5 if one is damaged."""
+def cache_verify(results: Folders = None, as_json: Json = False) -> None:
+    """Read every file of the cache and of results that holds a number and compare its checksum.
+
+    Exit code 5 if one is not what was written.
+    """
     with exit_on_error():
+        import pandas as pd
+
         from platorep.features.upkeep import damaged_files
         from platorep.files import cache_root
+        from platorep.upkeep import damaged_results, default_folders
 
-        table = damaged_files(cache_root())
+        folders = default_folders() if results is None else results
+        parts = [damaged_files(cache_root()), damaged_results(folders)]
+        table = pd.concat(parts, ignore_index=True)
         if len(table) or as_json:
             print_table(table, as_json)
         else:
-            print("no file of the cache is damaged")
+            print("no file of the cache or of the results is damaged")
         if len(table):
             raise IntegrityError(
-                f"{len(table)} files of the cache are damaged. `platorep cache clean --broken` "
-                "removes them; `platorep extract` makes them again."
+                f"{len(table)} files are not what was written. `platorep cache clean --broken` "
+                "removes what is damaged; the command that made it makes it again."
             )
 
 
 @app.command("clean")
 def cache_clean(
+    results: Folders = None,
     broken: Annotated[bool, typer.Option("--broken", help="Damaged files.")] = False,
     partial: Annotated[bool, typer.Option("--partial", help="What killed runs left.")] = False,
     model: Annotated[str | None, typer.Option("--model", help="Cells of models like GLOB.")] = None,
@@ -51,10 +67,18 @@ def cache_clean(
 ) -> None:
     """Remove damaged files, left-overs of killed runs, or whole cells; lists what was removed."""
     with exit_on_error():
+        import pandas as pd
+
         from platorep.features.upkeep import clean
         from platorep.files import cache_root
+        from platorep.upkeep import clean_results, default_folders
 
-        print_table(clean(cache_root(), broken=broken, partial=partial, model=model), as_json)
+        folders = default_folders() if results is None else results
+        parts = [
+            clean(cache_root(), broken=broken, partial=partial, model=model),
+            clean_results(folders, broken=broken, partial=partial),
+        ]
+        print_table(pd.concat(parts, ignore_index=True), as_json)
 
 
 @command(app, "import", "config", "model", "file", "overrides", "output", "offline")

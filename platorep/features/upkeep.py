@@ -46,28 +46,28 @@ def clean(root: Path, *, broken: bool, partial: bool, model: str | None) -> pd.D
     """
     if not (broken or partial or model):
         raise ConfigError("nothing to clean was named: give --broken, --partial or --model GLOB.")
-    removed: list[Path] = []
+    gone: list[Path] = []
     for folder in sorted((root / "features").glob("*/*/*/")):
         cell = Cell(folder)
         with ByteLocks(folder / ".lock") as locks:
             if not locks.acquire_all():
                 continue
             if partial:
-                removed += _removed(folder.glob(".*.partial"))
+                gone += removed(folder.glob(".*.partial"))
             if broken:
-                removed += _removed(_damaged(_of_cell(cell)))
+                gone += removed(_damaged(_of_cell(cell)))
             if model is not None and fnmatch.fnmatch(folder.parent.name, model):
                 cell.remove()
-                removed += _removed([folder])
+                gone += removed([folder])
     for path in _beside_cells(root):
         with ByteLocks(_lock_of(path)) as locks:
             if broken and locks.acquire_all():
-                removed += _removed(_damaged(_of_path(path)))
+                gone += removed(_damaged(_of_path(path)))
     for left in _left_beside_cells(root) if partial else ():
         with ByteLocks(_lock_of(left)) as locks:
             if locks.acquire_all():
-                removed += _removed([left])
-    return pd.DataFrame({"removed": [str(path) for path in removed]})
+                gone += removed([left])
+    return pd.DataFrame({"removed": [str(path) for path in gone]})
 
 
 def _describe(cell: Cell) -> dict[str, object]:
@@ -113,11 +113,13 @@ def _of_cell(cell: Cell) -> list[Trouble]:
 
 
 def _beside_cells(root: Path) -> list[Path]:
-    """Measurements; manifests of data; checkpoints, and seals of pairs, of the toy world."""
+    """Measurements; what is known of models; manifests of data; checkpoints, and seals of pairs, of
+    the toy world."""
     toyworld = root / "toyworld"
     return [
         *sorted((root / "manifests").glob("[!.]*")),
         *sorted((root / "measurements").glob("[!.]*.json")),
+        *sorted((root / "models").glob("[!.]*.json")),
         *sorted(toyworld.glob("[!.]*/step*")),
         *sorted(toyworld.glob("pairs-*.json")),
     ]
@@ -125,8 +127,8 @@ def _beside_cells(root: Path) -> list[Path]:
 
 def _of_path(path: Path) -> list[Trouble]:
     try:
-        if path.parent.name == "measurements":
-            read_sealed(path, of=path.stem, cure="The same command measures again.")
+        if path.parent.name in ("measurements", "models"):
+            read_sealed(path, of=path.stem, cure="The same command makes it again.")
         elif path.parent.name == "manifests":
             refuse_damaged_manifest(path)
         elif path.name.startswith("step"):
@@ -142,14 +144,14 @@ def _of_path(path: Path) -> list[Trouble]:
 
 def _left_beside_cells(root: Path) -> list[Path]:
     """What killed processes left under other names."""
-    folders = ("measurements", "manifests", "tables", "toyworld", "toyworld/*")
+    folders = ("measurements", "models", "manifests", "tables", "toyworld", "toyworld/*")
     patterns = [f"{folder}/.*.partial" for folder in folders]
     return sorted(path for pattern in patterns for path in root.glob(pattern))
 
 
 def _lock_of(path: Path) -> Path:
     """The lock that whoever writes a file or folder beside the cells holds."""
-    if path.parent.name in ("measurements", "toyworld"):
+    if path.parent.name in ("measurements", "models", "toyworld"):
         return path.parent / f"{path.name.lstrip('.').partition('.')[0]}.lock"
     return path.parent.with_suffix(".lock")
 
@@ -158,9 +160,9 @@ def _damaged(troubles: Sequence[Trouble]) -> list[Path]:
     return [path for path, error in troubles if isinstance(error, DamagedError)]
 
 
-def _removed(paths: Iterable[Path]) -> list[Path]:
+def removed(paths: Iterable[Path]) -> list[Path]:
     """Those that were there, gone now."""
-    gone = []
+    gone: list[Path] = []
     for path in paths:
         with storage_errors(path):
             if os.path.lexists(path):
