@@ -135,7 +135,12 @@ class Faults:
             drawn = self._forks.run("plot", str(place.file), folder=place.folder, cache=place.cache)
             figures = {name for name in self._tables if name.startswith("figures/")}
             said = "was edited" in drawn.stderr  # of a CSV, which somebody may have meant
-            if drawn.code == 0 and not said and any(                (place.results / name).read_text() != self._tables[name] for name in figures
+            if (
+                drawn.code == 0
+                and not said
+                and any(
+                    (place.results / name).read_text() != self._tables[name] for name in figures
+                )
             ):
                 return Outcome("damage", what, "wrong", "a figure of other numbers")
         outcome = self._judge("damage", what, place, path)
