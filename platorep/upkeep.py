@@ -9,7 +9,7 @@ from platorep.errors import AbsentError, DamagedError, PlatorepError
 from platorep.features.upkeep import Trouble, removed
 from platorep.files import ByteLocks, read_sealed
 from platorep.results import Results
-from platorep.tensors import read_tensors
+from platorep.tensors import read_metadata, read_tensors
 
 AGAIN = "The same command makes it again."
 
@@ -74,7 +74,7 @@ def _of_piece(path: Path) -> Sequence[Trouble]:
     try:
         if path.suffix == ".json":
             read_sealed(path, of=name, cure=AGAIN)
-        elif path.suffix == ".safetensors":
+        elif path.suffix == ".safetensors" and read_metadata(path, AGAIN):  # 0.1.0 wrote none
             read_tensors(path, {"of": name}, AGAIN)
     except PlatorepError as error:
         return [(path, error)]
