@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 from hub_server import Hub, serve
 from images import red
+
+from platorep.data.hub import Repository, find_repository
+from platorep.errors import DamagedError
+from platorep.files import cache_root, digest, slug, write_sealed
 
 LOAD = """
 import json, sys
@@ -189,3 +194,18 @@ def test_not_found_and_gated(hub: Hub, tmp_path: Path) -> None:
     (gated,) = load(hub, tmp_path, ({}, False))
     assert gated[0] == "AbsentError"
     assert "Ask for access" in gated[1]
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "nested", "another's"])
+def test_a_damaged_note_of_a_revision_is_not_used(damage: str) -> None:
+    repository = Repository(
+        source="org/x", subset=None, commit="0" * 40, builder="parquet", splits={"train": ["a"]}
+    )
+    note = cache_root() / "hub" / slug("org/x") / f"{digest([None, 'main'])}.json"
+    write_sealed(note, asdict(repository), of="org/y" if damage == "another's" else "org/x")
+    text = note.read_text()
+    damaged = {"cut": text[:40], "changed": text.replace('"a"', '"b"'), "nested": "[" * 100_000}
+    note.write_text(damaged.get(damage, text))
+
+    with pytest.raises(DamagedError, match="without --offline"):
+        find_repository("org/x", subset=None, revision="main", split="train", offline=True)

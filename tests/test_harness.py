@@ -229,6 +229,7 @@ def test_unknown_tasks_and_metrics() -> None:
     ("text", "problem"),
     [
         ("{", r"x\.json is not JSON"),
+        ("[" * 100_000, r"x\.json is not JSON: nested too deep"),
         ("[]", r"x\.json is no result file of lm-evaluation-harness: .* found list"),
         ('{"scores": 1}', "found scores"),
         ('{"results": {}}', "found results"),

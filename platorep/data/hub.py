@@ -6,7 +6,6 @@ here, in a small JSON file, and the files are taken from the hub cache (HF_HOME)
 """
 
 import glob
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 import huggingface_hub
 
 from platorep.errors import AbsentError, ConfigError, nearest
-from platorep.files import cache_root, digest, slug, write_json
+from platorep.files import cache_root, digest, read_sealed, slug, write_sealed
 from platorep.hub import hub_errors, repository_info, verify_blob
 
 _HUB_FILE = re.compile(r"hf://datasets/.+?@(?P<commit>[0-9a-f]{40})/(?P<path>.+)")
@@ -60,6 +59,7 @@ def find_repository(
     Raises:
         AbsentError: the hub cannot be reached, or has no such dataset or revision; or, offline,
             it has not been downloaded.
+        DamagedError: what was noted of it, for use offline, is not what was written.
         ConfigError: there is no such subset or split.
     """
     repository = _find(source, subset, revision, offline)
@@ -81,11 +81,13 @@ def _find(source: str, subset: str | None, revision: str | None, offline: bool) 
             repository_info(source, revision, "dataset")
             repository = _look_up(source, source, subset, revision)
             for name in (revision, repository.commit):
-                write_json(notes / f"{digest([subset, name])}.json", asdict(repository))
+                note = notes / f"{digest([subset, name])}.json"
+                write_sealed(note, asdict(repository), of=source)
             return repository
         note = notes / f"{digest([subset, revision])}.json"
         if note.is_file():
-            return Repository(**json.loads(note.read_text(encoding="utf-8")))
+            cure = "Run the command once where the hub can be reached, without --offline."
+            return Repository(**read_sealed(note, of=source, cure=cure))
         # Not loaded here before, but perhaps fetched whole by `hf download`.
         folder = snapshot(source, revision)
         if any(Path(folder).name in other.read_text() for other in notes.glob("*.json")):

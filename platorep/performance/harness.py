@@ -6,7 +6,6 @@ Such a file is one JSON object. What is read of it: `results` (task -> `acc_norm
 before 0.4 `num_fewshot`), `model_name`, `date`.
 """
 
-import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 from platorep.config import HarnessConfig, ModelSpec
 from platorep.config.performance import Better
 from platorep.data.patterns import matching_files
+from platorep.data.source import parse_json
 from platorep.errors import (
     AbsentError,
     ConfigError,
@@ -26,6 +26,7 @@ from platorep.errors import (
     PlatorepError,
     UnknownNameError,
 )
+from platorep.files import reading
 from platorep.performance.job import Job, Planned, Row
 
 NAMES = ("pretrained", "model", "model_path")
@@ -294,7 +295,8 @@ def _read(path: Path) -> Evaluation:
         return isinstance(value, dict) and all(isinstance(v, dict) for v in value.values())
 
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        with reading(path):
+            content = parse_json(path.read_bytes())
     except ValueError as error:
         raise IntegrityError(f"{path} is not JSON: {error}.") from error
     keys = (
