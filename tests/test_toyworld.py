@@ -3,7 +3,9 @@
 import hashlib
 import io
 import math
+import shutil
 from collections import Counter
+from collections.abc import Callable
 from itertools import pairwise, permutations
 from pathlib import Path
 
@@ -14,14 +16,19 @@ import torch
 from PIL import Image
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
-from platorep.errors import ConfigError
+from platorep.errors import ConfigError, DamagedError
 from platorep.parameters.toyworld import WorldParameters, parse_network
 from platorep.toyworld import captions, pictures, scenes
 from platorep.toyworld.attributes import attributes, place_posterior, truth_features
 from platorep.toyworld.captions import caption, vocabulary
 from platorep.toyworld.checkpoints import atomic_folder, write_untrained
 from platorep.toyworld.draws import Draws, Purpose, urn
-from platorep.toyworld.folder import write_folder, write_text_file
+from platorep.toyworld.folder import (
+    refuse_other_pairs,
+    write_folder,
+    write_kept_folder,
+    write_text_file,
+)
 from platorep.toyworld.networks import build_language, build_tokenizer, build_vision
 from platorep.toyworld.pictures import picture, png_bytes
 from platorep.toyworld.scenes import Scene, Thing, places, sample_pairs, sample_scene
@@ -436,3 +443,45 @@ def test_a_folder_is_whole_or_absent(tmp_path: Path) -> None:
             (partial / "config.json").write_text(content)
     assert (target / "config.json").read_text() == "first"
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def change_a_picture(path: Path) -> None:
+    picture = path / "scene-000001.png"
+    picture.write_bytes(picture.read_bytes()[:-1] + b"x")
+
+
+def lose_a_picture(path: Path) -> None:
+    (path / "scene-000002.png").unlink()
+
+
+def cut_the_captions(path: Path) -> None:
+    table = path / "captions.csv"
+    table.write_bytes(table.read_bytes()[:-9])
+
+
+def damage_the_seal(path: Path) -> None:
+    path.with_suffix(".json").write_text("{")
+
+
+@pytest.mark.parametrize(
+    "damage", [change_a_picture, lose_a_picture, cut_the_captions, damage_the_seal]
+)
+def test_kept_pairs_are_mended(damage: Callable[[Path], None], tmp_path: Path) -> None:
+    path = write_kept_folder(tmp_path / "pairs-x", WORLD, 3)
+    before = {file.name: file.read_bytes() for file in path.iterdir()}
+    damage(path)
+    with pytest.raises(DamagedError):
+        refuse_other_pairs(path)
+
+    write_kept_folder(path, WORLD, 3)
+
+    refuse_other_pairs(path)
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == before
+
+
+def test_kept_pairs_of_another_world_are_no_substitute(tmp_path: Path) -> None:
+    ours, theirs = (write_kept_folder(tmp_path / f"pairs-{name}", WORLD, 2) for name in "ab")
+    shutil.copyfile(theirs.with_suffix(".json"), ours.with_suffix(".json"))
+
+    with pytest.raises(DamagedError, match="belongs to 'pairs-b', expected 'pairs-a'"):
+        refuse_other_pairs(ours)

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from platorep.errors import ConfigError
+from platorep.errors import ConfigError, DamagedError
 from platorep.parameters.toyworld import (
     ATTRIBUTES,
     COLORS,
@@ -27,6 +27,7 @@ from platorep.parameters.toyworld import (
 from platorep.toyworld import scenes, training
 from platorep.toyworld.attributes import attributes
 from platorep.toyworld.captions import caption
+from platorep.toyworld.checkpoints import is_whole
 from platorep.toyworld.lessons import (
     augment,
     batch_order,
@@ -295,6 +296,35 @@ def test_killed_in_the_middle_of_a_file(
     assert_equal(weights(found), expected)
     left = sorted(path.name for path in found[6].parent.iterdir())
     assert left == ["step000000", "step000003", "step000006"]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "training.json"])
+@pytest.mark.parametrize("damage", ["cut", "lost"])
+def test_a_damaged_checkpoint_is_trained_again(name: str, damage: str, tmp_path: Path) -> None:
+    network = parse_network("llama4")
+    plan = ToyTraining(steps=1, num_scenes=8, num_frames=2, batch_size=4)
+    (folder,) = train(tmp_path, network, WORLD, plan).values()
+    expected = (folder / "model.safetensors").read_bytes()
+    path = folder / name
+    path.unlink() if damage == "lost" else path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(DamagedError):
+        is_whole(folder)
+
+    train(tmp_path, network, WORLD, plan)
+
+    assert is_whole(folder)
+    assert (folder / "model.safetensors").read_bytes() == expected
+
+
+def test_a_damaged_state_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "STEPS_PER_STATE", 2)
+    network = parse_network("llama4")
+    expected = weights(train(tmp_path / "whole", network, WORLD, SHORT))
+    folder = network_folder(tmp_path / "damaged", network, WORLD, SHORT)
+    folder.mkdir(parents=True)
+    (folder / "state.safetensors").write_bytes(b"half")
+
+    assert_equal(weights(train(tmp_path / "damaged", network, WORLD, SHORT)), expected)
 
 
 # --- what names a run
