@@ -855,6 +855,25 @@ def test_names_that_no_font_has_are_escaped_and_stay_apart() -> None:
     assert frame["x"][0] == "\u6a21"  # the CSV keeps it
 
 
+def test_layers_say_when_families_share_a_colour() -> None:
+    tables = with_names(many_metrics(1, 3), lambda old, i: f"{old}{i}")
+    labels = list(tables.models.loc[tables.models["modality"] == "vision", "label"])
+    own = dict(zip(labels, [f"f{i}" for i in range(len(labels))], strict=True))
+    many = dataclasses.replace(
+        tables,
+        best=tables.best.assign(y_family=tables.best["y"].map(own)),
+        models=tables.models.assign(
+            family=tables.models["label"].map(own).fillna(tables.models["family"])
+        ),
+    )
+
+    few = FIGURES["layers"].points(tables, LayersFigure()).notes
+    notes = FIGURES["layers"].points(many, LayersFigure()).notes
+
+    assert not any("colours for" in note for note in few)
+    assert any("7 colours for" in note for note in notes)
+
+
 # -- files ----------------------------------------------------------------------------------------
 
 

@@ -194,7 +194,11 @@ def harness_rows(job: Job, config: HarnessConfig) -> Iterator[Row]:
     of_models = evaluations_of(config, evaluations, job.trained)
     if not any(of_models.values()):
         names = sorted({name for evaluation in evaluations for name in evaluation.models})
-        job.report.warn(f"{config.name}: the result files are of other models: {', '.join(names)}")
+        way_out = ". An argument that leaves a model what it is can be named in `regardless_of`"
+        job.report.warn(
+            f"{config.name}: the result files are of other models: {', '.join(names)}"
+            + (way_out if any(" with " in name for name in names) else "")
+        )
     for label, (*older, newest) in ((one, own) for one, own in of_models.items() if own):
         if older:
             job.report.say(

@@ -71,6 +71,10 @@ def layers_points(tables: Tables, parameters: LayersFigure) -> Points:
         metric=str(pairs["metric"].iloc[0]),
         chance=float(pairs["chance"].mean()),
     )
+    families = list(frame.sort_values("family_order", kind="stable")["family"].unique())
+    if len(families) > len(HUES):
+        notes += (f"the discs have {len(HUES)} colours for {len(families)} families: "
+                  f"{families[0]} and {families[len(HUES)]} share theirs, and so on",)  # fmt: skip
     return Points(frame, notes)
 
 
