@@ -22,6 +22,7 @@ def test_a_finished_run_opens_no_image(
     for manifest in (place.cache / "manifests").iterdir():
         manifest.unlink()
     end = forks.run(stage, str(place.file), **how, conditions=conditions)
+    assert end.code != 0
     assert "an image is looked at" in end.stderr + end.stdout
 
 
