@@ -1,5 +1,6 @@
 """The Python interface. `platorep` hands these on, and imports nothing until they are used."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +101,8 @@ class Reference:
     def __call__(self, features: Layers) -> float:
         """The best score of any given layer with any layer of the reference that is not degenerate.
 
+        NaN, with a warning that says why, where no pair of layers has one.
+
         Raises:
             DataError: not as many rows as `ids`, or a value is not finite.
         """
@@ -119,6 +122,8 @@ class Reference:
             [self._metric.degenerate(summary) for summary in self._summaries],
             larger_is_closer=self._metric.claims.larger_is_closer,
         )
+        if best.reason is not None:
+            warnings.warn(f"no score: {best.reason}", stacklevel=3)
         return best.score
 
 

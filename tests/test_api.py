@@ -102,6 +102,13 @@ def test_features_of_an_experiment(results: Path) -> None:
         platorep.load_features(results / "none", "m")
 
 
+def test_a_reference_says_why_there_is_no_score(results: Path) -> None:
+    reference = platorep.Reference(results, "m", k=2)
+
+    with pytest.warns(UserWarning, match="no score: .*constant: all rows are equal"):
+        assert np.isnan(reference(torch.ones(6, 3)))
+
+
 def test_a_reference_scores_features_as_the_experiment_would(results: Path) -> None:
     features = torch.randn(6, 5, generator=torch.Generator().manual_seed(9))
     settings = PreprocessConfig(clip_quantile=0.7).model_dump()

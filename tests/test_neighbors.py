@@ -434,14 +434,14 @@ def test_candidates_at_the_edge_of_doubt_are_not_lost(rng: torch.Generator) -> N
     """All but a few rows within some errors of a product of each other: every place is in doubt."""
     queries, n = 12, 300
     wrong = compared = 0
-    for _ in range(4):
+    for _ in range(2):
         features = torch.randn(n, 4, generator=rng)
         features[queries:] = features[queries] + 2e-5 * torch.randn(n - queries, 4, generator=rng)
         unit = torch.nn.functional.normalize(features.double(), dim=1)
         distances = torch.linalg.vector_norm(unit[:queries, None] - unit, dim=2)
         distances[range(queries), range(queries)] = torch.inf
         found = nearest.search(Layer(features), "cosine", center=False)
-        for k in range(20, 290, 3):
+        for k in range(20, 290, 17):
             exact = distances.topk(k + 1, largest=False)
             clear = exact.values[:, k] - exact.values[:, k - 1] > 1e-11
             lists = found.nearest(k).neighbors
@@ -449,5 +449,5 @@ def test_candidates_at_the_edge_of_doubt_are_not_lost(rng: torch.Generator) -> N
                 compared += 1
                 wrong += set(lists[query].tolist()) != set(exact.indices[query, :k].tolist())
 
-    assert compared > 4000
+    assert compared > 300
     assert wrong == 0
