@@ -57,7 +57,7 @@ def as_features(given: object, name: str, *, largest: int = EXACT_IN_FLOAT64) ->
         raise DataError(f"{name} is a masked tensor. Drop the masked rows, or fill the values in.")
     if given.is_nested or given.is_meta or given.is_quantized or given.layout != torch.strided:
         raise DataError(f"{name} is no plain tensor of numbers ({given.layout}): make it one.")
-    tensor = given.detach().resolve_neg()
+    tensor = given.detach()
     if tensor.is_floating_point():
         tensor = tensor.float() if tensor.itemsize == 1 else tensor
     else:

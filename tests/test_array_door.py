@@ -52,7 +52,8 @@ SAME: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("how", SAME)
 def test_the_same_numbers_give_the_same_score(how: str) -> None:
-    assert as_features(SAME[how](), "x").tolist() == X.tolist()
+    features = as_features(SAME[how](), "x")
+    assert features.numpy().tolist() == X.tolist()
     assert platorep.score(SAME[how](), Y) == EXPECTED
     assert platorep.score([SAME[how]()], [Y, Y]).tolist() == [[EXPECTED, EXPECTED]]
     assert platorep.score(X, [SAME[how]()]) == platorep.score([X], [X])

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from platorep.errors import ConfigError, UnknownNameError
-from platorep.metrics import METRICS, Claims, bind, own_metric, summarize_layer
+from platorep.metrics import METRICS, BoundMetric, Claims, bind, own_metric, summarize_layer
 from platorep.metrics.claims import check_claims
-from platorep.parameters.metrics import PARAMETERS, PRESETS, parse
+from platorep.parameters.metrics import PARAMETERS, PRESETS, OwnMetric, parse
 
 
 def test_every_metric_has_parameters_and_the_other_way_round() -> None:
@@ -109,6 +109,18 @@ def test_an_own_metric_takes_part_like_the_others(
         assert np.array_equal(metric.prepare([one, two], [two])(order.numpy()), expected)
     assert metric.claims.high == 1
     sys.modules.pop("my_measures")
+
+
+def test_rounding_is_put_back_into_the_range_and_errors_are_not(rng: torch.Generator) -> None:
+    x = torch.randn(8, 2, generator=rng)
+    for found, expected in ((-1e-7, 0), (1 + 1e-7, 1), (-0.1, -0.1), (1.1, 1.1), (0.5, 0.5)):
+        own = own_metric(
+            name="m", compare=lambda a, b, f=found: f, claims=Claims(low=0.0, high=1.0)
+        )
+        metric = BoundMetric(own, OwnMetric(name="m"))
+        summary = metric.summarize(x)
+        assert metric.compare([summary], [summary]) == expected
+        assert metric.prepare([summary], [summary])(np.arange(8)) == expected
 
 
 def test_summaries_come_in_the_order_of_the_metrics(rng: torch.Generator) -> None:
