@@ -44,6 +44,7 @@ VISION = (
 )
 NOT_NEEDED = b"nobody here needs this file"
 BESIDE = {".gitattributes": NOT_NEEDED, "README.md": NOT_NEEDED, "generation_config.json": b"{}"}
+VOCABULARY, ROWS_OF_EMBEDDING = 504, 512  # which is rounded up, as in all of them
 _NO_LIMIT = 1000000000000000019884624838656
 _OLD_LLAMA = {
     "model_type": "llama",
@@ -59,6 +60,7 @@ _OLD_LLAMA = {
     "torch_dtype": "float16",
     "transformers_version": "4.28.0.dev0",
     "use_cache": True,
+    "vocab_size": ROWS_OF_EMBEDDING,
 }
 _MISTRAL = {
     "bos_token_id": 1,
@@ -71,6 +73,7 @@ _MISTRAL = {
     "torch_dtype": "bfloat16",
     "transformers_version": "4.34.0.dev0",
     "use_cache": True,
+    "vocab_size": ROWS_OF_EMBEDDING,
 }
 
 
@@ -105,19 +108,31 @@ def fill(hub: Hub, vision: Sequence[str] = VISION) -> None:
     hub.commit("Skylion007/openwebtext", "main", corpus_files())
 
 
-def language_files(about: Language) -> Files:
-    tokenizer = about.tokenizer()
-    config = about.config | {"vocab_size": VOCABULARY + 8}  # rounded up, as they all are
+def network_of(about: Language) -> Any:
+    """The very network of a repository, which was never saved; with its precision, in float32."""
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "config.json").write_text(json.dumps(config))
-        read = transformers.AutoConfig.from_pretrained(folder)
-        torch.manual_seed(zlib.crc32(json.dumps(config).encode()))
-        network = transformers.AutoModelForCausalLM.from_config(
-            read, dtype=getattr(torch, config.get("torch_dtype", "float32"))
-        )
-        network.save_pretrained(folder)  # in the names of the checkpoint's time
-        tensors = about.rename(load_file(Path(folder) / "model.safetensors"))
-    files = {"config.json": json.dumps(config, indent=2).encode()} | tokenizer
+        (Path(folder) / "config.json").write_text(json.dumps(about.config))
+        config = transformers.AutoConfig.from_pretrained(folder)
+    torch.manual_seed(zlib.crc32(json.dumps(about.config).encode()))
+    network = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    for parameter in network.parameters():
+        parameter.data = parameter.data.to(precision(about)).float()
+    return network
+
+
+def precision(about: Language) -> torch.dtype:
+    """Of the weights as they are stored."""
+    return {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}[
+        about.config["torch_dtype"]
+    ]
+
+
+def language_files(about: Language) -> Files:
+    with tempfile.TemporaryDirectory() as folder:
+        network_of(about).save_pretrained(folder)  # in the names of the checkpoint's time
+        saved = load_file(Path(folder) / "model.safetensors")
+        tensors = about.rename({key: t.to(precision(about)) for key, t in saved.items()})
+    files = {"config.json": json.dumps(about.config, indent=2).encode()} | about.tokenizer()
     return files | cut(tensors, about.parts, pickled=about.pickled) | BESIDE | about.beside
 
 
@@ -202,7 +217,6 @@ def sentences(seed: int, count: int) -> list[str]:
     ]
 
 
-VOCABULARY = 504
 TEXT = sentences(0, 400)
 
 
@@ -420,6 +434,7 @@ def bloomz(width: int, **sizes: int) -> Language:
         "torch_dtype": "float16",
         "transformers_version": "4.20.0",
         "use_cache": True,
+        "vocab_size": ROWS_OF_EMBEDDING,
         "hidden_size": width,
         "n_layer": 2,
         **sizes,
@@ -469,6 +484,7 @@ def olmo(width: int, *, parts: int, tied: bool) -> Language:
         "torch_dtype": "float32",
         "transformers_version": "4.40.0.dev0",
         "use_cache": True,
+        "vocab_size": ROWS_OF_EMBEDDING,
         "hidden_size": width,
         "intermediate_size": 2 * width,
         "num_attention_heads": 4,
@@ -498,6 +514,7 @@ def gemma(width: int, *, parts: int, heads: int) -> Language:
         "torch_dtype": "bfloat16",
         "transformers_version": "4.38.0.dev0",
         "use_cache": True,
+        "vocab_size": ROWS_OF_EMBEDDING,
         "hidden_size": width,
         "intermediate_size": 4 * width,
         "num_attention_heads": 4,

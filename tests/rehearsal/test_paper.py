@@ -4,16 +4,22 @@ What is changed: `--models` leaves out all vision models but the smallest, and t
 `layer_heatmap` names that. `scripts/rehearse_paper.py` has those up to ViT-S and DINOv2.
 """
 
+import io
 import itertools
 import json
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
+import torch
+import transformers
 from conftest import Rehearsal
-from paper_hub import GATED, LANGUAGE, NOT_NEEDED, TOKEN, VISION
+from paper_hub import GATED, LANGUAGE, NOT_NEEDED, TOKEN, VISION, network_of, pairs_files
 from PIL import Image
 from small_experiment import identities
+
+import platorep
 
 CHOSEN = ("--models", "[!v]*", "--models", VISION[0])
 PAPER = [name.partition("/")[2] for name in list(LANGUAGE)[:12]]
@@ -95,10 +101,40 @@ def is_complete(results: Path, languages: list[str], figures: list[str]) -> None
             assert sum(map(bool, image.convert("L").histogram())) > 8, "it is empty"
 
 
-def test_prh_val_and_then_prh_laptop(rehearsal: Rehearsal) -> None:
+def has_the_weights(rehearsal: Rehearsal, name: str, *repositories: str) -> None:
+    """The features are those of the networks before they were saved, renamed, cut and sent."""
+    texts = [
+        row["text"][0]
+        for row in pq.read_table(
+            io.BytesIO(pairs_files()["data/train-00000-of-00001.parquet"])
+        ).to_pylist()
+    ]
+    for repository in repositories:
+        snapshots = rehearsal.folder / "home" / "hub" / f"models--{repository.replace('/', '--')}"
+        (folder,) = (snapshots / "snapshots").iterdir()
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        network = network_of(LANGUAGE[repository])
+        with torch.inference_mode():
+            states = [
+                network(torch.tensor([tokenizer(text)["input_ids"]]), output_hidden_states=True)
+                for text in texts
+            ]
+        found = platorep.load_features(
+            rehearsal.folder / "results" / name, repository.partition("/")[2]
+        )
+        for i, layer in enumerate(found.layers):
+            expected = torch.stack([state.hidden_states[i][0].mean(0) for state in states])
+            torch.testing.assert_close(layer, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_prh_val_and_then_prh_laptop(rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLATOREP_CACHE", str(rehearsal.cache))
     of_val = (*CHOSEN, *pair("llama-65b"))
     downloads(rehearsal, "prh-val", *of_val)
     runs_offline(rehearsal, "prh-val", PAPER, ["scaling", "heatmap", "layer_heatmap"], *of_val)
+
+    of_each_kind = ("bigscience/bloomz-560m", "openlm-research/open_llama_7b")
+    has_the_weights(rehearsal, "prh-val", *of_each_kind, "huggyllama/llama-30b")
 
     sent, before = rehearsal.hub.sent_bytes, everything(rehearsal.cache / "features")
     downloads(rehearsal, "prh-laptop", *CHOSEN)
@@ -107,7 +143,10 @@ def test_prh_val_and_then_prh_laptop(rehearsal: Rehearsal) -> None:
     assert everything(rehearsal.cache / "features") == before
 
 
-def test_prh_test_and_its_gated_models(rehearsal: Rehearsal) -> None:
+def test_prh_test_and_its_gated_models(
+    rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLATOREP_CACHE", str(rehearsal.cache))
     flags = (*CHOSEN, *pair("Meta-Llama-3-70B"))
     gated = [name.partition("/")[2] for name in GATED]
     names_the_way = [f"https://huggingface.co/{name}, then set HF_TOKEN" for name in GATED]
@@ -129,3 +168,5 @@ def test_prh_test_and_its_gated_models(rehearsal: Rehearsal) -> None:
     downloads(rehearsal, "prh-test", *flags)
     runs_offline(rehearsal, "prh-test", LATER, ["scaling", "heatmap", "layer_heatmap"], *flags)
     assert failures.read_text() == ""
+    of_each_kind = [name for name in LANGUAGE if name.partition("/")[2] in LATER[::2]]
+    has_the_weights(rehearsal, "prh-test", *of_each_kind, "mistralai/Mixtral-8x7B-v0.1")
