@@ -65,6 +65,7 @@ class Faults:
         self._forks, self._folder, self._experiment = forks, folder, experiment
         self._number = 0
         self.whole = self._new_place()
+        forks.run("list", "metrics", folder=folder, cache=folder / "cache")  # it is warm now
         started = time.monotonic()
         ended = self._run(self.whole, slow=True)
         assert ended.code == 0, ended.stderr
@@ -76,17 +77,21 @@ class Faults:
     def signals(self, number: int, seed: int = 0) -> Iterator[Outcome]:
         """One run each, ended at a moment drawn from all of its time, then finished."""
         rng = random.Random(seed)
-        for i in range(number):
-            place, sent = self._new_place(), SIGNALS[i % len(SIGNALS)]
+        hits = 0
+        while hits < number:
+            place, sent = self._new_place(), SIGNALS[hits % len(SIGNALS)]
             moment = rng.uniform(0, self._seconds)
             command = self._start(place, slow=True)
             _wait(command, moment)
             command.send(sent)
             ended = command.end()
             what = f"{sent.name} after {moment:.2f} s"
-            if ended.code == 0:
-                what += " (it was over)"
-            elif ended.code not in (128 + sent, -sent) or "Traceback" in ended.stderr:
+            if ended.code == 0:  # it was over: draw another moment
+                self._seconds = min(self._seconds, max(moment, self._seconds * 0.8))
+                shutil.rmtree(place.folder)
+                continue
+            hits += 1
+            if ended.code not in (128 + sent, -sent) or "Traceback" in ended.stderr:
                 yield Outcome("signal", what, "stuck", _last(ended))
                 continue
             yield self._judge("signal", what, place)
