@@ -15,12 +15,14 @@ import torch
 
 from platorep.config import ModelSpec
 from platorep.data import PairedDataset, load_dataset
-from platorep.features import Cell, CellKey, Rows, cell_of, num_shards
+from platorep.errors import DamagedError
+from platorep.failures import Failures
+from platorep.features import Cell, CellKey, RowIdentities, cell_of, num_shards
 from platorep.files import ByteLocks, sha256_file
 from platorep.models import Model, Reading, compute_dtypes, environment, open_remembered
 from platorep.models.arrays import read_arrays
 from platorep.reporting import Reporter
-from platorep.results import Failures, Results, networks
+from platorep.results import Results, networks
 from platorep.run import Options, Run
 from platorep.stamps import Stamp, stamp
 
@@ -42,7 +44,7 @@ class Work:
 
     target: ModelCell
     model: Model
-    rows: Rows
+    rows: RowIdentities
     rows_per_shard: int
     shards: Sequence[int]
     outdated: Mapping[int, Stamp] = field(default_factory=dict)
@@ -131,22 +133,21 @@ def open_work(run: Run, model: Model, dataset: PairedDataset) -> Work:
     """
     spec, extract = model.spec, run.config.extract
     rows, identity = rows_for(spec, dataset), model.identity()
-    own, *others = [
-        _work(
-            run,
-            model,
-            dataset,
-            rows,
-            CellKey(
-                model=identity,
-                rows=rows.fingerprint,
-                compute_dtype=dtype,
-                store_dtype=extract.store,
-            ),
+    works: list[Work] = []
+    for dtype in compute_dtypes(spec, extract.dtype, run.device):
+        key = CellKey(
+            model=identity,
+            rows=rows.fingerprint,
+            compute_dtype=dtype,
+            store_dtype=extract.store,
         )
-        for dtype in compute_dtypes(spec, extract.dtype, run.device)
-    ]
-    best = max([own, *others], key=Work.share_done)
+        try:
+            works.append(_work(run, model, dataset, rows, key))
+        except DamagedError:
+            if not works:  # what another machine chose and is damaged is no choice
+                raise
+    own = works[0]
+    best = max(works, key=Work.share_done)
     if run.anew or best is own:
         return own
     run.report.say(
@@ -157,7 +158,9 @@ def open_work(run: Run, model: Model, dataset: PairedDataset) -> Work:
     return best
 
 
-def _work(run: Run, model: Model, dataset: PairedDataset, rows: Rows, key: CellKey) -> Work:
+def _work(
+    run: Run, model: Model, dataset: PairedDataset, rows: RowIdentities, key: CellKey
+) -> Work:
     cell = cell_of(run.root, dataset.name, _readable_name(model.spec), key)
     per_shard = run.config.extract.rows_per_shard
     if cell.exists():
@@ -202,11 +205,11 @@ def adopt(run: Run, spec: ModelSpec, dataset: PairedDataset, file: Path) -> Path
     return cell.folder
 
 
-def rows_for(spec: ModelSpec, dataset: PairedDataset) -> Rows:
+def rows_for(spec: ModelSpec, dataset: PairedDataset) -> RowIdentities:
     """The identity of what this model sees: images, texts, or only the ids for a user's arrays."""
     column = spec.hashes_column
     hashes = ("",) * len(dataset) if column is None else dataset.hashes[column]
-    return Rows(ids=dataset.ids, hashes=hashes)
+    return RowIdentities(ids=dataset.ids, hashes=hashes)
 
 
 def models_table(cells: dict[str, dict[str, Any]]) -> pd.DataFrame:

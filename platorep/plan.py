@@ -21,13 +21,13 @@ from platorep.data import PairedDataset, load_dataset
 from platorep.drawn import undrawn_figures
 from platorep.errors import NotComputedError, PlatorepError
 from platorep.extract import Work, open_work
+from platorep.failures import Errors
 from platorep.models import Description, Model, compute_dtype, open_remembered
 from platorep.models.cost import BYTES_PER_TOKEN, products_per_second
 from platorep.parameters.figures import figure_names
 from platorep.performance import measure_of, plan_measure
 from platorep.performance.job import Job
 from platorep.reporting import Reporter
-from platorep.results import Errors
 from platorep.run import Run
 
 COLUMNS = (

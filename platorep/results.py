@@ -1,10 +1,7 @@
 """The folder of an experiment's results: every path in it, and its tidy tables."""
 
 import itertools
-import json
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -16,22 +13,16 @@ from platorep.config import ModelSpec
 from platorep.errors import (
     AbsentError,
     DamagedError,
-    FailedCellsError,
     IntegrityError,
-    PlatorepError,
-    StorageError,
 )
 from platorep.files import (
     alone,
     digest,
     read_sealed,
     reading,
-    refusal,
     sha256,
-    storage_errors,
     write_bytes,
     write_sealed,
-    write_text,
 )
 from platorep.reporting import Reporter
 
@@ -230,17 +221,6 @@ class Results:
             change(content)
             self._write_json(path, content)
 
-    def failure(self, stage: str, cell: str) -> tuple[str, str] | None:
-        """The error of a cell that `stage` could not do when it last tried: its class, its message.
-
-        None: it did not fail.
-        """
-        lines = self.failures.read_text(encoding="utf-8") if self.failures.exists() else ""
-        for line in lines.splitlines():
-            if _stage_of(line) == stage and (failed := json.loads(line))["cell"] == cell:
-                return failed["error"], failed["message"]
-        return None
-
     def record(self, stage: str, facts: Mapping[str, Any]) -> None:
         """Put a stage's facts into run.json."""
         self.update_json(self.run, lambda run: run.update({stage: dict(facts)}))
@@ -324,91 +304,6 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str =
         else:
             changed.append(path)
     return changed
-
-
-class Errors:
-    """What could not be done, so that the rest can go on."""
-
-    def __init__(self, *, keep_going: bool = True) -> None:
-        self._keep_going = keep_going
-        self.errors: dict[str, Exception] = {}
-
-    @contextmanager
-    def catch(self, cell: str) -> Iterator[None]:
-        """Note the block's error as a failure of `cell` and go on; a full disk stops everything."""
-        try:
-            yield
-        except StorageError:
-            raise
-        except Exception as unknown:
-            error = refusal(unknown) or unknown
-            if not self._keep_going:
-                raise error from (None if error is unknown else unknown)
-            self.errors[cell] = error
-            self._tell(cell, error)
-
-    def _tell(self, cell: str, error: Exception) -> None:
-        """Beyond keeping it."""
-
-    @property
-    def all(self) -> list[Exception]:
-        return list(self.errors.values())
-
-    def raise_if_all(self, total: int) -> None:
-        """If nothing at all was done, the first error is the run's error."""
-        if self.errors and len(self.errors) >= total:
-            raise next(iter(self.errors.values()))
-
-
-class Failures(Errors):
-    """What one stage could not do, told at once and written to `failures.jsonl`."""
-
-    def __init__(self, stage: str, results: Results, report: Reporter, keep_going: bool) -> None:
-        super().__init__(keep_going=keep_going)
-        self._stage = stage
-        self._path = results.failures
-        self._report = report
-        if self._path.exists():  # what failed in an earlier run is tried again now
-            with storage_errors(self._path):
-                lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
-            kept = [line for line in lines if _stage_of(line) not in (stage, None)]
-            write_text(self._path, "".join(f"{line}\n" for line in kept))
-
-    def _tell(self, cell: str, error: Exception) -> None:
-        expected = isinstance(error, PlatorepError)
-        line = {
-            "stage": self._stage,
-            "cell": cell,
-            "error": type(error).__name__,
-            "message": str(error),
-            "traceback": None if expected else traceback.format_exc(),
-        }
-        with storage_errors(self._path):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        self._report.warn(f"{self._stage} {cell} failed: {type(error).__name__}: {error}")
-
-
-def _stage_of(line: str) -> str | None:
-    """The stage that wrote a line of `failures.jsonl`; None: it was cut off in the middle."""
-    try:
-        return str(json.loads(line)["stage"])
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
-def failed_cells(errors: Sequence[Exception], path: Path) -> PlatorepError:
-    """What a command ends with that did the rest. Damage (5) is told before absence (3).
-
-    Args:
-        path: Where the failures are written down.
-    """
-    ending = f"the rest is done; {path} says why. The same command tries them again."
-    damaged = [error for error in errors if isinstance(error, IntegrityError)]
-    if damaged:
-        return IntegrityError(f"{damaged[0]}\n{len(errors)} cells failed, {ending}")
-    return FailedCellsError(f"{len(errors)} cells failed, {ending}")
 
 
 # a model may be called 7 or NA; a table must not turn that into a number or a hole

@@ -13,11 +13,12 @@ import torch
 
 from platorep.config import ExperimentConfig, ModelSpec, config_path, load_config
 from platorep.errors import ConfigError, NotComputedError
+from platorep.failures import Failures
 from platorep.files import cache_root, digest
 from platorep.holding import held
 from platorep.models import resolve_device
 from platorep.reporting import Reporter
-from platorep.results import Failures, Results, without_effect_removed
+from platorep.results import Results, without_effect_removed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,7 @@ class Run:
 
     def failures(self, stage: str) -> Failures:
         """A collector of what `stage` cannot do."""
-        return Failures(stage, self.results, self.report, self.options.keep_going)
+        return Failures(stage, self.results.failures, self.report, self.options.keep_going)
 
 
 def open_run(

@@ -27,7 +27,7 @@ from platorep.errors import (
     IntegrityError,
     PlatorepError,
 )
-from platorep.features import Cell, CellKey, Rows, cell_of
+from platorep.features import Cell, CellKey, RowIdentities, cell_of
 from platorep.files import read_sealed, write_json, write_sealed
 from platorep.reporting import Reporter
 from platorep.results import Results
@@ -36,7 +36,7 @@ from platorep.tensors import write_tensors
 
 N, K = 22, 3
 IDS = tuple(f"row-{i}" for i in range(N))
-ROWS = Rows(ids=IDS, hashes=("",) * N)
+ROWS = RowIdentities(ids=IDS, hashes=("",) * N)
 
 
 def layers(seed: int, *widths: int) -> list[Tensor]:
@@ -67,7 +67,9 @@ class Bench:
         self.results.write_table(self.results.rows, pd.DataFrame({"id": IDS, **hashes}), {})
         self.cells = {label: self.put(label, layers) for label, layers in FEATURES.items()}
 
-    def put(self, label: str, features: Sequence[Tensor], rows: Rows = ROWS, **key: Any) -> Cell:
+    def put(
+        self, label: str, features: Sequence[Tensor], rows: RowIdentities = ROWS, **key: Any
+    ) -> Cell:
         """Write a model's cell in shards of 8 rows."""
         of = CellKey(
             model={"name": label} | key,
@@ -519,7 +521,7 @@ def test_a_reference_scores_as_align_did(
 
 
 def test_other_rows_are_refused(bench: Bench) -> None:
-    others = Rows(ids=(*IDS[1:], IDS[0]), hashes=("",) * N)
+    others = RowIdentities(ids=(*IDS[1:], IDS[0]), hashes=("",) * N)
     bench.put("eyes-a", FEATURES["eyes-a"], others)
 
     errors, _, best = bench.align()

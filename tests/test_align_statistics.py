@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from platorep.align import align
 from platorep.config import ExperimentConfig
 from platorep.errors import AbsentError, DataError
-from platorep.features import CellKey, Rows, cell_of
+from platorep.features import CellKey, RowIdentities, cell_of
 from platorep.files import write_json
 from platorep.metrics import Claims, bind, own_metric
 from platorep.preprocess import preprocess
@@ -54,7 +54,7 @@ MODELS = {
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """Align the four models with given settings; the best table."""
-    rows = Rows(ids=IDS, hashes=("",) * N)
+    rows = RowIdentities(ids=IDS, hashes=("",) * N)
     results = Results(tmp_path / "results")
     cells: dict[str, Any] = {}
     for label, features in MODELS.items():

@@ -10,7 +10,7 @@ import torch
 import platorep
 from platorep.config import PreprocessConfig
 from platorep.errors import AbsentError, ConfigError, DataError, UnknownNameError
-from platorep.features import CellKey, Rows, cell_of
+from platorep.features import CellKey, RowIdentities, cell_of
 from platorep.files import write_json
 from platorep.preprocess import preprocess
 
@@ -74,7 +74,7 @@ def test_unknown_names_are_attribute_errors() -> None:
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An experiment with one model `m`: two layers on six rows."""
     monkeypatch.setenv("PLATOREP_CACHE", str(tmp_path))
-    rows = Rows(ids=tuple("abcdef"), hashes=tuple("123456"))
+    rows = RowIdentities(ids=tuple("abcdef"), hashes=tuple("123456"))
     key = CellKey(
         model={"name": "m"}, rows=rows.fingerprint, compute_dtype="float32", store_dtype="float32"
     )

@@ -121,3 +121,11 @@ def test_what_a_dead_task_left_undone_is_finished_as_it_was_begun(bench: Bench) 
     before[1].unlink()
     assert bench.extract("auto") == ON_A_GPU
     assert bench.shards() == before
+
+
+def test_a_damaged_cell_of_another_machine_is_no_choice(bench: Bench) -> None:
+    bench.extract(ON_A_GPU)
+    (meta,) = (bench.folder / "cache").rglob("meta.json")
+    meta.write_text("{")
+
+    assert bench.extract("auto") == "float32"

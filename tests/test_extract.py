@@ -15,11 +15,12 @@ from runs import run_of
 from platorep.config import ExperimentConfig, ModelSpec
 from platorep.errors import AbsentError, ConfigError, DataError, IntegrityError, StorageError
 from platorep.extract import ModelCell, Work, _divide, extract
-from platorep.features import Cell, CellKey, Rows, cell_of
+from platorep.failures import Failures
+from platorep.features import Cell, CellKey, RowIdentities, cell_of
 from platorep.models import Description, Loaded, Model
 from platorep.parameters.toyworld import WorldParameters
 from platorep.reporting import Reporter
-from platorep.results import Failures, Results
+from platorep.results import Results
 from platorep.run import Options, share_of_work
 from platorep.toyworld.folder import write_folder
 
@@ -317,7 +318,7 @@ class Sized(Model):
 
 def work(parameters: int | None, num_rows: int, per_shard: int, root: Path) -> Work:
     spec = ModelSpec(name="m", label="m", family="f", modality="other", backend="features")
-    rows = Rows(ids=tuple(map(str, range(num_rows))), hashes=("",) * num_rows)
+    rows = RowIdentities(ids=tuple(map(str, range(num_rows))), hashes=("",) * num_rows)
     key = CellKey(model={}, rows=rows.fingerprint, compute_dtype="float32", store_dtype="float32")
     shards = range(-(-num_rows // per_shard))
     model = Sized(parameters)

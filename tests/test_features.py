@@ -12,14 +12,14 @@ from platorep.errors import AbsentError, ConfigError, DamagedError, DataError, I
 from platorep.features import (
     Cell,
     CellKey,
-    Rows,
+    RowIdentities,
     all_cells,
     cell_of,
 )
 from platorep.features.upkeep import cell_table, clean, damaged_files
 from platorep.files import write_sealed
 
-ROWS = Rows(ids=("a", "b", "c"), hashes=("1", "2", "3"))
+ROWS = RowIdentities(ids=("a", "b", "c"), hashes=("1", "2", "3"))
 LAYERS = [torch.arange(6.0).reshape(3, 2), torch.arange(12.0).reshape(3, 4) / 7]
 
 
@@ -88,7 +88,7 @@ def test_the_folder_is_readable_for_people(cell: Cell, tmp_path: Path) -> None:
     "change",
     [
         {"model": {"name": "m", "pool": "cls"}},
-        {"rows": Rows(ids=("b", "a", "c"), hashes=("2", "1", "3")).fingerprint},
+        {"rows": RowIdentities(ids=("b", "a", "c"), hashes=("2", "1", "3")).fingerprint},
         {"compute_dtype": "bfloat16"},
         {"store_dtype": "float16"},
     ],
@@ -99,10 +99,10 @@ def test_every_field_separates(change: dict[str, object]) -> None:
 
 def test_rows_know_their_order_and_content() -> None:
     prints = {
-        Rows(ids=("a", "b"), hashes=("1", "2")).fingerprint,
-        Rows(ids=("b", "a"), hashes=("2", "1")).fingerprint,
-        Rows(ids=("a", "b"), hashes=("1", "3")).fingerprint,
-        Rows(ids=("a", "b1"), hashes=("", "2")).fingerprint,
+        RowIdentities(ids=("a", "b"), hashes=("1", "2")).fingerprint,
+        RowIdentities(ids=("b", "a"), hashes=("2", "1")).fingerprint,
+        RowIdentities(ids=("a", "b"), hashes=("1", "3")).fingerprint,
+        RowIdentities(ids=("a", "b1"), hashes=("", "2")).fingerprint,
     }
     assert len(prints) == 4
 

@@ -15,7 +15,7 @@ LAYERS = (
     {"arrays", "registry", "parameters", "holding", "hub", "switches", "tensors"},
     {"config", "metrics", "preprocess", "statistics", "toyworld"},
     {"data", "models"},
-    {"features", "results"},
+    {"failures", "features", "results"},
     {"run", "upkeep"},
     {"drawn", "extract"},
     {"performance", "align", "plots", "theory"},

@@ -18,8 +18,9 @@ from platorep.errors import (
     PlatorepError,
     StorageError,
 )
+from platorep.failures import Failures, failed_cells
 from platorep.reporting import Reporter
-from platorep.results import Failures, Results, failed_cells
+from platorep.results import Results
 
 ODD_NAMES = ["7", "007", "1e5", "NA", "nan", "None", "", "True", "2024-01-01", 'a,"b"', "ü\tx"]
 
@@ -223,7 +224,7 @@ def failing(results: Results) -> Callable[..., Failures]:
     """A stage in which cells fail."""
 
     def failing(stage: str, errors: dict[str, Exception], keep_going: bool = True) -> Failures:
-        failures = Failures(stage, results, Reporter(-1), keep_going)
+        failures = Failures(stage, results.failures, Reporter(-1), keep_going)
         for cell, error in errors.items():
             with failures.catch(cell):
                 raise error

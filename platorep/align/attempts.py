@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
-from platorep.results import Failures
+from platorep.failures import Failures
 
 Part = TypeVar("Part")
 Key = TypeVar("Key")

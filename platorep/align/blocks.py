@@ -21,8 +21,8 @@ from platorep.align.scoring import (
 )
 from platorep.align.summaries import OnRows, RowSets, Summaries, blocks, budget_bytes, summarize
 from platorep.align.tables import best_layers
+from platorep.failures import Failures
 from platorep.reporting import Advance
-from platorep.results import Failures
 
 Pair = tuple[Aligned, Aligned]
 Labels = tuple[str, str]

@@ -21,13 +21,14 @@ from platorep.align.models import Aligned
 from platorep.align.scoring import SHUFFLED
 from platorep.config import AlignConfig, GalleryConfig
 from platorep.errors import ConfigError, DataError
+from platorep.failures import Failures
 from platorep.files import digest, sha256
 from platorep.metrics.gallery import Block, Galleries, search_galleries
 from platorep.metrics.nearest import Nearest
 from platorep.metrics.overlap import chance_with_sources, common_neighbors, in_order
 from platorep.preprocess import clip_and_normalize, clip_thresholds, refuse_not_finite
 from platorep.reporting import Advance, Reporter
-from platorep.results import Failures, Results
+from platorep.results import Results
 from platorep.statistics import shuffled_order
 
 SEARCH_VERSION = 2  # raise when the meaning of a neighbor list changes

@@ -20,9 +20,10 @@ from platorep.align.models import Aligned
 from platorep.align.summaries import prepared_layers
 from platorep.config import AlignConfig, PreprocessConfig
 from platorep.errors import DamagedError
+from platorep.failures import Failures
 from platorep.files import digest, read_sealed, write_sealed
 from platorep.reporting import Reporter
-from platorep.results import Failures, Results
+from platorep.results import Results
 from platorep.switches import default_switches
 
 LAYERS_VERSION = 1  # raise when the meaning of a column changes

@@ -17,6 +17,7 @@ from platorep.errors import (
     PlatorepError,
     UnreadableError,
 )
+from platorep.failures import earlier_failure
 from platorep.features import Cell
 from platorep.files import digest
 from platorep.reporting import Reporter
@@ -115,7 +116,7 @@ def warn_of_copies(
 
 def _not_extracted(label: str, results: Results, absent: str) -> PlatorepError:
     """That features are not there: `absent`, or what `extract` met, with the same exit code."""
-    failure = results.failure("extract", label)
+    failure = earlier_failure(results.failures, "extract", label)
     if failure is None:
         return AbsentError(absent)
     error, message = failure

@@ -16,8 +16,8 @@ from platorep.align.scoring import Settings, score_block
 from platorep.align.summaries import ALL, Summaries, prepared_layers, summarize
 from platorep.align.tables import best_layers
 from platorep.config import NullConfig
+from platorep.failures import Failures
 from platorep.models.arrays import read_arrays
-from platorep.results import Failures
 from platorep.run import Run
 
 

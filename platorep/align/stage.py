@@ -22,9 +22,10 @@ from platorep.align.tables import best_table, family_of_tests, scores_table
 from platorep.align.todo import open_pieces
 from platorep.config import AlignConfig, ExperimentConfig
 from platorep.errors import ConfigError
+from platorep.failures import Failures
 from platorep.files import digest
 from platorep.reporting import Reporter
-from platorep.results import Failures, MadeFrom
+from platorep.results import MadeFrom
 from platorep.run import Run
 from platorep.statistics import FEW_ROWS, shuffled_order, warn_too_few
 

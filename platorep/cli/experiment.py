@@ -55,6 +55,6 @@ def finish(
         errors, table = stage(run)
     print_table(table, line.as_json)
     if errors:
-        from platorep.results import failed_cells
+        from platorep.failures import failed_cells
 
         raise failed_cells(errors, run.results.failures)

@@ -36,7 +36,8 @@ def theory_color(line: CommandLine) -> None:
 
     config = load_color(config_path(line.config, "theory color"), line.overrides or [])
     from platorep.execute import color_stage
-    from platorep.results import Results, failed_cells
+    from platorep.failures import failed_cells
+    from platorep.results import Results
     from platorep.run import Options
 
     results = Results(line.output or Path("results") / config.name)

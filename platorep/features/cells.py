@@ -37,7 +37,7 @@ CURE = "`platorep cache clean --broken` removes what is damaged; then run `plato
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rows:
+class RowIdentities:
     """Which samples a cell holds, in order: their ids and the hashes of what the model saw."""
 
     ids: tuple[str, ...]
@@ -56,7 +56,7 @@ class CellKey:
     """All that is meant to move a number. Batch size, device and versions are not in it."""
 
     model: Mapping[str, Any]  # what `Model.identity()` says
-    rows: str  # Rows.fingerprint
+    rows: str  # RowIdentities.fingerprint
     compute_dtype: str
     store_dtype: str
 
@@ -127,7 +127,7 @@ class Cell:
     def create(
         self,
         key: CellKey,
-        rows: Rows,
+        rows: RowIdentities,
         layers: Sequence[tuple[str, int]],
         rows_per_shard: int,
         facts: Mapping[str, Any],
@@ -174,7 +174,7 @@ class Cell:
     def rows_path(self) -> Path:
         return self.folder / "rows.parquet"
 
-    def mend_rows(self, rows: Rows) -> bool:
+    def mend_rows(self, rows: RowIdentities) -> bool:
         """Write the rows of the key anew where the file is missing or damaged; True if it was."""
         try:
             self.rows()
@@ -184,12 +184,12 @@ class Cell:
             return True
         return False
 
-    def _write_rows(self, rows: Rows) -> None:
+    def _write_rows(self, rows: RowIdentities) -> None:
         with atomic_path(self.rows_path) as partial:
             frame = pd.DataFrame({"id": rows.ids, "sha256": rows.hashes})
             frame.to_parquet(partial, index=False)
 
-    def rows(self) -> Rows:
+    def rows(self) -> RowIdentities:
         """The samples of this cell.
 
         Raises:
@@ -199,7 +199,7 @@ class Cell:
         try:
             with reading(path):
                 frame = pd.read_parquet(BytesIO(path.read_bytes()))
-            rows = Rows(ids=tuple(frame["id"]), hashes=tuple(frame["sha256"]))
+            rows = RowIdentities(ids=tuple(frame["id"]), hashes=tuple(frame["sha256"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise self._damaged(path, str(error)) from error
         if rows.fingerprint != self.meta["key"]["rows"]:

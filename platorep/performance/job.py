@@ -6,9 +6,9 @@ from functools import cached_property
 from typing import Any
 
 from platorep.config import LabelledConfig, ModelSpec
+from platorep.failures import Errors
 from platorep.performance.labelled import Labelled, read_labelled
 from platorep.reporting import Reporter
-from platorep.results import Errors
 from platorep.run import Run
 
 Row = dict[str, Any]

@@ -4,10 +4,11 @@ import time
 
 import pandas as pd
 
+from platorep.failures import Failures
 from platorep.models import environment
 from platorep.performance.job import Job
 from platorep.performance.measures import measure_of
-from platorep.results import Failures, networks
+from platorep.results import networks
 from platorep.run import Run
 
 COLUMNS = (

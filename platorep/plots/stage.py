@@ -6,10 +6,10 @@ import pandas as pd
 
 from platorep.drawn import note_drawn
 from platorep.errors import IntegrityError
+from platorep.failures import Failures
 from platorep.parameters.figures import figure_names
 from platorep.plots import Tables, save_figure
 from platorep.plots.saving import files_of
-from platorep.results import Failures
 from platorep.run import Run
 
 

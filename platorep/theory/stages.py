@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import pandas as pd
 
 from platorep.config import ColorConfig
+from platorep.failures import Failures
 from platorep.files import digest
 from platorep.models import environment, resolve_device
 from platorep.parameters.theory import PmiConfig
 from platorep.reporting import Reporter
-from platorep.results import Failures, Results
+from platorep.results import Results
 from platorep.run import Options
 from platorep.theory import color
 from platorep.theory.pmi import kernels_table, num_trainings, worlds_table
@@ -42,7 +43,7 @@ def compare_colors(
     config: ColorConfig, results: Results, options: Options, report: Reporter
 ) -> Colors:
     """Work out the spaces of the colours, compare them, and write all tables."""
-    failures = Failures("theory", results, report, options.keep_going)
+    failures = Failures("theory", results.failures, report, options.keep_going)
     device = resolve_device(options.device)
     words, cells = color.word_list(config), color.grid(config)
     spaces = color.perception_spaces(config, words)
