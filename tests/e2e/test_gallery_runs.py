@@ -75,15 +75,19 @@ def test_what_is_asked_too_much_costs_nothing(forks: Forks, place: Place) -> Non
     assert (place.results / "gallery.csv").read_bytes() == before
 
 
-def test_galleries_that_are_asked_no_more_are_gone(forks: Forks, place: Place) -> None:
+def test_galleries_that_are_asked_no_more_stay_and_are_not_drawn_from(
+    forks: Forks, place: Place
+) -> None:
     raw = experiment()
     place.write(raw)
     forks.run("run", str(place.file), folder=place.folder, cache=place.cache)
-    assert (place.results / "gallery.csv").exists()
+    table = place.results / "gallery.csv"
+    before = table.read_bytes()
     del raw["align"]["gallery"]
-    place.write(raw)
+    place.write(raw | {"figures": [{"kind": "gallery"}, {"kind": "heatmap"}]})
 
-    end = forks.run("align", str(place.file), folder=place.folder, cache=place.cache)
+    end = forks.run("run", str(place.file), folder=place.folder, cache=place.cache)
 
-    assert end.code == 0, end.stderr
-    assert not (place.results / "gallery.csv").exists()
+    assert end.code == 3, end.stderr
+    assert "gallery" in end.stderr
+    assert table.read_bytes() == before
