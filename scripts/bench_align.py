@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from platorep.metrics import BoundMetric, Summary, bind, summarize_layer
-from platorep.statistics import null_maxima
+from platorep.statistics import Permutations, null_maxima
 
 # (layers, width): hidden states of the language models, blocks of the vision models of the paper
 LANGUAGE = [
@@ -187,7 +187,7 @@ def compare_ways(x: Shape, y: Shape, args: argparse.Namespace) -> None:
             pairs = list(itertools.product(range(len(x)), range(len(y))))
             groups = split(first, x), split(second, y)
             start = time.perf_counter()
-            null_maxima(metric, *groups, pairs, permutations=count, seed=0)
+            null_maxima(metric, *groups, Permutations(count), pairs=pairs)
             nulled = time.perf_counter() - start
             row(f"null of the maximum, {count} permutations", nulled)
             ratio = each * num_x * num_y * (count + 1) / (total + nulled)

@@ -16,6 +16,7 @@ from platorep.metrics import BoundMetric, Summary, bind, own_metric
 from platorep.parameters.metrics import OwnMetric
 from platorep.statistics import (
     Interval,
+    Permutations,
     benjamini_hochberg,
     best_pair,
     calibrate,
@@ -85,7 +86,7 @@ def test_the_null_is_the_maximum_over_reordered_features(rng: torch.Generator, n
     }
     x, y = ([[metric.summarize(f) for f in group] for group in features[s]] for s in "xy")
 
-    nulls = permutation_null(metric, x, y, permutations=4, seed=7)
+    nulls = permutation_null(metric, x, y, Permutations(4, 7))
 
     for null, (i, j) in zip(nulls, itertools.product(range(2), range(3)), strict=True):
         scores = metric.compare(x[i], y[j])
@@ -101,14 +102,12 @@ def test_parts_of_a_null_are_the_same_wherever_they_are_computed(rng: torch.Gene
     metric = bind("mutual_knn", {"k": 3})
     x = [model(metric, rng, 20, 2, None) for _ in range(3)]
     y = [model(metric, rng, 20, 2, None) for _ in range(2)]
-    finished: list[int] = []
 
-    whole = permutation_null(metric, x, y, permutations=6, seed=1, progress=finished.append)
-    later = permutation_null(metric, x, y, permutations=2, seed=1, first=4)
-    one = permutation_null(metric, x, y, permutations=6, seed=1, pairs=[(2, 1)])
-    other = permutation_null(metric, x, y, permutations=6, seed=2)
+    whole = permutation_null(metric, x, y, Permutations(6, 1))
+    later = permutation_null(metric, x, y, Permutations(2, 1, first=4))
+    one = permutation_null(metric, x, y, Permutations(6, 1), pairs=[(2, 1)])
+    other = permutation_null(metric, x, y, Permutations(6, 2))
 
-    assert finished == [1, 2, 3, 4, 5, 6]
     for a, b in zip(whole, later, strict=True):
         assert np.array_equal(a.null[4:], b.null)
     assert np.array_equal(whole[5].null, one[0].null)
@@ -120,8 +119,8 @@ def test_a_null_of_fixed_layers_is_no_maximum(rng: torch.Generator) -> None:
     metric = bind("mutual_knn", {"k": 3})
     x, y = (model(metric, rng, 30, 4, None) for _ in range(2))
 
-    (best,) = permutation_null(metric, [x], [y], permutations=20, seed=0)
-    (fixed,) = permutation_null(metric, [[x[2]]], [[y[3]]], permutations=20, seed=0)
+    (best,) = permutation_null(metric, [x], [y], Permutations(20))
+    (fixed,) = permutation_null(metric, [[x[2]]], [[y[3]]], Permutations(20))
 
     assert fixed.best.score == metric.compare([x[2]], [y[3]])[0, 0]
     assert (fixed.null <= best.null).all()
@@ -139,9 +138,9 @@ def test_every_layer_pair_is_compared_once_and_once_per_permutation(rng: torch.G
     metric = BoundMetric(own_metric(name="count", compare=count), OwnMetric(name="count"))
     sides = [[[metric.summarize(torch.randn(8, 2, generator=rng)) for _ in range(3)]] for _ in "xy"]
 
-    permutation_null(metric, *sides, permutations=0, seed=0)
+    permutation_null(metric, *sides, Permutations(0))
     assert compared == 9
-    permutation_null(metric, *sides, permutations=4, seed=0)
+    permutation_null(metric, *sides, Permutations(4))
     assert compared == 9 + 5 * 9
 
 
@@ -152,7 +151,7 @@ def test_degenerate_layers_take_no_part_in_the_null(rng: torch.Generator) -> Non
     constant = metric.summarize(torch.ones(30, 3))
 
     with_constant, without, nothing = permutation_null(
-        metric, [[constant, *plain], plain, [constant]], y, permutations=5, seed=0
+        metric, [[constant, *plain], plain, [constant]], y, Permutations(5)
     )
 
     assert np.array_equal(with_constant.null, without.null)
@@ -172,12 +171,10 @@ def under_independence() -> tuple[np.ndarray, np.ndarray]:
     honest, naive = [], []
     for experiment in range(EXPERIMENTS):
         x, y = (model(metric, rng, 40, 4, None) for _ in range(2))
-        found = permutation_null(metric, [x], [y], permutations=PERMUTATIONS, seed=experiment)[0]
+        found = permutation_null(metric, [x], [y], Permutations(PERMUTATIONS, experiment))[0]
         honest.append(found.calibrate().p)
         one, other = [x[found.best.layer_x]], [y[found.best.layer_y]]
-        fixed = permutation_null(
-            metric, [one], [other], permutations=PERMUTATIONS, seed=experiment
-        )[0]
+        fixed = permutation_null(metric, [one], [other], Permutations(PERMUTATIONS, experiment))[0]
         naive.append(fixed.calibrate().p)
     return np.array(honest), np.array(naive)
 
@@ -207,7 +204,7 @@ def test_a_real_signal_is_found(rng: torch.Generator) -> None:
     signal = 2 * torch.randn(60, 4, generator=rng)
     x, y = (model(metric, rng, 60, 2, signal) for _ in range(2))
 
-    found = permutation_null(metric, [x], [y], permutations=99, seed=0)[0].calibrate()
+    found = permutation_null(metric, [x], [y], Permutations(99))[0].calibrate()
     assert found.p == 0.01
     assert found.observed > found.threshold > found.null_mean
     assert found.null_mean == pytest.approx(5 / 59, abs=0.05)
@@ -223,8 +220,8 @@ def test_permutations_within_groups_keep_what_the_groups_explain(rng: torch.Gene
         [metric.summarize(centres[group] + torch.randn(60, 4, generator=rng))] for _ in range(2)
     )
 
-    free = permutation_null(metric, [x], [y], permutations=99, seed=0)[0].calibrate()
-    within = permutation_null(metric, [x], [y], permutations=99, seed=0, within=group.tolist())[
+    free = permutation_null(metric, [x], [y], Permutations(99))[0].calibrate()
+    within = permutation_null(metric, [x], [y], Permutations(99, within=group.tolist()))[
         0
     ].calibrate()
     assert free.p == 0.01

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from platorep.metrics import BoundMetric, bind
-from platorep.statistics import permutation_null
+from platorep.statistics import Permutations, permutation_null
 
 N, K = 48, 5
 PERMUTATIONS = 19
@@ -36,7 +36,7 @@ def share_of_findings(metric: BoundMetric, rng: torch.Generator, tries: int) -> 
         for _ in range(2)
     )
     pairs = [(i, i) for i in range(tries)]
-    found = permutation_null(metric, x, y, permutations=PERMUTATIONS, seed=0, pairs=pairs)
+    found = permutation_null(metric, x, y, Permutations(PERMUTATIONS), pairs=pairs)
     return float(np.mean([pair.best.score > pair.null.max() for pair in found]))
 
 

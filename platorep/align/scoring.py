@@ -17,6 +17,7 @@ from platorep.config import AlignConfig, IntervalConfig
 from platorep.metrics import Order, Scores
 from platorep.statistics import (
     BestPair,
+    Permutations,
     best_pair,
     held_out,
     interval_of_parts,
@@ -73,21 +74,20 @@ def score_block(
     Args:
         pairs: Places in `xs` and `ys`.
     """
+    null = settings.align.null
     nulls = null_maxima(
         a.metric,
         [side[ALL].summaries for side in xs],
         [side[ALL].summaries for side in ys],
-        pairs,
-        permutations=settings.align.null.permutations if a.has_null else 0,
-        seed=settings.align.null.seed,
-        within=settings.within,
+        Permutations(null.permutations if a.has_null else 0, null.seed, settings.within),
+        pairs=pairs,
         larger_is_closer=a.metric.claims.larger_is_closer,
     )
     # pair by pair: a product's last bits depend on its shape, and no score may depend on which
     # other models are at hand
     return [
-        _score_pair(a, xs[i], ys[j], null, settings)
-        for (i, j), null in zip(pairs, nulls, strict=True)
+        _score_pair(a, xs[i], ys[j], of_pair, settings)
+        for (i, j), of_pair in zip(pairs, nulls, strict=True)
     ]
 
 

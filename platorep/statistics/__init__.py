@@ -1,6 +1,6 @@
 """Nulls, p-values, intervals and corrections for many tests; any metric is an argument.
 
-nulls = permutation_null(metric, groups_x, groups_y, permutations=1000, seed=0)
+nulls = permutation_null(metric, groups_x, groups_y, Permutations(1000))
 found = nulls[0].calibrate(alpha=0.05)         # p, threshold, calibrated score, null mean
 q = benjamini_hochberg(np.array([null.calibrate().p for null in nulls]))
 best_pair(scores, degenerate_x, degenerate_y)  # the best usable layers, or why there are none
@@ -34,7 +34,7 @@ from platorep.statistics.fits import (
 from platorep.statistics.maps import ENOUGH, Layout, has_umap, lay_out, metric_mds, stress
 from platorep.statistics.null import Null, Scoring, null_maxima, permutation_null
 from platorep.statistics.pairs import PairMean, mean_over_pairs
-from platorep.statistics.permutations import draw_order, shuffled_order
+from platorep.statistics.permutations import Permutations, draw_order, shuffled_order
 from platorep.statistics.resampling import (
     FEW_ROWS,
     HeldOut,
@@ -59,6 +59,7 @@ __all__ = [
     "Line",
     "Null",
     "PairMean",
+    "Permutations",
     "Scoring",
     "Sigmoid",
     "aicc",

@@ -8,7 +8,7 @@ Axes: n samples, l layers, p model pairs, K permutations.
 """
 
 import itertools
-from collections.abc import Callable, Container, Hashable, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,7 +17,7 @@ from jaxtyping import Float64
 
 from platorep.statistics.best import BestPair, best_pair
 from platorep.statistics.calibration import Calibration, calibrate
-from platorep.statistics.permutations import draw_order
+from platorep.statistics.permutations import Permutations
 
 
 @runtime_checkable
@@ -55,27 +55,25 @@ def permutation_null(
     metric: Scoring,
     groups_x: Sequence[Sequence[Any]],
     groups_y: Sequence[Sequence[Any]],
+    permutations: Permutations,
     *,
-    permutations: int,
-    seed: int,
     pairs: Sequence[tuple[int, int]] | None = None,
     larger_is_closer: bool = True,
-    **settings: Any,
 ) -> list[Null]:
     """The score and the null of every model pair, from the summaries of all layers of all models.
 
     Args:
-        settings: More of `null_maxima`, which has the other arguments too.
+        groups_x: For each model x the summaries of its layers; likewise y.
+        pairs: Model pairs, as places in groups_x and groups_y; all of them by default.
 
     Returns:
-        One `Null` per model pair, in the order of `pairs` (all of them by default).
+        One `Null` per model pair, in the order of `pairs`.
     """
     if pairs is None:
         pairs = list(itertools.product(range(len(groups_x)), range(len(groups_y))))
     null = null_maxima(
-        metric, groups_x, groups_y, pairs, permutations=permutations, seed=seed,
-        larger_is_closer=larger_is_closer, **settings,
-    )  # fmt: skip
+        metric, groups_x, groups_y, permutations, pairs=pairs, larger_is_closer=larger_is_closer
+    )
     best = [
         best_pair(
             metric.compare(groups_x[i], groups_y[j]),
@@ -94,29 +92,18 @@ def null_maxima(
     metric: Scoring,
     groups_x: Sequence[Sequence[Any]],
     groups_y: Sequence[Sequence[Any]],
-    pairs: Sequence[tuple[int, int]],
+    permutations: Permutations,
     *,
-    permutations: int,
-    seed: int,
-    within: Sequence[Hashable] | None = None,
+    pairs: Sequence[tuple[int, int]],
     larger_is_closer: bool = True,
-    first: int = 0,
-    progress: Callable[[int], None] | None = None,
 ) -> Float64[np.ndarray, "p K"]:
     """What the score of the best usable layers of every model pair is under each permutation.
 
     NaN where a pair has no usable layers. Of a single pair of layers the score is its own best.
-
-    Args:
-        groups_x: For each model x the summaries of its layers; likewise y.
-        pairs: Model pairs, as places in groups_x and groups_y.
-        permutations: K. Permutation i is the same in every call with this seed.
-        within: The group of every sample; samples are permuted inside groups only.
-        first: The number of the first permutation, to continue an earlier null.
-        progress: Called with the number of finished permutations.
+    Arguments as of `permutation_null`.
     """
-    null = np.full((len(pairs), permutations), np.nan)
-    if not permutations:
+    null = np.full((len(pairs), permutations.number), np.nan)
+    if not permutations.number:
         return null
     x = _Usable(metric, groups_x, {i for i, _ in pairs})
     y = _Usable(metric, groups_y, {j for _, j in pairs})
@@ -124,14 +111,11 @@ def null_maxima(
         return null
     sign = 1 if larger_is_closer else -1
     scorer = metric.prepare(x.summaries, y.summaries)
-    n = x.summaries[0].n
-    for index in range(permutations):
-        scores = sign * scorer(draw_order(n, seed, first + index, within))
+    for index, order in enumerate(permutations.orders(x.summaries[0].n)):
+        scores = sign * scorer(order)
         scores = np.where(np.isnan(scores), -np.inf, scores)
         largest = _block_maxima(scores, x.models, y.models)
         null[:, index] = [largest[i, j] for i, j in pairs]
-        if progress is not None:
-            progress(index + 1)
     return np.where(np.isinf(null), np.nan, sign * null)
 
 

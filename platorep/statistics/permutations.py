@@ -3,7 +3,8 @@
 Axes: n samples.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int64
@@ -11,6 +12,22 @@ from jaxtyping import Int64
 from platorep.errors import DataError
 
 _SHUFFLED = 1  # a stream of its own: a control that were an order of the null would prove itself
+
+
+@dataclass(frozen=True)
+class Permutations:
+    """The orders of a null: the same in every call, for all models."""
+
+    number: int
+    seed: int = 0
+    within: Sequence[Hashable] | None = None
+    """The group of every sample; samples change places only inside their group."""
+    first: int = 0
+    """Number of the first one, to continue an earlier null."""
+
+    def orders(self, n: int) -> Iterator[Int64[np.ndarray, " n"]]:
+        for index in range(self.first, self.first + self.number):
+            yield draw_order(n, self.seed, index, self.within)
 
 
 def draw_order(
