@@ -27,8 +27,8 @@ from platorep.metrics.gallery import Block, Galleries, search_galleries
 from platorep.metrics.nearest import Nearest
 from platorep.metrics.overlap import chance_with_sources, common_neighbors, in_order
 from platorep.preprocess import clip_and_normalize, clip_thresholds, refuse_not_finite
-from platorep.reporting import Advance, Reporter
-from platorep.results import Results
+from platorep.reporting import Advance
+from platorep.run import Run
 from platorep.statistics import shuffled_order
 
 SEARCH_VERSION = 2  # raise when the meaning of a neighbor list changes
@@ -40,25 +40,25 @@ COLUMNS = (
 )
 
 
-def open_galleries(align: AlignConfig, num_rows: int, results: Results) -> "GalleryScoring | None":
+def open_galleries(run: Run, num_rows: int) -> "GalleryScoring | None":
     """The galleries that an experiment asks for, if it does, ready to be scored in.
 
     Raises:
         ConfigError: a gallery has too few rows, or too few sources.
         AbsentError, DataError: the file of groups is not there, or lacks a row.
     """
-    gallery = align.gallery
+    gallery = run.config.align.gallery
     if gallery is None:
         return None
-    refuse_too_few_rows(align, num_rows)
+    refuse_too_few_rows(run.config.align, num_rows)
     sizes = sorted({num_rows if size == "all" else int(size) for size in gallery.sizes})
     sources = None
     if gallery.groups is not None:
-        groups = groups_of_rows(gallery.groups, "align.gallery.groups", results)
+        groups = groups_of_rows(gallery.groups, "align.gallery.groups", run.results)
         sources = pd.factorize(np.array(groups, dtype=object))[0].astype(np.int64)
     level = levels(num_rows, gallery.queries, sizes, gallery.seed)
     galleries = Galleries(gallery.queries, tuple(sizes), level, sources)
-    scoring = GalleryScoring(align, gallery, galleries, results)
+    scoring = GalleryScoring(run, gallery, galleries)
     if sources is None:
         return scoring
     for n, k, rule in scoring.wanted:
@@ -104,10 +104,13 @@ def levels(num_rows: int, num_queries: int, sizes: Sequence[int], seed: int) -> 
 class GalleryScoring:
     """The galleries, and how rows are compared in them."""
 
-    align: AlignConfig
+    run: Run
     gallery: GalleryConfig
     galleries: Galleries
-    results: Results
+
+    @property
+    def align(self) -> AlignConfig:
+        return self.run.config.align
 
     @cached_property
     def wanted(self) -> list[tuple[int, int, int | str]]:
@@ -119,59 +122,63 @@ class GalleryScoring:
         ]
 
     def score(
-        self,
-        best: pd.DataFrame,
-        models: Mapping[str, Aligned],
-        device: torch.device,
-        failures: Failures,
-        report: Reporter,
-        *,
-        shuffle: int | None,
-        overwrite: bool,
+        self, best: pd.DataFrame, models: Mapping[str, Aligned], failures: Failures
     ) -> pd.DataFrame:
         """One row per model pair, control, n and k.
 
+        With shuffled pairs also a control, unless there are sources: y's rows in a random order, in
+        which the queries and what each gallery adds stay among themselves, and the groups of
+        `align.null.within` too.
+
         Args:
             best: The layers of every pair, under the gallery's metric.
-            shuffle: With this seed also a control: y's rows in a random order, in which the queries
-                and what each gallery adds stay among themselves, and the groups of
-                `align.null.within` too. None with sources.
         """
         metric = self.align.gallery_metric().label()
         pairs = best[(best["metric"] == metric) & (best["control"] == "")]
-        found: list[dict[str, Any]] = []
-        places = {(row[s], int(row[f"layer_{s}"])) for _, row in pairs.iterrows() for s in "xy"}
-        layers = sorted(place for place in places if place[1] >= 0)
-        done: dict[tuple[str, int], Path] = {}
-        total = len(self.galleries.level)
-        with report.task("gallery", len(layers) * total, "rows") as advance:
-            for label, layer in layers:
-                with failures.catch(f"gallery {label}, layer {layer}"):
-                    path = self._path(models[label], layer)
-                    if overwrite or not lists_stand(path, report):
-                        write_lists(path, self._search(models[label], layer, device, advance))
-                    else:
-                        advance(total)
-                    done[label, layer] = path
-        order = (
-            None if shuffle is None or self.galleries.sources is not None else self._order(shuffle)
-        )
+        layers = {(row[s], int(row[f"layer_{s}"])) for _, row in pairs.iterrows() for s in "xy"}
+        searched = self._searched(sorted(one for one in layers if one[1] >= 0), models, failures)
+        controls = self.run.config.controls
+        shuffled = controls.shuffled_pairs and self.galleries.sources is None
+        order = self._order(controls.seed) if shuffled else None
+        rows: list[dict[str, Any]] = []
         for _, pair in pairs.iterrows():
             x, y = ((str(pair[s]), int(pair[f"layer_{s}"])) for s in "xy")
             with failures.catch(f"gallery {x[0]} x {y[0]}"):
                 if min(x[1], y[1]) < 0:
-                    report.warn(f"no gallery of {x[0]} x {y[0]}: {pair['reason']}")
-                elif x in done and y in done:
-                    found += self._rows(pair, done[x], done[y], order)
-        return pd.DataFrame(found, columns=list(COLUMNS)).astype({"num_sources": "Int64"})
+                    self.run.report.warn(f"no gallery of {x[0]} x {y[0]}: {pair['reason']}")
+                elif x in searched and y in searched:
+                    rows += self._rows(pair, searched[x], searched[y], order)
+        return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"num_sources": "Int64"})
+
+    def _searched(
+        self,
+        layers: Sequence[tuple[str, int]],
+        models: Mapping[str, Aligned],
+        failures: Failures,
+    ) -> dict[tuple[str, int], Path]:
+        """The finished search of each layer, made where it is not there."""
+        report, total = self.run.report, len(self.galleries.level)
+        found: dict[tuple[str, int], Path] = {}
+        with report.task("gallery", len(layers) * total, "rows") as advance:
+            for label, layer in layers:
+                name = f"gallery {label}, layer {layer}"
+                with failures.catch(name):
+                    path = self._path(models[label], layer)
+                    if self.run.anew or not lists_stand(path, report):
+                        self.run.must_compute(name, path)
+                        write_lists(path, self._search(models[label], layer, advance))
+                    else:
+                        advance(total)
+                    found[label, layer] = path
+        return found
 
     def _search(
-        self, model: Aligned, layer: int, device: torch.device, advance: Advance
+        self, model: Aligned, layer: int, advance: Advance
     ) -> dict[tuple[int, int], Nearest]:
         rows = LayerRows(model, layer, self.align, advance)
         metric = self.align.gallery_metric()
         return search_galleries(
-            rows.queries.to(device),
+            rows.queries.to(self.run.device),
             rows,
             self.galleries,
             sorted({(n, k) for n, k, _ in self.wanted}),
@@ -192,7 +199,7 @@ class GalleryScoring:
             "sources": None if sources is None else sha256(sources.tobytes()),
         }
         name = digest(["gallery", SEARCH_VERSION, model.key, layer, decides])
-        return self.results.parts / f"{name}.safetensors"
+        return self.run.results.parts / f"{name}.safetensors"
 
     def _order(self, seed: int) -> Int64[np.ndarray, " rows"]:
         """Rows change places among the queries, among what a gallery adds, and in their group."""
@@ -201,7 +208,7 @@ class GalleryScoring:
         file = self.align.null.within
         groups = [""] * len(level)
         if file is not None:
-            groups = groups_of_rows(file, "align.null.within", self.results)
+            groups = groups_of_rows(file, "align.null.within", self.run.results)
         return shuffled_order(len(level), seed, list(zip(joined, groups, strict=True)))
 
     def _rows(

@@ -48,7 +48,7 @@ def align(run: Run) -> tuple[Failures, pd.DataFrame]:
     pairs = _pairs(run, failures)
     facts = results.dataset()
     _warn_of_changes(config, results.read_json(results.run, "extract").get("config"), report)
-    galleries = open_galleries(config.align, int(facts["num_rows"]), results)
+    galleries = open_galleries(run, int(facts["num_rows"]))
     n = config.align.scored_rows(int(facts["num_rows"]))
     warn_of_copies(pairs, results.read_table(results.rows, "extract")[:n], report)
     reader = LayerReader(config.align, results, run.device, overwrite=run.anew)
@@ -66,11 +66,7 @@ def align(run: Run) -> tuple[Failures, pd.DataFrame]:
     for label, of_model in layers.groupby("model", sort=False):
         warn_of_drowned(str(label), of_model, config.align.preprocess, report)
     if galleries is not None:
-        grown = galleries.score(
-            best, models, run.device, failures, report,
-            shuffle=config.controls.seed if config.controls.shuffled_pairs else None,
-            overwrite=run.anew,
-        )  # fmt: skip
+        grown = galleries.score(best, models, failures)
         results.write_table(results.gallery, grown, made_from)
     results.record(
         "align",
