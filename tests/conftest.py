@@ -1,11 +1,16 @@
 """Fixtures of all tests. Imports nothing of platorep: the shape-checking hook must come first."""
 
 import os
+import signal
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["MPLBACKEND"] = "agg"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # thread pools of several processes fight for cores
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # tests that a shell started in the background, and all that they start, would not hear Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 import torch

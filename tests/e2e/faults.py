@@ -78,7 +78,9 @@ class Faults:
         """One run each, ended at a moment drawn from all of its time, then finished."""
         rng = random.Random(seed)
         hits = 0
-        while hits < number:
+        for _ in range(20 * number):
+            if hits == number:
+                return
             place, sent = self._new_place(), SIGNALS[hits % len(SIGNALS)]
             moment = rng.uniform(0, self._seconds)
             command = self._start(place, slow=True)
@@ -96,6 +98,7 @@ class Faults:
                 continue
             yield self._judge("signal", what, place)
             shutil.rmtree(place.folder)
+        assert hits == number, f"{hits} of {20 * number} signals hit a run"
 
     # Races
 
