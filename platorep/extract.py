@@ -22,7 +22,7 @@ from platorep.files import ByteLocks, sha256_file
 from platorep.models import Model, Reading, compute_dtypes, environment, open_remembered
 from platorep.models.arrays import read_arrays
 from platorep.reporting import Reporter
-from platorep.results import Results, networks
+from platorep.results import Results, cell_settings, networks
 from platorep.run import Options, Run
 from platorep.stamps import Stamp, stamp
 
@@ -350,6 +350,8 @@ def _record_cells(run: Run, targets: Sequence[ModelCell]) -> None:
                 "num_layers": len(meta["layers"]) if exists else None,
                 "num_parameters": meta["facts"]["num_parameters"] if exists else None,
             }
+            if "imported" not in target.key.model:  # else nobody knows what made it
+                cells[spec.label]["settings"] = cell_settings(run.config, spec)
             if spec.variant:
                 cells[spec.label] |= {"variant": spec.variant, "num_words": target.num_words}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from platorep.config import ModelSpec
+from platorep.config import ExperimentConfig, ModelSpec
 from platorep.errors import (
     AbsentError,
     DamagedError,
@@ -290,6 +290,31 @@ def without_effect_removed(settings: Mapping[str, Any], prefix: str = "") -> dic
         else value
         for name, value in kept.items()
     }
+
+
+def cell_settings(config: ExperimentConfig, spec: ModelSpec) -> dict[str, Any]:
+    """The settings that decide a model's features, without those at their default.
+
+    Of a path only the last part counts: another machine has its files elsewhere.
+    """
+    settings = spec.model_dump(
+        mode="json",
+        exclude_defaults=True,
+        exclude={"label", "family", "random_of", "device_map"},
+    )
+    settings |= {
+        "dataset": config.dataset.model_dump(mode="json", exclude_defaults=True),
+        "extract": config.extract.model_dump(include={"dtype", "store"}, exclude_defaults=True),
+    }
+    local: dict[str, Any] = _last_parts(settings)
+    return local
+
+
+def _last_parts(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _last_parts(entry) for key, entry in value.items()}
+    is_path = isinstance(value, str) and value.removeprefix("local-dir:").startswith("/")
+    return Path(value).name if is_path else value
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:

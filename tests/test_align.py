@@ -27,10 +27,12 @@ from platorep.errors import (
     IntegrityError,
     PlatorepError,
 )
+from platorep.extract import extract
 from platorep.features import Cell, CellKey, RowIdentities, cell_of
 from platorep.files import read_sealed, write_json, write_sealed
 from platorep.reporting import Reporter
 from platorep.results import Results
+from platorep.run import Run
 from platorep.statistics import shuffled_order
 from platorep.tensors import write_tensors
 
@@ -839,3 +841,40 @@ def test_a_metric_whose_code_changed_is_scored_anew(
 def test_a_metric_that_is_none_is_refused(bench: Bench, name: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         bench.align(metrics=[{"name": name}])
+
+
+def test_features_of_other_settings_are_not_scored(tmp_path: Path) -> None:
+    """As they stay behind where `extract` was not run, or failed, after the file was edited."""
+    config: dict[str, Any] = {
+        "name": "seen",
+        "dataset": {"source": "toyworld", "limit": 8},
+        "families": [
+            {
+                "name": "eyes",
+                "modality": "vision",
+                "pool": "cls",
+                "models": [
+                    {"name": "test_vit.r160_in1k", "label": f"eye-{seed}", "seed": seed}
+                    | {"random_init": True}
+                    for seed in (1, 2)
+                ],
+            }
+        ],
+        "align": {
+            "pairs": [["vision", "vision"]],
+            "metrics": [{"name": "mutual_knn", "k": 2}],
+            "null": {"permutations": 0},
+        },
+    }
+    results = Results(tmp_path / "results")
+
+    def run(**family: object) -> Run:
+        edited = config | {"families": [config["families"][0] | family]}
+        return run_of(ExperimentConfig.model_validate(edited), results, tmp_path / "cache")
+
+    extract(run())
+    align(run())
+    align(run(name="called otherwise"))
+    for refused in ({"pool": "mean"}, {"layers": [-1]}):
+        with pytest.raises(AbsentError, match=next(iter(refused))):
+            align(run(**refused))

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import pandas as pd
 
@@ -21,7 +20,8 @@ from platorep.failures import earlier_failure
 from platorep.features import Cell
 from platorep.files import digest
 from platorep.reporting import Reporter
-from platorep.results import Results
+from platorep.results import Results, cell_settings
+from platorep.run import Run
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,15 @@ def model_pairs(config: ExperimentConfig, specs: Sequence[ModelSpec]) -> list[tu
     return list(pairs.values())
 
 
-def find_cell(spec: ModelSpec, results: Results, root: Path) -> Aligned:
+def find_cell(run: Run, spec: ModelSpec) -> Aligned:
     """A model's cell, after checking that it is whole and holds the experiment's rows.
 
     Raises:
-        AbsentError: it was not extracted, or not to the end; where `extract` said why, its error.
+        AbsentError: it was not extracted with these settings, or not to the end; where `extract`
+            said why, its error.
         IntegrityError: its rows are others, or in another order.
     """
+    results = run.results
     known = results.read_json(results.cells, "extract").get("cells", {})
     if spec.label not in known:
         raise _not_extracted(
@@ -68,7 +70,16 @@ def find_cell(spec: ModelSpec, results: Results, root: Path) -> Aligned:
             results,
             f"{spec.label} is not in {results.cells}. Run `platorep extract` with this experiment.",
         )
-    cell = Cell(root / known[spec.label]["folder"])
+    now = cell_settings(run.config, spec)
+    before = known[spec.label].get("settings", now)  # 0.1.0 wrote none
+    if changed := [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]:
+        raise _not_extracted(
+            spec.label,
+            results,
+            f"the features of {spec.label} were extracted with other settings "
+            f"({', '.join(changed)}). Run `platorep extract` with this experiment.",
+        )
+    cell = Cell(run.root / known[spec.label]["folder"])
     if not cell.is_complete():
         missing = len(cell.missing_shards()) if cell.exists() else "all"
         raise _not_extracted(

@@ -52,7 +52,7 @@ def score_file(run: Run, file: Path) -> tuple[Failures, pd.DataFrame]:
         for spec in run.specs:
             theirs: Summaries = {}
             with failures.catch(spec.label):
-                cell = find_cell(spec, results, run.root).cell
+                cell = find_cell(run, spec).cell
                 prepared = prepared_layers(align, spec.label, cell.read(len(rows)))
                 theirs = _summaries(run, spec.label, prepared, asked, failures)
             pair = {"x": file.name, "y": spec.label}

@@ -91,7 +91,7 @@ def _pairs(run: Run, failures: Failures) -> list[Pair]:
     for spec in run.specs:
         if any(spec.label in pair for pair in labels):
             with failures.catch(spec.label):
-                models[spec.label] = find_cell(spec, run.results, run.root)
+                models[spec.label] = find_cell(run, spec)
     pairs = [(models[x], models[y]) for x, y in labels if x in models and y in models]
     if not pairs:
         failures.raise_if_all(1)
