@@ -230,7 +230,7 @@ class Results:
 
         What is dropped the stages write anew.
         """
-        for path in (self.run, self.cells):
+        for path in (self.run, self.cells, self.drawn):
             try:
                 before = self.read_json(path, "extract").get("config", {})
             except AbsentError:

@@ -330,3 +330,11 @@ def test_damage_is_told_first(
     assert str(tmp_path / "failures.jsonl") in str(found)
     if kind is IntegrityError:
         assert "shard 3 is damaged" in str(found)
+
+
+def test_a_damaged_note_of_what_is_drawn_is_written_anew(tmp_path: Path) -> None:
+    results = Results(tmp_path, "mine")
+    results.update_json(results.drawn, lambda drawn: drawn.update(scaling={}))
+    results.drawn.write_text(results.drawn.read_text().replace("scaling", "Scaling"))
+    results.begin({}, Reporter(-1))
+    assert "scaling" not in results.read_json(results.drawn, "plot")
