@@ -5,6 +5,7 @@ measurements, the pieces of model pairs, the figures that are drawn from today's
 """
 
 import functools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,7 +20,7 @@ from platorep.config import ModelSpec
 from platorep.config.performance import PerformanceConfig
 from platorep.data import PairedDataset, load_dataset
 from platorep.drawn import undrawn_figures
-from platorep.errors import NotComputedError, PlatorepError
+from platorep.errors import ConfigError, NotComputedError, PlatorepError
 from platorep.extract import Work, open_work
 from platorep.failures import Errors
 from platorep.models import Description, Model, compute_dtype, open_remembered
@@ -39,7 +40,7 @@ Row = dict[str, Any]
 
 
 def plan_table(run: Run) -> tuple[PlatorepError | None, pd.DataFrame]:
-    """Why the dataset cannot be read, and one row per cell of every stage.
+    """What stands in the way of a run, and one row per cell of every stage.
 
     `disk_mb` is what the features take (or will take) in the cache, `weights_mb` the weights in
     memory in the compute precision, `download_mb` what is still to be fetched; empty is unknown,
@@ -62,7 +63,9 @@ class _Plan:
 
     run: Run
     trouble: PlatorepError | None = None
-    """Why the dataset cannot be read."""
+    """What a run would end with: the dataset cannot be read, or a setting is wrong."""
+    measured: bool = True
+    """Whether all measures are done."""
     works: dict[str, Work] = field(default_factory=dict)
     """Label -> what is to extract, where that is known."""
     widths: dict[str, Sequence[int]] = field(default_factory=dict)
@@ -94,6 +97,8 @@ class _Plan:
                 model = open_remembered(spec, self.run.root, offline=self.run.options.offline)
                 yield row | self._of_model(model, model.describe())
             except PlatorepError as error:
+                if error.exit_code == ConfigError.exit_code:  # `run` would end with it too
+                    self.trouble = self.trouble or error
                 yield row | {"note": str(error)}
 
     def _of_model(self, model: Model, about: Description) -> Row:
@@ -120,7 +125,9 @@ class _Plan:
         for config in sorted(self.run.config.performance, key=lambda c: measure_of(c).of_others):
             row = {"stage": "measure", "cell": config.name}
             about_it = plan_measure(config, self.run.specs, self.widths, stored)
-            yield row | about_it | self._state_of(config, job, errors)
+            state = self._state_of(config, job, errors)
+            self.measured = self.measured and state["state"] == CACHED
+            yield row | about_it | state
 
     def _state_of(self, config: PerformanceConfig, job: Job, errors: Errors) -> Row:
         """What of a measure is kept. Data is read only where it was measured on before."""
@@ -132,10 +139,21 @@ class _Plan:
             job.rows += rows
         lacking = errors.errors.values()
         if not lacking:
-            return {"state": CACHED}
+            return {"state": CACHED if self._are_written(config.name, rows) else "changed"}
         others = [str(error) for error in lacking if not isinstance(error, NotComputedError)]
         state = MISSING if config.name in errors.errors else f"{len(lacking)} models to do"
         return {"state": state} | ({"note": "; ".join(others)} if others else {})
+
+    def _are_written(self, measure: str, rows: Sequence[Row]) -> bool:
+        """Whether `performance.csv` has these numbers."""
+        results = self.run.results
+        table = results.read_table(results.performance, "measure", Reporter(-2))
+        of_measure = table[table["measure"] == measure]
+        written = dict(zip(of_measure["model"], of_measure["value"], strict=True))
+        now = {row["model"]: row["value"] for row in rows}
+        return written.keys() == now.keys() and all(
+            math.isclose(value, now[model], rel_tol=1e-9) for model, value in written.items()
+        )
 
     @cached_property
     def _unscored(self) -> int:
@@ -200,7 +218,7 @@ class _Plan:
     def of_figures(self) -> Iterator[Row]:
         undrawn = undrawn_figures(self.run)
         for name in figure_names(self.run.config.figures):
-            made = self._aligned() and name not in undrawn
+            made = self._aligned() and self.measured and name not in undrawn
             yield {"stage": "plot", "cell": name, "state": CACHED if made else MISSING}
 
 

@@ -787,6 +787,24 @@ def first_values(x, y, power=1):
 """
 
 
+def test_what_a_metric_of_ones_own_imports_is_part_of_it(
+    bench: Bench, module: Callable[[str], str]
+) -> None:
+    helper = module("POWER = 1\n")
+    name = module(f"from {helper} import POWER\n{OWN.replace('power=1', 'power=POWER')}")
+    metrics = [{"name": f"{name}:first_values"}, {"name": "mutual_knn", "k": K}]
+
+    bench.align(metrics=metrics)
+    before = bench.parts()
+    bench.align(metrics=metrics)
+    assert bench.parts() == before
+    path = Path(sys.modules[helper].__file__ or "")
+    path.write_text("POWER = 3\n")  # of the next process; here it stays as it was imported
+    bench.align(metrics=metrics)
+
+    assert len(bench.parts()) > len(before)
+
+
 def test_a_metric_by_its_path(bench: Bench, module: Callable[[str], str]) -> None:
     name = f"{module(OWN)}:first_values"
     metrics = [{"name": name, "power": 2}, {"name": "mutual_knn", "k": K}]

@@ -23,6 +23,18 @@ EXPECTED = platorep.score(X, Y)
 FRAME = pd.DataFrame(X, columns=list("abcdef"))
 
 
+@pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e160, 1e300])
+@pytest.mark.parametrize("metric", ["cka", "mutual_knn"])
+def test_features_whose_powers_are_no_numbers_are_refused(metric: str, scale: float) -> None:
+    x, y = np.random.default_rng(0).normal(size=(2, 20, 3))
+
+    with pytest.raises(DataError, match="Rescale"):
+        platorep.score(x * scale, y, metric=metric)
+    assert platorep.score(x * 1e-60, y, metric=metric) == pytest.approx(
+        platorep.score(x, y, metric=metric), abs=1e-9
+    )
+
+
 def read_only() -> np.ndarray:
     array = X.copy()
     array.flags.writeable = False

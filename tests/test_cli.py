@@ -341,6 +341,15 @@ def test_a_plan_without_its_dataset(run: Run) -> None:
     assert all(row["seconds"] is None for row in rows)
 
 
+def test_a_plan_ends_as_a_run_would_with_a_wrong_setting(run: Run) -> None:
+    wrong = ("--set", "families.0.models.0.pool=cls", "--json")
+    planned, ended = run("plan", "small.yaml", *wrong), run("run", "small.yaml", *wrong)
+
+    assert (planned.exit_code, ended.exit_code) == (2, 2)
+    assert "pool" in planned.stderr
+    assert json.loads(planned.stdout)[1]["state"] == "unknown"
+
+
 def test_a_plan_says_what_a_run_would_do(run: Run) -> None:
     """After a change of one thing, what depends on it is to do, and nothing else."""
 
@@ -361,12 +370,18 @@ def test_a_plan_says_what_a_run_would_do(run: Run) -> None:
     table = Path("results/small/performance.csv")
     before = table.read_text()
     table.write_text(before.replace("0.5", "0.25"))
-    assert changed() == {figure}
+    assert changed() == {"skill", figure}  # it would be written anew
     table.write_text(before)
     drawn = Path("results/small/figures/heatmap.png")
     drawn.write_bytes(drawn.read_bytes()[:-1])
     assert changed() == {figure}
     objects(run("run", "small.yaml", "--json"))
+    assert changed() == set()
+    numbers = Path("table.csv")
+    before = numbers.read_text()
+    numbers.write_text(before.replace("0.5", "0.25"))
+    assert changed() == {"skill", figure}
+    numbers.write_text(before)
     assert changed() == set()
     assert changed("--set", "dataset.limit=11") >= {"a", "b", metric, figure}
 

@@ -553,3 +553,10 @@ def test_the_networks_of_the_paper(name: str) -> None:
 
 def test_the_paper_has_352_vision_layers() -> None:
     assert sum(num_layers for num_layers, _ in PAPER.values()) == 352
+
+
+def test_a_folder_or_file_as_a_name_is_told_how_it_is_given(tmp_path: Path) -> None:
+    (tmp_path / "weights.pth").write_bytes(b"")
+    for name in (tmp_path, tmp_path / "weights.pth"):
+        with pytest.raises(ConfigError, match=r"local-dir:FOLDER.*checkpoint: FILE"):
+            extract(str(name))

@@ -1,6 +1,7 @@
 """Finished model pairs on disk: a table of layer pairs and the statistics beside it."""
 
 import importlib
+import modulefinder
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,21 @@ class Pieces:
         return self._results.parts / f"{name}.json"
 
 
-def _code_of(metric: str) -> str | None:
-    """Hash of the file of a user's own metric; the modules that it imports are not looked at."""
-    file = importlib.import_module(metric.partition(":")[0]).__file__
-    return None if file is None else sha256_file(Path(file))
+def _code_of(metric: str) -> list[str]:
+    """Hashes of the files of a user's own metric: its package, or its module and the modules beside
+    it that it imports. Installed libraries are not looked at."""
+    name = metric.partition(":")[0]
+    package, _, inner = name.partition(".")
+    file = importlib.import_module(name).__file__
+    if file is None:
+        return []
+    if inner or Path(file).name == "__init__.py":
+        root = importlib.import_module(package).__file__
+        files = sorted(Path(root).parent.rglob("*.py")) if root else [Path(file)]
+    else:
+        finder = modulefinder.ModuleFinder(path=[str(Path(file).parent)])
+        finder.run_script(file)
+        found: Iterable[Any] = finder.modules.values()
+        beside = {Path(module.__file__) for module in found if module.__file__}
+        files = sorted({Path(file), *beside})
+    return [sha256_file(path) for path in files]

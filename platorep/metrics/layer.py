@@ -18,6 +18,8 @@ GRAM_ROWS = 8192
 
 GRAM_BLOCK = 256
 """Rows of the Gram matrix computed at once: a constant, so that no score depends on the memory."""
+SMALLEST, LARGEST = 1e-70, 1e70
+"""Root mean square length of the rows that metrics can take."""
 
 
 class Vectors:
@@ -209,6 +211,11 @@ class Layer:
     def reason(self) -> str | None:
         """Why the layer says nothing about its samples, or None."""
         size = float(self._norms.square().mean().sqrt())
+        if not SMALLEST < size < LARGEST and bool((self.features != 0).any()):
+            raise DataError(
+                f"features are of size {size:.1e}, whose fourth powers are no numbers any more. "
+                "Rescale them: no score depends on it."
+            )
         away = float(torch.linalg.vector_norm(self.features.mean(dim=0)))
         if away < 0.999 * size:  # plainly not constant, without another pass over the features
             return None

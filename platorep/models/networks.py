@@ -279,7 +279,15 @@ def check_name(name: str) -> None:
 
     Raises:
         UnknownNameError: it has not; suggests the nearest names.
+        ConfigError: it is a folder or a file, which are given in another way.
     """
+    if Path(name).exists():
+        raise ConfigError(
+            f"{name!r} is no timm model but a {'folder' if Path(name).is_dir() else 'file'}. Of a "
+            "folder written by timm's `save_for_hf` the name is `local-dir:FOLDER`; weights go "
+            "with their architecture: `name: ARCHITECTURE, checkpoint: FILE`; other networks come "
+            "as `backend: features`."
+        )
     names = timm.list_models() + timm.list_models(pretrained=True)
     if name in names:
         return

@@ -7,6 +7,7 @@ code of this package. Models of the hub are asked each time: their files may hav
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cache, cached_property
 from importlib.metadata import version
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 
 from platorep.config import ModelSpec
-from platorep.errors import DamagedError
+from platorep.errors import DamagedError, StorageError, UnreadableError
 from platorep.files import digest, read_sealed, write_sealed
 from platorep.models.base import Description, Loaded, Model
 from platorep.reporting import Reporter
@@ -44,13 +45,14 @@ class RememberedModel(Model):
     def _facts(self) -> dict[str, Any]:
         try:
             return read_sealed(self._path, of=self._key, cure="It is written anew.")
-        except (FileNotFoundError, DamagedError):
+        except (FileNotFoundError, DamagedError, UnreadableError):
             facts: dict[str, Any] = {
                 "identity": self._model.identity(),
                 "description": asdict(self._model.describe()),
                 "flops": self._model.flops(),
             }
-            write_sealed(self._path, facts, of=self._key)
+            with suppress(StorageError):  # whoever must write says so
+                write_sealed(self._path, facts, of=self._key)
             return facts
 
     def prepare(self, report: Reporter) -> None:

@@ -43,7 +43,7 @@ def mounted(tmp_path: Path) -> Iterator[Path]:
     """An own small file system, where this process may mount one."""
     folder = tmp_path / "mounted"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=32k", "none", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(folder)]
     try:
         made = subprocess.run(mount, capture_output=True, text=True, check=False)
     except FileNotFoundError:
