@@ -82,7 +82,7 @@ def _say_what_is_left_out(run: Run, table: Path) -> None:
 
 def score_stage(run: Run, file: Path) -> Outcome:
     """What failed, and the best scores of the file with each other one."""
-    from platorep.align import score_file
+    from platorep.align.own import score_file
 
     failures, table = score_file(run, file)
     columns = ["x", "y", "metric", "layer_x", "layer_y", "score", "chance"]

@@ -20,7 +20,6 @@ from platorep.failures import Failures
 from platorep.features import Cell, CellKey, RowIdentities, cell_of, num_shards
 from platorep.files import ByteLocks, sha256_file
 from platorep.models import Model, Reading, compute_dtypes, environment, open_remembered
-from platorep.models.arrays import read_arrays
 from platorep.reporting import Reporter
 from platorep.results import Results, cell_settings, networks
 from platorep.run import Options, Run
@@ -184,6 +183,8 @@ def adopt(run: Run, spec: ModelSpec, dataset: PairedDataset, file: Path) -> Path
         DataError: the file's rows are not the dataset's.
         IntegrityError: the file cannot be read.
     """
+    from platorep.models.arrays import read_arrays
+
     loaded = read_arrays(file)
     features = loaded.take(range(len(dataset)), dataset.ids)
     rows = rows_for(spec, dataset)

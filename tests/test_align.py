@@ -16,8 +16,9 @@ from runs import run_of
 from torch import Tensor
 
 import platorep
-from platorep.align import align, score_file
+from platorep.align import align
 from platorep.align.models import Aligned, warn_of_copies
+from platorep.align.own import score_file
 from platorep.config import ExperimentConfig
 from platorep.errors import (
     AbsentError,

@@ -4,7 +4,6 @@ from platorep.align.asked import asked_metrics
 from platorep.align.estimate import expected_seconds, gallery_cost
 from platorep.align.gallery import refuse_too_few_rows
 from platorep.align.models import Aligned, find_cell, model_pairs
-from platorep.align.own import score_file
 from platorep.align.stage import align
 
 __all__ = [
@@ -16,5 +15,4 @@ __all__ = [
     "gallery_cost",
     "model_pairs",
     "refuse_too_few_rows",
-    "score_file",
 ]

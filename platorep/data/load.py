@@ -22,7 +22,6 @@ from platorep.data.tars import TarSource
 from platorep.data.toyworld import made_toyworld, tell_levels
 from platorep.errors import AbsentError, ConfigError, DataError
 from platorep.files import slug
-from platorep.hub import is_offline
 from platorep.parameters.section import idle_settings
 
 
@@ -46,7 +45,11 @@ def load_dataset(
     kind = config.format or _format(config, labels)
     _refuse_idle_settings(config, kind)
     settings = tell_levels(config) if kind == "toyworld" else config
-    located = LOCATORS[kind](settings, offline or is_offline(), labels)
+    if not offline:
+        from platorep.hub import is_offline  # with it comes a library that takes long
+
+        offline = is_offline()
+    located = LOCATORS[kind](settings, offline, labels)
     selection = checked_rows(settings, kind, labels, located)
     pairs, dropped = selection.pairs, selection.dropped
     if not pairs:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Integer
-from scipy import stats
 
 from platorep.errors import ConfigError
 from platorep.metrics.layer import Layer
@@ -177,6 +176,8 @@ def compare_jaccard_knn(
 
 def chance_of_jaccard(k: int, n: int) -> float:
     """Expected ratio when both lists are k of the n - 1 others, drawn independently."""
+    from scipy import stats  # takes long to import, and finished scores need none of it
+
     common = np.arange(k + 1)
     return float(stats.hypergeom.pmf(common, n - 1, k, k) @ (common / (2 * k - common)))
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int32, Int64
-from scipy import stats
 from torch import Tensor
 
 from platorep.metrics import triangles
@@ -129,6 +128,8 @@ def summarize_rsa(layer: Layer, parameters: Rsa) -> Triangle:
 
 
 def _kendall(x: Triangle, y: Triangle, parameters: Rsa) -> float:
+    from scipy import stats  # takes long to import, and finished scores need none of it
+
     if x.reason is not None or y.reason is not None:
         return np.nan
     return float(stats.kendalltau(x.values.cpu().numpy(), y.values.cpu().numpy()).statistic)

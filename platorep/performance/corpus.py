@@ -10,7 +10,6 @@ from pathlib import Path
 from platorep.config import BitsPerByteConfig
 from platorep.errors import ConfigError, DataError
 from platorep.files import canonical_json, sha256
-from platorep.hub import is_offline
 from platorep.parameters.section import idle_settings
 
 WHERE = ("documents", "subset", "revision", "split", "text")
@@ -52,7 +51,11 @@ def read_corpus(
         ConfigError: the source is of no kind that is read, or has no such column or split.
         DataError: a text is not UTF-8, or there is no text at all.
     """
-    texts, source = _open(config, captions, offline or is_offline())
+    if not offline:
+        from platorep.hub import is_offline  # with it comes a library that takes long
+
+        offline = is_offline()
+    texts, source = _open(config, captions, offline)
     documents = tuple(cut(texts, config.limit_documents, config.limit_bytes))
     if not documents:
         raise DataError(f"{source} holds no text to measure {config.name} on.")

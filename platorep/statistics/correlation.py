@@ -13,10 +13,10 @@ Axes: n points.
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
 FEWEST = 4  # points of an interval: both variances divide by n - 3
 
@@ -54,8 +54,10 @@ def spearman(
     That says nothing of points in perfect order (r = 1 has no doubt in it, however few they are),
     so such an r counts as half an exchange of neighbors below 1 in the interval: our own rule.
     """
+    from scipy.stats import rankdata  # takes long to import, and finished scores need none of it
+
     x, y = _complete(x, y)
-    ranks = [side - side.mean() if len(side) else side for side in map(stats.rankdata, (x, y))]
+    ranks = [side - side.mean() if len(side) else side for side in map(rankdata, (x, y))]
     value = _correlate(*ranks)
     return Correlation(value, *_rank_interval(value, ranks, len(x), level), len(x))
 
@@ -75,6 +77,8 @@ def partial_spearman(
     that of `spearman` with one point less for each degree of freedom that `given` takes, and half
     an exchange of neighbors weighs as much as it does among what is left of the ranks.
     """
+    from scipy.stats import rankdata
+
     names = not (isinstance(given, np.ndarray) and given.dtype.kind == "f")
     fixed = np.unique(np.asarray(given, dtype=str), return_inverse=True)[1] if names else given
     x, y, fixed = _complete(x, y, np.asarray(fixed, dtype=float))
@@ -84,8 +88,8 @@ def partial_spearman(
         groups = np.unique(fixed)
         design = (fixed[:, None] == groups[None, :]).astype(float)
     else:
-        design = np.column_stack([np.ones(len(x)), stats.rankdata(fixed)])
-    rest = [_residuals(stats.rankdata(side), design) for side in (x, y)]
+        design = np.column_stack([np.ones(len(x)), rankdata(fixed)])
+    rest = [_residuals(rankdata(side), design) for side in (x, y)]
     taken = int(np.linalg.matrix_rank(design)) - 1
     value = _correlate(*rest) if len(x) - taken > 2 else np.nan
     return Correlation(value, *_rank_interval(value, rest, len(x) - taken, level), len(x))
@@ -154,6 +158,6 @@ def _interval(
         return np.nan, np.nan
     if abs(centre) == 1:
         return centre, centre
-    reach = float(stats.norm.ppf((1 + level) / 2)) * math.sqrt(variance / (num - 3))
+    reach = NormalDist().inv_cdf((1 + level) / 2) * math.sqrt(variance / (num - 3))
     low, high = math.tanh(math.atanh(centre) - reach), math.tanh(math.atanh(centre) + reach)
     return min(low, value), max(high, value)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int64
-from scipy import stats
 
 from platorep.errors import ConfigError
 from platorep.statistics.best import BestPair, best_pair
@@ -102,6 +101,8 @@ def _around(
     level: float,
 ) -> Interval:
     """`observed` +- t * spread * scale(how many are defined); nothing of fewer than two."""
+    from scipy import stats  # takes long to import, and finished scores need none of it
+
     values = scores[~np.isnan(scores)]
     if len(values) < 2:
         return Interval(np.nan, np.nan, level)
