@@ -93,8 +93,7 @@ def extract(run: Run) -> Failures:
     for spec in run.specs:
         with failures.catch(spec.label):
             model = open_remembered(spec, run.root, offline=options.offline)
-            if options.overwrite != "never":
-                model.prepare(report)
+            run.prepare(model)
             works.append(open_work(run, model, dataset))
     _divide(works, options)
     for work in works if run.anew else ():

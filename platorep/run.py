@@ -16,7 +16,7 @@ from platorep.errors import ConfigError, NotComputedError
 from platorep.failures import Failures
 from platorep.files import cache_root, digest
 from platorep.holding import held
-from platorep.models import resolve_device
+from platorep.models import Model, resolve_device
 from platorep.reporting import Reporter
 from platorep.results import Results, without_effect_removed
 
@@ -83,6 +83,11 @@ class Run:
         models = None if extracting else digest([spec.label for spec in self.specs])
         with held(self.results.folder, digest(settings), models):
             yield
+
+    def prepare(self, model: Model) -> None:
+        """Make the weights that are made here (toy networks), where anything may be computed."""
+        if self.options.overwrite != "never":
+            model.prepare(self.report)
 
     def failures(self, stage: str) -> Failures:
         """A collector of what `stage` cannot do."""

@@ -61,8 +61,7 @@ def _bits_row(
         return
     run, report = job.run, job.report
     model = open_remembered(spec, run.root, offline=job.offline)
-    if run.options.overwrite != "never":
-        model.prepare(report)
+    run.prepare(model)
     weights = weights_identity(model.identity(), spec)
     rule = Rule(context=config.context, score_end=config.score_end)
     keys = {

@@ -35,10 +35,6 @@ class Job:
     def offline(self) -> bool:
         return self.run.options.offline
 
-    @property
-    def overwrite(self) -> bool:
-        return self.run.options.overwrite == "always"
-
     @cached_property
     def trained(self) -> tuple[ModelSpec, ...]:
         return tuple(spec for spec in self.run.specs if not spec.random_init)

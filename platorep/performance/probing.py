@@ -94,8 +94,7 @@ def probed(
         PlatorepError: the model or an image cannot be used, or as `run_probe`.
     """
     model = open_remembered(tapped(spec, wanted), run.root, offline=run.options.offline)
-    if run.options.overwrite != "never":
-        model.prepare(run.report)
+    run.prepare(model)
     works = [open_work(run, model, data) for data in labelled.datasets]
 
     def make() -> dict[str, Any]:
