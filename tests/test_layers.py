@@ -12,7 +12,7 @@ import platorep
 LAYERS = (
     {"errors"},
     {"files", "reporting", "stamps"},
-    {"arrays", "registry", "parameters", "holding", "hub", "switches", "tensors"},
+    {"arrays", "registry", "parameters", "holding", "hub", "own_code", "switches", "tensors"},
     {"config", "metrics", "preprocess", "statistics", "toyworld"},
     {"data", "models"},
     {"failures", "features", "results"},

@@ -1,7 +1,5 @@
 """Finished model pairs on disk: a table of layer pairs and the statistics beside it."""
 
-import importlib
-import modulefinder
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,8 @@ from platorep.align.models import Aligned
 from platorep.align.scoring import PairScores
 from platorep.config import ExperimentConfig
 from platorep.errors import DamagedError
-from platorep.files import atomic_path, digest, read_sealed, sha256_file, write_sealed
+from platorep.files import atomic_path, digest, read_sealed, write_sealed
+from platorep.own_code import code_hashes
 from platorep.reporting import Reporter
 from platorep.results import Results
 
@@ -36,7 +35,8 @@ class Pieces:
         for what_the_tables_do in ("alpha", "correction"):
             del settings["null"][what_the_tables_do]
         seed = config.controls.seed if config.controls.shuffled_pairs else None
-        code = [_code_of(entry.name) for entry in config.align.metrics if ":" in entry.name]
+        own = [entry.name for entry in config.align.metrics if ":" in entry.name]
+        code = [code_hashes(name, f"metric {name!r}") for name in own]
         self._settings: dict[str, Any] = {"align": settings, "shuffled": seed, "code": code}
         if config.align.gallery is not None:
             self._settings["rows"] = config.align.gallery.queries
@@ -71,23 +71,3 @@ class Pieces:
     def _path(self, x: Aligned, y: Aligned) -> Path:
         name = digest([PIECE_VERSION, x.key, y.key, self._settings])
         return self._results.parts / f"{name}.json"
-
-
-def _code_of(metric: str) -> list[str]:
-    """Hashes of the files of a user's own metric: its package, or its module and the modules beside
-    it that it imports. Installed libraries are not looked at."""
-    name = metric.partition(":")[0]
-    package, _, inner = name.partition(".")
-    file = importlib.import_module(name).__file__
-    if file is None:
-        return []
-    if inner or Path(file).name == "__init__.py":
-        root = importlib.import_module(package).__file__
-        files = sorted(Path(root).parent.rglob("*.py")) if root else [Path(file)]
-    else:
-        finder = modulefinder.ModuleFinder(path=[str(Path(file).parent)])
-        finder.run_script(file)
-        found: Iterable[Any] = finder.modules.values()
-        beside = {Path(module.__file__) for module in found if module.__file__}
-        files = sorted({Path(file), *beside})
-    return [sha256_file(path) for path in files]

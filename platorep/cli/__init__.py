@@ -30,7 +30,7 @@ app.add_typer(theory_commands.app, name="theory")
 
 
 def main() -> None:
-    """The console command. A metric of one's own may stand beside the experiment."""
+    """The console command. Code of one's own may stand in the working folder."""
     sys.path.append(str(Path.cwd()))
     app()
 

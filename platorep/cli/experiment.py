@@ -1,6 +1,7 @@
 """From the command line to a `Run`, and from what came out to stdout and an exit code."""
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,9 @@ def open_experiment(line: CommandLine, *, shared: bool = False) -> "Run":
     overrides = list(line.overrides or [])
     overrides += [f"dataset.limit={line.limit}"] if line.limit is not None else []
     overrides += [f"extract.batch={line.batch_size}"] if line.batch_size is not None else []
-    load_config(config_path(line.config), overrides)  # told before torch is imported
+    path = config_path(line.config)
+    sys.path.append(str(path.absolute().parent))  # code of one's own may stand beside the file
+    load_config(path, overrides)  # told before torch is imported
 
     from platorep.run import Options, open_run, share_of_work
 

@@ -15,7 +15,6 @@ another order, for permutation nulls). The rest of the program calls it bound to
 `summarize_layer` gives the summaries of one layer for several metrics and does common work once.
 """
 
-import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -46,6 +45,7 @@ from platorep.metrics.rsa import ORDINAL_TRIPLETS, RSA
 from platorep.metrics.sequences import EDIT_DISTANCE_KNN, LCS_KNN
 from platorep.metrics.subspaces import CCA_MEAN, PROCRUSTES, PWCCA, SVCCA
 from platorep.metrics.units import UNIT_MATCHING
+from platorep.own_code import import_own
 from platorep.parameters.metrics import MetricParameters, parse
 from platorep.registry import index_by_name, lookup
 from platorep.switches import default_switches
@@ -113,16 +113,7 @@ def bind(name: str, parameters: Mapping[str, Any] | MetricParameters | None = No
 
 
 def _own(path: str) -> Metric:
-    module, _, attribute = path.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, TypeError, ValueError) as error:  # TypeError: a name that begins with .
-        raise ConfigError(
-            f"metric {path!r}: module {module!r} cannot be imported: {error}. "
-            "It must be importable from where the program runs (installed, or on PYTHONPATH)."
-        ) from error
-    except AttributeError as error:
-        raise ConfigError(f"metric {path!r}: {module!r} has no {attribute!r}.") from error
+    found = import_own(path, f"metric {path!r}")
     if isinstance(found, Metric):
         return found
     if callable(found) and not isinstance(found, type):
