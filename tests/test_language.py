@@ -22,7 +22,7 @@ from torch import Tensor
 from platorep.config import ModelSpec
 from platorep.errors import AbsentError, ConfigError, DataError, IntegrityError
 from platorep.models import Reading, open_model
-from platorep.models.hidden_states import pool_tokens
+from platorep.models.token_batches import pool_tokens
 
 TEXTS = (
     "a dog runs over the wet grass , and another dog runs after it through the water",

@@ -37,6 +37,7 @@ from platorep.models.loading import (
 from platorep.models.memory import PooledRows
 from platorep.models.probing import BatchProbe, probe_batches, probe_texts
 from platorep.models.sources import Source, open_source
+from platorep.models.token_batches import TokenBatches
 from platorep.models.tokens import TextReader, Tokens, longest_text, num_embeddings
 from platorep.switches import default_switches
 
@@ -146,10 +147,11 @@ class LanguageModel(Model):
             longest=longest,
             special=self._tokenizer.all_special_ids,
         )
+        reader = TokenBatches(network, self._pool, self._padding)
         with reading_texts(network, self._config, self.spec):
-            states = PooledStates(network, self._config, self._pool, self._padding, texts[-1])
+            states = PooledStates(network, reader, Tokens.all_pooled(texts[-1]))
         kept = kept_layers(self.spec, states.num_layers)
-        if without := sorted(set(kept) & set(states.not_of_tokens)):
+        if without := sorted(set(kept) & set(states.unpoolable)):
             raise ConfigError(
                 f"model {self.spec.label!r}: hidden states {without} of {type(network).__name__} "
                 "do not have one state per token, so a text's tokens cannot be pooled there. "
@@ -159,8 +161,8 @@ class LanguageModel(Model):
         probe = probe_batches(
             lambda batch: states(batch, kept), sample, equal, longer, states.dtype
         )
-        reader = TextReader(self._tokenizer, self.spec, longest=longest, num_embeddings=table_size)
-        return LoadedLanguageModel(states, kept, reader, probe)
+        tokens = TextReader(self._tokenizer, self.spec, longest=longest, num_embeddings=table_size)
+        return LoadedLanguageModel(states, kept, tokens, probe)
 
     def _refuse_what_reads_no_text(self) -> None:
         """Before any weight is fetched, where the architecture alone tells."""
@@ -314,7 +316,11 @@ class LanguageModel(Model):
 
 class LoadedLanguageModel(Loaded):
     def __init__(
-        self, states: PooledStates, kept: tuple[int, ...], reader: TextReader, probe: BatchProbe
+        self,
+        states: PooledStates[Tokens],
+        kept: tuple[int, ...],
+        reader: TextReader,
+        probe: BatchProbe,
     ) -> None:
         self._states, self._kept, self._reader, self._probe = states, kept, reader, probe
         self.layers = tuple(f"hidden_states.{i}" for i in kept)

@@ -1,0 +1,68 @@
+"""Texts as a language network reads them, in batches, and the pooling of their tokens.
+
+Axes: b texts of a batch, t tokens, d features.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from platorep.models.hidden_states import Reader
+from platorep.models.tokens import Tokens
+
+Pool = Literal["mean", "last", "cls"]
+
+
+def pool_tokens(
+    states: Float[Tensor, "b t d"], pooled: Bool[Tensor, "b t"], pool: Pool
+) -> Float[Tensor, "b d"]:
+    """One float32 vector per text, over its `pooled` tokens: their mean, or the last of them.
+
+    `cls` is the first token whatever `pooled` says.
+    """
+    pooled = pooled.to(states.device)
+    if pool == "cls":
+        return states[:, 0].to(torch.float32, copy=True)  # a view would keep every token
+    if pool == "last":
+        places = torch.arange(states.shape[1], device=states.device)
+        last = torch.where(pooled, places, -1).amax(dim=1)
+        rows = torch.arange(len(states), device=states.device)
+        return states[rows, last].float()
+    total = states.masked_fill(~pooled[..., None], 0).sum(dim=1, dtype=torch.float32)
+    return total / pooled.sum(dim=1, keepdim=True)
+
+
+class TokenBatches(Reader[Tokens]):
+    """Pads texts on the right, and pools over the tokens that count."""
+
+    def __init__(self, network: Any, pool: Pool, padding: int) -> None:
+        network.config.use_cache = False  # nothing is generated
+        self._network, self._padding = network, padding
+        self._pool: Pool = pool
+        self._device = next(network.parameters()).device
+        self._pooled: Tensor = torch.zeros(0, 0, dtype=torch.bool)
+
+    def read(self, batch: Sequence[Tokens], *, all_states: bool) -> Any:
+        lengths = torch.tensor([len(text.ids) for text in batch])
+        tokens = torch.full((len(batch), int(lengths.max())), self._padding)
+        pooled = torch.zeros(tokens.shape, dtype=torch.bool)
+        for i, text in enumerate(batch):
+            tokens[i, : len(text.ids)] = torch.tensor(text.ids)
+            pooled[i, : len(text.ids)] = torch.tensor(text.pooled)
+        mask = (torch.arange(tokens.shape[1]) < lengths[:, None]).long()
+        self._pooled = pooled.to(self._device)
+        with torch.inference_mode():
+            return self._network(
+                input_ids=tokens.to(self._device),
+                attention_mask=mask.to(self._device),
+                output_hidden_states=all_states,
+                return_dict=True,
+            )
+
+    def pool(self, states: Tensor) -> Float[Tensor, "b d"] | None:
+        if states.ndim != 3 or states.shape[:2] != self._pooled.shape:
+            return None
+        return pool_tokens(states, self._pooled, self._pool)
