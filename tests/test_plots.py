@@ -21,6 +21,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from pydantic import TypeAdapter, ValidationError
+from sense_tables import sense_tables
 
 from platorep.errors import AbsentError, ConfigError, UnknownNameError
 from platorep.parameters.figures import (
@@ -883,6 +884,7 @@ def test_saved_files(tmp_path: Path, kind: str) -> None:
         "layer_heatmap": layer_pairs,
         "convergence": vision_pairs,
         "density": density_tables,
+        "senses": sense_tables,
     }
     tables = own[kind]() if kind in own else many_metrics(2, 2)
     if kind == "gallery":

@@ -222,6 +222,24 @@ class GalleryFigure(_Figure):
     """Draw random-weight and shuffled controls where the tables have them."""
 
 
+class SensesFigure(_Figure):
+    """A panel per pair of senses: does their alignment rise with size, and which tells most?"""
+
+    MENTIONS: ClassVar[Mapping[str, str]] = {
+        **_Figure.MENTIONS,
+        "senses": "modality",
+        "x": "measure",
+    }
+    kind: Literal["senses"] = "senses"
+    senses: Annotated[tuple[Modality, ...], Field(min_length=2)] | None = None
+    """Modalities to show; all of which models were scored when absent."""
+    x: str = SIZE
+    """What grows along a panel, of the models of its column: `num_parameters` (log axis), or a
+    performance measure that several senses have; a sense without it is shown in rows only."""
+    controls: bool = True
+    """Draw random-weight controls where the tables have them."""
+
+
 FigureConfig = Annotated[
     ScalingFigure
     | HeatmapFigure
@@ -234,7 +252,8 @@ FigureConfig = Annotated[
     | DownstreamFigure
     | ConvergenceFigure
     | DensityFigure
-    | GalleryFigure,
+    | GalleryFigure
+    | SensesFigure,
     Field(discriminator="kind"),
 ]
 

@@ -26,6 +26,7 @@ from platorep.parameters.figures import (
     MetricCorrelationFigure,
     MetricGridFigure,
     ScalingFigure,
+    SensesFigure,
 )
 from platorep.parameters.section import Section
 from platorep.plots.convergence import convergence_points, draw_convergence
@@ -41,6 +42,7 @@ from platorep.plots.labels import legible_frame
 from platorep.plots.layer_heatmap import draw_layer_heatmap, layer_heatmap_points
 from platorep.plots.saving import write_figure
 from platorep.plots.scaling import draw_scaling, scaling_points
+from platorep.plots.senses import draw_senses, senses_points
 from platorep.plots.style import figure_style
 from platorep.plots.tables import Points, Tables
 from platorep.registry import index_by_name, lookup
@@ -110,6 +112,7 @@ FIGURES = index_by_name(
         ),
         Figure(name="density", parameters=DensityFigure, points=density_points, draw=draw_density),
         Figure(name="gallery", parameters=GalleryFigure, points=gallery_points, draw=draw_gallery),
+        Figure(name="senses", parameters=SensesFigure, points=senses_points, draw=draw_senses),
     )
 )
 

@@ -47,7 +47,7 @@ def draw_panel(
     trained = points[points["role"] == TRAINED]
     lines = trained.drop_duplicates("line").sort_values(["line_num_parameters", "line_order"])
     colour = dict(zip(lines["line"], shades(hue, len(lines)), strict=True))
-    _draw_null(ax, trained)
+    draw_null(ax, trained)
     ends = [*_draw_chance(ax, trained), *_draw_control_lines(ax, points, colour)]
     trends = points[points["role"] == TREND]
     for line, rows in trained.groupby("line", sort=False):
@@ -190,7 +190,7 @@ _CONTROLS: dict[str, tuple[Any, str, float]] = {
 }
 
 
-def _draw_null(ax: Axes, trained: pd.DataFrame) -> None:
+def draw_null(ax: Axes, trained: pd.DataFrame) -> None:
     """Where scores of unrelated rows fall: from the null's mean to its threshold, widest pair."""
     if "threshold" not in trained or trained["threshold"].notna().sum() == 0:
         return

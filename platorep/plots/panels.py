@@ -215,7 +215,10 @@ def set_log_axis(ax: Axes) -> None:
     low, high = ax.get_xlim()
     ax.set_xscale("log")
     decades = math.log10(high / low)
-    subs = (1.0,) if decades > 1.5 else (1.0, 3.0) if decades > 0.8 else (1.0, 2.0, 5.0)
+    powers = math.floor(math.log10(high)) - math.ceil(math.log10(low)) + 1  # of ten, within
+    subs = (
+        (1.0,) if decades > 1.5 and powers > 1 else (1.0, 3.0) if decades > 0.8 else (1.0, 2.0, 5.0)
+    )
     ax.xaxis.set_major_locator(LogLocator(subs=subs, numticks=8))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value)))
     ax.xaxis.set_minor_formatter(NullFormatter())

@@ -305,6 +305,12 @@ def _legend_box(grid: Grid, num_panels: int) -> tuple[float, float, float, float
 
 def set_limits(ax: Axes, points: pd.DataFrame, measure: str, headroom: float) -> None:
     """Limits shared by all panels, with `headroom` (share) for the name."""
+    set_x_limits(ax, points, measure)
+    set_y_limits(ax, points, headroom)
+
+
+def set_x_limits(ax: Axes, points: pd.DataFrame, measure: str) -> None:
+    """From the smallest to the largest x, the scale that the measure wants."""
     x = points["x"].to_numpy(dtype=float)
     if measure == SIZE:
         low, high = np.log10(x.min()), np.log10(x.max())
@@ -314,6 +320,10 @@ def set_limits(ax: Axes, points: pd.DataFrame, measure: str, headroom: float) ->
     else:
         pad = 0.06 * (x.max() - x.min()) or 0.1
         ax.set_xlim(x.min() - pad, x.max() + pad)
+
+
+def set_y_limits(ax: Axes, points: pd.DataFrame, headroom: float) -> None:
+    """From the lowest to the highest of scores, intervals, chance and null."""
     names = [c for c in ("score", "chance", "low", "high", "threshold") if c in points]
     y = points[names].to_numpy(dtype=float)
     low, high = float(np.nanmin(y)), float(np.nanmax(y))
