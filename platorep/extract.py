@@ -14,12 +14,12 @@ import pandas as pd
 import torch
 
 from platorep.config import ModelSpec
-from platorep.data import PairedDataset, load_dataset
+from platorep.data import EventDataset, load_dataset
 from platorep.errors import DamagedError
 from platorep.failures import Failures
 from platorep.features import Cell, CellKey, RowIdentities, cell_of, num_shards
 from platorep.files import ByteLocks, sha256_file
-from platorep.models import Model, Reading, compute_dtypes, environment, open_remembered
+from platorep.models import Ids, Model, Reading, compute_dtypes, environment, open_remembered
 from platorep.reporting import Reporter
 from platorep.results import Results, cell_settings, networks
 from platorep.run import Options, Run
@@ -34,7 +34,7 @@ class ModelCell:
     key: CellKey
     cell: Cell
     num_words: float | None = field(default=None, kw_only=True)
-    """Mean per text, of a model that reads a variant of the captions."""
+    """Mean per text, of a model that reads texts."""
 
 
 @dataclass
@@ -123,7 +123,7 @@ def extract(run: Run) -> Failures:
     return failures
 
 
-def open_work(run: Run, model: Model, dataset: PairedDataset) -> Work:
+def open_work(run: Run, model: Model, dataset: EventDataset) -> Work:
     """Find a model's cell, without loading its weights.
 
     Where the precision is an automatic choice, that of the cell of which most is there; this
@@ -156,9 +156,7 @@ def open_work(run: Run, model: Model, dataset: PairedDataset) -> Work:
     return best
 
 
-def _work(
-    run: Run, model: Model, dataset: PairedDataset, rows: RowIdentities, key: CellKey
-) -> Work:
+def _work(run: Run, model: Model, dataset: EventDataset, rows: RowIdentities, key: CellKey) -> Work:
     cell = cell_of(run.root, dataset.name, _readable_name(model.spec), key)
     per_shard = run.config.extract.rows_per_shard
     if cell.exists():
@@ -167,13 +165,13 @@ def _work(
     return Work(target, model, rows, per_shard, range(num_shards(len(rows), per_shard)))
 
 
-def complete_cell(run: Run, work: Work, dataset: PairedDataset) -> Cell:
+def complete_cell(run: Run, work: Work, dataset: EventDataset) -> Cell:
     """Make what is missing of a cell, and wait for what other processes are making of it."""
     _complete(run, work, dataset, wait=True)
     return work.cell
 
 
-def adopt(run: Run, spec: ModelSpec, dataset: PairedDataset, file: Path) -> Path:
+def adopt(run: Run, spec: ModelSpec, dataset: EventDataset, file: Path) -> Path:
     """Put features that were computed elsewhere into a model's cell; returns its folder.
 
     Its key names the file's content: nobody can tell what model and settings made it.
@@ -205,8 +203,8 @@ def adopt(run: Run, spec: ModelSpec, dataset: PairedDataset, file: Path) -> Path
     return cell.folder
 
 
-def rows_for(spec: ModelSpec, dataset: PairedDataset) -> RowIdentities:
-    """The identity of what this model sees: images, texts, or only the ids for a user's arrays."""
+def rows_for(spec: ModelSpec, dataset: EventDataset) -> RowIdentities:
+    """The identity of what this model sees: a view, or only the ids for a user's arrays."""
     column = spec.hashes_column
     hashes = ("",) * len(dataset) if column is None else dataset.hashes[column]
     return RowIdentities(ids=dataset.ids, hashes=hashes)
@@ -216,14 +214,12 @@ def models_table(cells: dict[str, dict[str, Any]]) -> pd.DataFrame:
     """One row per model, in the order of the experiment's file."""
     columns = ["label", "family", "modality", "random", "random_of", "num_parameters", "num_layers"]
     rows = [{"label": label} | cell for label, cell in cells.items()]
-    columns += ["order"]
-    if any("variant" in cell for cell in cells.values()):
-        columns += ["variant", "num_words"]
+    columns += ["order", "view", "changed_of", "num_words"]
     table = pd.DataFrame(rows, columns=columns).sort_values("order")
     return table.astype({"num_parameters": "Int64"}).reset_index(drop=True)
 
 
-def _complete(run: Run, work: Work, dataset: PairedDataset, *, wait: bool) -> bool:
+def _complete(run: Run, work: Work, dataset: EventDataset, *, wait: bool) -> bool:
     """Make the missing shards that no other process is making; True if none is left to make."""
     if work.cell.exists() and work.cell.mend_rows(work.rows):
         run.report.warn(f"{work.label}: {work.cell.rows_path} was damaged, and is written anew")
@@ -239,14 +235,14 @@ def _complete(run: Run, work: Work, dataset: PairedDataset, *, wait: bool) -> bo
     return not work.missing()
 
 
-def _compute(run: Run, work: Work, shards: Sequence[int], dataset: PairedDataset) -> None:
+def _compute(run: Run, work: Work, shards: Sequence[int], dataset: EventDataset) -> None:
     def rows_of(shard: int) -> range:
         start = shard * work.rows_per_shard
         return range(start, min(start + work.rows_per_shard, len(work.rows)))
 
     spec, key, report = work.target.spec, work.target.key, run.report
     num_rows = sum(len(rows_of(shard)) for shard in shards)
-    read = dataset.reading(spec.variant)
+    samples = dataset.views[spec.view] if spec.view else Ids(dataset.ids)
     report.detail(f"{work.label}: loading on {run.device}")
     loaded = work.model.load(run.device, getattr(torch, key.compute_dtype))
     with (
@@ -255,7 +251,7 @@ def _compute(run: Run, work: Work, shards: Sequence[int], dataset: PairedDataset
     ):
         for shard in shards:
             batch, workers = run.config.extract.batch, run.config.extract.workers
-            features = loaded.features(Reading(rows_of(shard), read, batch, workers, advance))
+            features = loaded.features(Reading(rows_of(shard), samples, batch, workers, advance))
             work.cell.create(
                 key,
                 work.rows,
@@ -294,11 +290,11 @@ def _divide(works: Sequence[Work], options: Options) -> None:
         work.shards = share
 
 
-def _record_dataset(dataset: PairedDataset, results: Results, report: Reporter) -> None:
+def _record_dataset(dataset: EventDataset, results: Results, report: Reporter) -> None:
     rows = pd.DataFrame({"id": dataset.ids} | dict(dataset.hashes))
     results.write_table(results.rows, rows, {"rows": dataset.fingerprint})
     dropped = [asdict(row) for row in dataset.dropped]
-    copies = {kind: asdict(found) for kind, found in dataset.duplicates.items()}
+    copies = {view: asdict(of_view) for view, of_view in dataset.duplicates.items()}
     results.record(
         "dataset",
         dict(dataset.provenance)
@@ -308,16 +304,19 @@ def _record_dataset(dataset: PairedDataset, results: Results, report: Reporter) 
             "fingerprint": dataset.fingerprint,
             "dropped": dropped,
             "duplicates": copies,
+            "unchanged": dict(dataset.unchanged),
         },
     )
-    report.say(f"dataset {dataset.name}: {len(dataset)} pairs")
-    for kind, found in dataset.duplicates.items():
-        if found.count:
-            (copy, original), more = found.first[0], found.count - 1
+    report.say(f"dataset {dataset.name}: {len(dataset)} rows")
+    for view, copies_there in dataset.duplicates.items():
+        if copies_there.count:
+            (copy, original), more = copies_there.first[0], copies_there.count - 1
             report.warn(
-                f"{found.count} {kind} are exact copies of others ({copy} of {original}"
-                f"{f' and {more} more' if more else ''}): `deduplicate: true` drops such rows"
+                f"{view}: {copies_there.count} rows are exact copies of others ({copy} of "
+                f"{original}{f' and {more} more' if more else ''}): `deduplicate: true` drops them"
             )
+    for view, num in dataset.unchanged.items():
+        report.warn(f"{view}: the change does nothing in {num} of {len(dataset)} rows")
     if dropped:
         report.warn(f"{len(dropped)} rows were dropped; run.json lists them with their reasons")
 
@@ -325,7 +324,7 @@ def _record_dataset(dataset: PairedDataset, results: Results, report: Reporter) 
 def _record_cells(run: Run, targets: Sequence[ModelCell]) -> None:
     """Write where each model's features lie: later stages read this and never work out a key."""
     models = run.config.models()
-    trained = {(s.name, s.variant): s.label for s in reversed(models) if not s.random_init}
+    trained = {(s.name, s.view): s.label for s in reversed(models) if not s.random_init}
     order = [spec.label for spec in models]
 
     def change(content: dict[str, Any]) -> None:
@@ -344,7 +343,10 @@ def _record_cells(run: Run, targets: Sequence[ModelCell]) -> None:
                 "order": order.index(spec.label),
                 "random": spec.random_init,
                 "random_of": spec.random_of
-                or (trained.get((spec.name, spec.variant), "") if spec.random_init else ""),
+                or (trained.get((spec.name, spec.view), "") if spec.random_init else ""),
+                "view": spec.view,
+                "changed_of": spec.changed_of,
+                "num_words": target.num_words,
                 "revision": target.key.model.get("revision"),
                 "compute_dtype": target.key.compute_dtype,
                 "num_layers": len(meta["layers"]) if exists else None,
@@ -352,8 +354,6 @@ def _record_cells(run: Run, targets: Sequence[ModelCell]) -> None:
             }
             if "imported" not in target.key.model:  # else nobody knows what made it
                 cells[spec.label]["settings"] = cell_settings(run.config, spec)
-            if spec.variant:
-                cells[spec.label] |= {"variant": spec.variant, "num_words": target.num_words}
 
         made_from = {f"cell {label}": str(cell["key"]) for label, cell in cells.items()}
         made_from |= networks(spec for spec in models if spec.label in cells)
@@ -363,8 +363,8 @@ def _record_cells(run: Run, targets: Sequence[ModelCell]) -> None:
     run.results.update_json(run.results.cells, change)
 
 
-def _num_words(spec: ModelSpec, dataset: PairedDataset) -> float | None:
-    return dataset.reading(spec.variant).mean_words if spec.variant else None
+def _num_words(spec: ModelSpec, dataset: EventDataset) -> float | None:
+    return dataset.views[spec.view].mean_words if spec.view else None
 
 
 def _readable_name(spec: ModelSpec) -> str:

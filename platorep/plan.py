@@ -18,7 +18,7 @@ from platorep.align import asked_metrics, expected_seconds, gallery_cost, model_
 from platorep.align.todo import num_unscored
 from platorep.config import ModelSpec
 from platorep.config.performance import PerformanceConfig
-from platorep.data import PairedDataset, load_dataset
+from platorep.data import EventDataset, load_dataset
 from platorep.drawn import undrawn_figures
 from platorep.errors import ConfigError, NotComputedError, PlatorepError
 from platorep.extract import Work, open_work
@@ -72,7 +72,7 @@ class _Plan:
     """Label -> widths of the layers, where they are known."""
 
     @cached_property
-    def dataset(self) -> PairedDataset | None:
+    def dataset(self) -> EventDataset | None:
         try:
             return load_dataset(self.run.config.dataset, offline=self.run.options.offline)
         except PlatorepError as error:
@@ -239,14 +239,15 @@ def _sizes(run: Run, spec: ModelSpec, about: Description, num_rows: int | None) 
     }
 
 
-def _forward_seconds(run: Run, model: Model, dataset: PairedDataset) -> float | None:
+def _forward_seconds(run: Run, model: Model, dataset: EventDataset) -> float | None:
     """Of all rows through the model, at the speed of large matrix products."""
     flops = model.flops()
     if flops is None:
         return None
     times = len(dataset)
-    if model.spec.modality == "language":
-        times = sum(len(text.encode()) for text in dataset.texts) // BYTES_PER_TOKEN
+    if model.spec.kind == "text":
+        texts = dataset.views[model.spec.view]
+        times = sum(len(text.encode()) for text in texts) // BYTES_PER_TOKEN
     dtype = getattr(torch, compute_dtype(model.spec, run.config.extract.dtype, run.device))
     return _seconds(flops * times / _speed(run.device, dtype))
 

@@ -336,11 +336,11 @@ _TEXT_COLUMNS: dict[str, Any] = dict.fromkeys(
     (
         *("dataset", "metric", "measure", "better", "control", "reason", "source"),
         *("x", "y", "x_family", "y_family", "x_modality", "y_modality"),
-        *("model", "label", "family", "modality", "variant", "k_rule", "layer_name"),
+        *("model", "label", "family", "modality", "view", "k_rule", "layer_name"),
     ),
     str,
 )
-_NAMES_OR_HOLES: dict[str, Any] = {"random_of": str}
+_NAMES_OR_HOLES: dict[str, Any] = {"random_of": str, "changed_of": str}
 
 
 def _encoded(path: Path, frame: pd.DataFrame) -> bytes:

@@ -21,11 +21,11 @@ from runs import run_of
 
 from platorep.config import DatasetConfig, ExperimentConfig, VariantConfig
 from platorep.data import load_dataset
-from platorep.data.captions import cut_after, variant_text
 from platorep.errors import AbsentError, DataError, UnknownNameError
 from platorep.extract import open_work, rows_for
 from platorep.features import CellKey
 from platorep.files import digest, read_sealed, write_sealed
+from platorep.kinds.text import cut_after, variant_text
 from platorep.models import open_model
 from platorep.parameters.figures import DensityFigure
 from platorep.parameters.toyworld import ToyTraining, WorldParameters, parse_network
@@ -111,11 +111,11 @@ def test_variants_are_texts_of_the_same_rows(tmp_path: Path) -> None:
         read = dataset.reading(name)
         assert list(read.texts) == list(table[name])
         alone = load_dataset(section(folder, caption_index=COLUMNS.index(name)))
-        assert (read.ids, read.image_hashes, read.text_hashes) == (
-            alone.ids, alone.image_hashes, alone.text_hashes
+        assert (read.ids, read.views["image"].hashes, read.views["text"].hashes) == (
+            alone.ids, alone.views["image"].hashes, alone.views["text"].hashes
         )  # fmt: skip
         assert read.mean_words == pytest.approx(mean(len(t.split()) for t in table[name]))
-    assert dataset.reading("").texts == plain.texts == dataset.texts
+    assert dataset.reading("").texts == plain.texts == dataset.views["text"].texts
     assert dataset.fingerprint == plain.fingerprint
     assert "variants" not in plain.provenance
     assert [v["name"] for v in dataset.provenance["variants"]] == COLUMNS
@@ -212,7 +212,7 @@ def test_levels_are_the_worlds_own_captions() -> None:
         texts = dataset.reading(f"level {level}").texts
         assert texts == tuple(caption(world, scene, level) for scene in scenes)
         assert texts == load_dataset(own).texts
-    assert dataset.texts == dataset.reading("level 5").texts  # the world's own level
+    assert dataset.views["text"].texts == dataset.reading("level 5").texts  # the world's own level
     same_place = {"world": {"pairs": "same_place", "caption_level": 3}}
     elsewhere = load_dataset(DatasetConfig.model_validate(TOY["dataset"] | same_place))
     alone = load_dataset(
@@ -227,7 +227,7 @@ def test_words_can_be_cut_from_toy_captions() -> None:
 
     dataset = load_dataset(config)
 
-    expected = [" ".join(text.split()[:2]) for text in dataset.texts]
+    expected = [" ".join(text.split()[:2]) for text in dataset.views["text"].texts]
     assert list(dataset.reading("cut").texts) == expected
 
 

@@ -26,7 +26,7 @@ from typer.testing import CliRunner
 from platorep.cli import app
 from platorep.config import DatasetConfig, config_path, load_color, load_config, load_theory
 from platorep.config.reading import shipped_configs
-from platorep.data import PairedDataset, load_images
+from platorep.data import EventDataset, load_images
 from platorep.errors import ConfigError, DataError, UnknownNameError
 from platorep.parameters.color import (
     BASIC,
@@ -69,7 +69,7 @@ def random_state(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def write_images(folder: Path, images: list[np.ndarray]) -> PairedDataset:
+def write_images(folder: Path, images: list[np.ndarray]) -> EventDataset:
     """A folder of images without captions, read as `platorep theory color` reads it."""
     folder.mkdir()
     for number, pixels in enumerate(images):
@@ -177,7 +177,7 @@ def test_images_without_captions_are_no_copies_of_each_other(tmp_path: Path) -> 
 
     found = load_images(DatasetConfig(source=str(tmp_path / "images"), deduplicate=True))
 
-    assert found.texts == ("",) * 3
+    assert found.views["text"].texts == ("",) * 3
     assert found.duplicates["images"].count == 1
     assert found.duplicates["texts"].count == 0
 

@@ -15,6 +15,7 @@ from platorep.errors import ConfigError, UnknownNameError
 from platorep.parameters.figures import FigureConfig
 from platorep.parameters.metrics import MetricParameters
 from platorep.parameters.section import Section
+from platorep.parameters.views import CHANGES, Change
 
 FULL: dict[str, Any] = {
     "name": "full",
@@ -22,7 +23,11 @@ FULL: dict[str, Any] = {
         "source": "toyworld",
         "limit": 64,
         "world": {"seed": 1},
-        "variants": [{"name": "little", "caption_level": 1}],
+        "views": {
+            "image": {"kind": "image"},
+            "little": {"kind": "text", "level": 1},
+            "less": {"of": "little", "change": "first_words", "n": 2},
+        },
     },
     "families": [
         {
@@ -140,6 +145,8 @@ def test_the_full_experiment_is_one() -> None:
             if isinstance(value, Section)
             else list(value)
             if isinstance(value, tuple)
+            else list(value.values())
+            if isinstance(value, dict)
             else []
         )
         own = {type(value)} if isinstance(value, Section) else set()
@@ -147,10 +154,18 @@ def test_the_full_experiment_is_one() -> None:
 
     figures = sections(FigureConfig)
     unnamed = sections(ExperimentConfig) - types(config) - figures - {MetricParameters}
+    unnamed -= {Change, *CHANGES.values()}
     assert unnamed == set(), "FULL must say something in every section"
 
 
-@pytest.mark.parametrize("path", list(mappings(FULL)), ids=lambda p: ".".join(map(str, p)) or "top")
+NAMED_FREELY = [("dataset", "views")]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in mappings(FULL) if p not in NAMED_FREELY],
+    ids=lambda p: ".".join(map(str, p)) or "top",
+)
 def test_an_unknown_key_is_refused_everywhere(
     path: tuple[Any, ...], problems: Callable[..., str], write: Callable[[Any], Path]
 ) -> None:
@@ -345,7 +360,7 @@ def test_an_override_replaces_or_adds(
         ("{kind: metric_grid, metrics: [nobody]}", "metrics: 'nobody' is no metric"),
         ("{kind: k_sweep, metric: cka}", "metric: 'cka' is no metric scored at several k"),
         ("{kind: layer_heatmap, pair: [nobody, nobody]}", "pair: 'nobody' is no model"),
-        ("{kind: density, variants: [a, b]}", "variants: 'a' is no variant"),
+        ("{kind: density, views: [a, b]}", "views: 'a' is no view"),
     ],
 )
 def test_a_figure_names_what_is_there(

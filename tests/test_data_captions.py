@@ -2,8 +2,8 @@
 
 import pytest
 
-from platorep.data.captions import choose_caption
 from platorep.errors import DataError
+from platorep.kinds.text import choose_caption
 
 ROW = ("a dog", None, " ", "ein Hündchen", "")
 

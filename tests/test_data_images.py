@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from platorep.data.images import decode_image
 from platorep.errors import DataError
+from platorep.kinds.image import decode_image
 
 
 def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:

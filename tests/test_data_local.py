@@ -18,7 +18,7 @@ import pytest
 from images import encoded, red
 
 from platorep.config import DatasetConfig
-from platorep.data import PairedDataset, load_dataset
+from platorep.data import EventDataset, load_dataset
 from platorep.errors import AbsentError, ConfigError, DataError, IntegrityError
 
 
@@ -27,7 +27,7 @@ def own_arrow_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "arrow")
 
 
-def load(source: Path | str, **settings: Any) -> PairedDataset:
+def load(source: Path | str, **settings: Any) -> EventDataset:
     return load_dataset(DatasetConfig(source=str(source), **settings))
 
 
@@ -76,9 +76,9 @@ def test_folder_with_names_in_other_scripts(tmp_path: Path) -> None:
 
     assert data.name == "Bilder"
     assert data.ids == tuple(images)
-    assert data.texts == tuple(f"« {name} »" for name in images)
+    assert data.views["text"].texts == tuple(f"« {name} »" for name in images)
     assert [data.image_bytes(i) for i in range(3)] == list(images.values())
-    assert data.image(1).getpixel((0, 0)) == (2, 0, 0)
+    assert data.views["image"][1].getpixel((0, 0)) == (2, 0, 0)
 
 
 def test_several_caption_columns(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_an_image_on_several_lines_has_several_captions(tmp_path: Path) -> None:
     ]
     folder = write_folder(tmp_path, rows, {"a.png": red(1), "b.png": red(2)})
     data = load(folder, caption_index="all")
-    assert (data.ids, data.texts) == (("b.png", "a.png"), ("b1 b2", "a1"))
+    assert (data.ids, data.views["text"].texts) == (("b.png", "a.png"), ("b1 b2", "a1"))
 
 
 def test_list_cells_in_csv_and_jsonl(tmp_path: Path) -> None:
@@ -183,8 +183,8 @@ def test_bad_rows_are_dropped_as_pairs_and_listed(tmp_path: Path) -> None:
     data = load(spoiled(tmp_path), on_bad_row="drop")
 
     assert data.ids == ("0.png", "3.png", "6.png")
-    assert data.texts == ("zero", "three", "six")
-    assert [data.image(i).getpixel((0, 0))[0] for i in range(3)] == [0, 3, 6]
+    assert data.views["text"].texts == ("zero", "three", "six")
+    assert [data.views["image"][i].getpixel((0, 0))[0] for i in range(3)] == [0, 3, 6]
     assert [(row.row, row.file) for row in data.dropped] == [
         (1, "1.png"),
         (2, "2.png"),
@@ -223,7 +223,7 @@ def test_repeated_ids(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"row 1 of .*a.parquet: the id '0' is an earlier row's"):
         load(path, id="key")
     data = load(path, id="key", on_bad_row="drop")
-    assert (data.ids, data.texts) == (("0", "1"), ("caption 0", "caption 2"))
+    assert (data.ids, data.views["text"].texts) == (("0", "1"), ("caption 0", "caption 2"))
 
 
 # Order, limit, duplicates, identity
@@ -294,7 +294,7 @@ def test_an_image_that_changes_under_our_feet(tmp_path: Path) -> None:
     data = load(folder)
     (folder / "a.png").write_bytes(red(2))
     with pytest.raises(IntegrityError, match="row 0"):
-        data.image(0)
+        data.views["image"][0]
 
 
 # Parquet and folders laid out like a hub repository
@@ -351,7 +351,7 @@ def test_folder_like_a_hub_repository(tmp_path: Path) -> None:
         table.to_parquet(tmp_path / "data" / f"{split}-00000-of-00001.parquet")
 
     data = load(tmp_path, caption_index=1)
-    assert data.texts == ("d1", "d2", "d3")
+    assert data.views["text"].texts == ("d1", "d2", "d3")
     assert data.image_bytes(2) == red(3)
     assert data.provenance["format"] == "hub"
     assert load(tmp_path, split="validation").texts == ("c4",)
@@ -377,7 +377,7 @@ def test_tar_shards_by_brace_pattern(tmp_path: Path) -> None:
 
     data = load(tmp_path / "s-{09..11}.tar")
     assert data.ids[:3] == ("s-09/000", "s-09/001", "s-10/000")
-    assert data.texts[:3] == ("9 0", "9 1", "10 0")
+    assert data.views["text"].texts[:3] == ("9 0", "9 1", "10 0")
     assert data.image_bytes(1) == encoded((9, 0, 0), "JPEG") + bytes([1])
     assert load(tmp_path / "s-*.tar").fingerprint == data.fingerprint
     fields = load(tmp_path / "s-10.tar", text="json.long", caption_index="all", image="png;jpg")
@@ -407,7 +407,7 @@ def test_tar_samples_without_image_or_text(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"sample 'x/2' of .*a.tar: no member ends in .txt"):
         load(shard)
     data = load(shard, on_bad_row="drop")
-    assert data.texts == ("one", "five")
+    assert data.views["text"].texts == ("one", "five")
     assert [row.id for row in data.dropped] == ["a/x/2", "a/x/3", "a/x/4"]
 
 

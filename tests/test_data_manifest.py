@@ -15,7 +15,7 @@ from images import encoded
 from PIL import Image
 
 from platorep.config import DatasetConfig
-from platorep.data import PairedDataset, load_dataset
+from platorep.data import EventDataset, load_dataset
 from platorep.errors import IntegrityError
 from platorep.features.upkeep import clean, damaged_files
 from platorep.files import cache_root
@@ -91,7 +91,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[None]]:
     return opened
 
 
-def load(source: str, kind: str, **settings: Any) -> PairedDataset:
+def load(source: str, kind: str, **settings: Any) -> EventDataset:
     settings = KINDS[kind][1] | settings
     return load_dataset(DatasetConfig(source=source, **settings), labels=kind == "class_folders")
 
@@ -105,7 +105,11 @@ def test_an_image_is_decoded_once(tmp_path: Path, kind: str, decoded: list[None]
 
     assert len(decoded) == 3
     assert again.report() == first.report()
-    assert (again.ids, again.texts, again.hashes) == (first.ids, first.texts, first.hashes)
+    assert (again.ids, again.views["text"].texts, again.hashes) == (
+        first.ids,
+        first.views["text"].texts,
+        first.hashes,
+    )
     assert [again.image_bytes(i) for i in range(3)] == [red(1), red(2), red(3)]
     assert pickle.loads(pickle.dumps(again)).image_bytes(2) == red(3)
 
@@ -208,7 +212,11 @@ def test_other_settings_have_a_manifest_of_their_own(
 
     assert not decoded
     assert again.report() == first.report()
-    assert (again.ids, again.texts, again.hashes) == (first.ids, first.texts, first.hashes)
+    assert (again.ids, again.views["text"].texts, again.hashes) == (
+        first.ids,
+        first.views["text"].texts,
+        first.hashes,
+    )
     assert load(source, "folder").report() == plain.report()
 
 
@@ -222,7 +230,7 @@ def test_a_damaged_manifest_is_made_anew(tmp_path: Path, decoded: list[None]) ->
         manifest.write_bytes(damaged)
         assert damaged_files(cache_root())["file"].tolist() == [str(manifest)]
         decoded.clear()
-        assert load(source, "folder").texts == first.texts
+        assert load(source, "folder").texts == first.views["text"].texts
         assert len(decoded) == 2
     assert manifest.read_bytes() == whole
     assert damaged_files(cache_root()).empty
@@ -230,7 +238,7 @@ def test_a_damaged_manifest_is_made_anew(tmp_path: Path, decoded: list[None]) ->
     manifest.unlink()
     manifest.mkdir()
     (manifest / "x").touch()
-    assert load(source, "folder").texts == first.texts
+    assert load(source, "folder").texts == first.views["text"].texts
     (manifest.parent / ".x.partial").touch()
     clean(cache_root(), broken=True, partial=True, model=None)
     assert list(manifest.parent.iterdir()) == []

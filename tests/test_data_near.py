@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 from test_data_local import load, write_parquet
 
-from platorep.data.near import NearHashes, perceptual_hash
+from platorep.data.near import NearHashes
+from platorep.kinds.image import perceptual_hash
 
 
 def photograph(seed: int) -> Image.Image:

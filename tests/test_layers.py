@@ -13,7 +13,7 @@ LAYERS = (
     {"errors"},
     {"files", "reporting", "stamps"},
     {"arrays", "registry", "parameters", "holding", "hub", "own_code", "switches", "tensors"},
-    {"config", "metrics", "preprocess", "statistics", "toyworld"},
+    {"config", "kinds", "metrics", "preprocess", "statistics", "toyworld"},
     {"data", "models"},
     {"failures", "features", "results"},
     {"run", "upkeep"},

@@ -77,7 +77,7 @@ def test_pairs_of_one_place() -> None:
     dataset = load_dataset(DatasetConfig(source="toyworld", limit=40, world=PLACE), offline=True)
     others = [sample_scene(PLACE, index, elsewhen=True) for index in range(40)]
 
-    assert list(dataset.texts) == [caption(PLACE, scene) for scene in others]
+    assert list(dataset.views["text"].texts) == [caption(PLACE, scene) for scene in others]
     pictured = sample_pairs(PLACE, 40)
     assert [scene.place for scene in others] == [scene.place for scene in pictured]
     assert all(a.things != b.things for a, b in zip(others, pictured, strict=True))

@@ -95,8 +95,8 @@ def find_cell(run: Run, spec: ModelSpec) -> Aligned:
     if column is not None:
         if column not in wanted:
             raise IntegrityError(
-                f"{results.rows} knows nothing of the texts that {spec.label} reads: "
-                "dataset.variants changed since. Run `platorep extract` with this experiment again."
+                f"{results.rows} knows nothing of the view {spec.view!r} that {spec.label} reads: "
+                "dataset.views changed since. Run `platorep extract` with this experiment again."
             )
         _refuse_other_rows(spec.label, column, rows.hashes, tuple(wanted[column]), cell)
     return Aligned(spec, cell)

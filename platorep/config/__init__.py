@@ -11,7 +11,7 @@ from platorep.config.align import (
     SelectorConfig,
 )
 from platorep.config.color import ColorConfig, ImageSetConfig
-from platorep.config.data import DatasetConfig, VariantConfig
+from platorep.config.data import DatasetConfig
 from platorep.config.experiment import (
     ControlsConfig,
     ExperimentConfig,
@@ -71,7 +71,6 @@ __all__ = [
     "TaskTableConfig",
     "TasksSolvedConfig",
     "TransformConfig",
-    "VariantConfig",
     "config_path",
     "hashes_column",
     "load_color",

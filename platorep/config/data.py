@@ -1,43 +1,41 @@
 """The dataset."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_serializer, model_validator
 
 from platorep.config.paths import NameOrPath
-from platorep.parameters.section import Section
+from platorep.config.variants import refuse_variants
+from platorep.errors import nearest
+from platorep.parameters.section import Section, idle_settings
 from platorep.parameters.toyworld import WorldParameters
+from platorep.parameters.views import (
+    CHANGES,
+    KIND_NAMES,
+    CaptionChoice,
+    Change,
+    KindName,
+    ObservedView,
+    ViewConfig,
+)
 
 DatasetFormat = Literal["hub", "folder", "class_folders", "parquet", "webdataset", "toyworld"]
-CaptionChoice = NonNegativeInt | tuple[NonNegativeInt, ...] | Literal["first", "all"]
-
-
-class VariantConfig(Section):
-    """One of several texts for every row: images, ids and order of the rows are the same in all."""
-
-    name: Annotated[str, Field(pattern=r"\S")]
-    """Stands in brackets behind the label of each language model that reads this text."""
-    caption_index: CaptionChoice | None = None
-    """Which of the row's captions, as in the dataset; the dataset's own choice when absent."""
-    order: Literal["given", "shortest_first", "longest_first"] = "given"
-    """Order of a row's captions, by number of words, before `caption_index` counts them; empty ones
-    are left out then, and equally long ones stay in the order of the source."""
-    max_words: PositiveInt | None = None
-    """Cut the text after so many words. A word is what white space divides."""
-    caption_level: Annotated[int, Field(ge=1, le=5)] | None = None
-    """`source: toyworld` only: what the caption tells, in place of `world.caption_level`. Toy
-    language models are trained on captions of this level too."""
+ViewName = Annotated[str, Field(pattern=r"\S")]
+PAIR = ("image", "text", "caption_index", "separator")
+"""The short form: the two views of an image-caption pair."""
+ONLY_TEXTS_HAVE = ("captions", "separator", "order", "level")
 
 
 class DatasetConfig(Section):
-    """Image-caption pairs. Rows are shuffled, bad rows and duplicates dropped, then limited."""
+    """Events of the world. Rows are shuffled, bad rows and duplicates dropped, then limited."""
 
     source: NameOrPath
     """A hub identifier, a folder with a captions file, `*.parquet`, a pattern of tar shards, or
-    `toyworld`, the built-in world (1024 pairs unless `limit` says otherwise)."""
+    `toyworld`, the built-in world (1024 rows unless `limit` says otherwise)."""
     format: DatasetFormat | None = None
     """How to read `source`; worked out from it when absent. `class_folders`: a subfolder of images
-    per class, whose name is the text."""
+    (or sounds, films) per class, whose name is the text."""
     world: WorldParameters = WorldParameters()
     """The world of `source: toyworld`."""
     subset: str | None = None
@@ -55,22 +53,80 @@ class DatasetConfig(Section):
     """One caption, several joined, the first that is not empty, or all that are not, joined."""
     separator: str = " "
     """Stands between joined captions."""
-    variants: tuple[VariantConfig, ...] = ()
-    """Several texts per row, for alignment against the density of captions. Each language model
-    becomes one model per variant, with that text and the same images; what reads images is
-    extracted once. A row that is bad in one variant is a bad row. The text of `caption_index` still
-    is what `deduplicate` compares."""
+    views: Mapping[ViewName, ViewConfig] = Field(default_factory=dict)
+    """What each row can be observed as, by name. Absent: `image` and `text`, as the four keys above
+    say. Changed views (`of`, `change`) alone are added to these two; where a view here has a column
+    of its own, all views are named here. A row that is bad in one view is a bad row."""
     limit: PositiveInt | None = None
     shuffle: NonNegativeInt | None = None
     """Seed of the shuffle; absent: the order of the source."""
     deduplicate: bool | Literal["near"] = False
-    """Drop every row whose image or text is the exact copy of an earlier row's; `near`: also those
-    whose image is nearly an earlier one's (64-bit perceptual hash, at most 2 bits apart)."""
+    """Drop every row that is the exact copy of an earlier one in any view that is no change of
+    another; `near`: also those whose image is nearly an earlier one's (64-bit perceptual hash, at
+    most 2 bits apart)."""
     on_bad_row: Literal["error", "drop"] = "error"
-    """A broken image or an empty caption: stop, or drop the pair and list it in run.json."""
+    """A broken image or an empty caption: stop, or drop the row and list it in run.json."""
     files_anywhere: bool = False
-    """Whether a captions file, or a cell of a table, may name images outside its own folder, by an
+    """Whether a captions file, or a cell of a table, may name files outside its own folder, by an
     absolute path or through `..`. Links are followed either way."""
+
+    @property
+    def observed(self) -> dict[str, ObservedView]:
+        """The views that the source has, by name; each with its kind and columns filled in."""
+        named = {n: v for n, v in self.views.items() if isinstance(v, ObservedView)}
+        if not named:
+            pair = {"image": ObservedView(column=self.image)}
+            if self.text:
+                captions = ObservedView(
+                    column=self.text, captions=self.caption_index, separator=self.separator
+                )
+                pair["text"] = captions
+            named = pair
+        return {
+            name: view.model_copy(update={"kind": view.kind or name, "column": view.column or name})
+            for name, view in named.items()
+        }
+
+    @property
+    def changed(self) -> dict[str, Change]:
+        """The views that are changes of others, each after the one that it changes."""
+        left = {n: v for n, v in self.views.items() if isinstance(v, Change)}
+        ordered: dict[str, Change] = {}
+        while left:
+            known = {*self.observed, *ordered}
+            ready = {name: view for name, view in left.items() if view.of in known}
+            assert ready, "checked when the file was read"
+            ordered |= ready
+            left = {name: view for name, view in left.items() if name not in ready}
+        return ordered
+
+    @property
+    def kinds(self) -> dict[str, KindName]:
+        """The kind of each view."""
+        kinds: dict[str, KindName] = {}
+        for name, view in self.observed.items():
+            assert view.kind is not None
+            kinds[name] = view.kind
+        for name, change in self.changed.items():
+            kinds[name] = kinds[change.of]
+        return kinds
+
+    def observed_of(self, view: str) -> str:
+        """The view from which this one comes, through however many changes."""
+        while view in self.changed:
+            view = self.changed[view].of
+        return view
+
+    def alone(self, view: str) -> "DatasetConfig":
+        """The same rows with this view of them only, which the source must have."""
+        without = {name: type(self).model_fields[name].default for name in PAIR}
+        return self.model_copy(update=without | {"views": {view: self.observed[view]}})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _variants_are_views(cls, settings: Any) -> Any:
+        refuse_variants(settings)
+        return settings
 
     @model_validator(mode="after")
     def _world_needs_toyworld(self) -> "DatasetConfig":
@@ -79,22 +135,46 @@ class DatasetConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _variants_have_an_effect(self) -> "DatasetConfig":
-        names = [variant.name for variant in self.variants]
-        if repeated := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"variants: the name {repeated[0]!r} stands there twice")
-        for variant in self.variants:
-            toy = self.source == "toyworld"
-            one_caption = {"caption_index", "order"} & variant.model_fields_set
-            if toy and one_caption:
+    def _views_are_of_some_kind(self) -> "DatasetConfig":
+        named = {n: v for n, v in self.views.items() if isinstance(v, ObservedView)}
+        for name, view in named.items():
+            if view.kind is None and name not in KIND_NAMES:
+                raise ValueError(f"views: {name!r} needs a `kind`: {', '.join(KIND_NAMES)}")
+            _refuse_idle(name, view, self.source)
+        if named and (idle := idle_settings(self, PAIR, ())):
+            raise ValueError(
+                f"`{idle[0]}` has no effect, since `views` names all there is to see: say it there "
+                f"(views: {{{_in_views(idle[0])}}})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _changes_change_something(self) -> "DatasetConfig":
+        changes: dict[str, Change] = {
+            name: view for name, view in self.views.items() if isinstance(view, Change)
+        }
+        known = {*self.observed, *changes}
+        for name, change in changes.items():
+            if change.of not in known:
                 raise ValueError(
-                    f"variants: {sorted(one_caption)[0]} of {variant.name!r} has no effect, since "
-                    "a scene of the toy world has one caption; use caption_level"
+                    f"views: {name!r} is a change of {change.of!r}, which is no view."
+                    f"{nearest(change.of, known)} There are: {', '.join(sorted(known - {name}))}"
                 )
-            if not toy and variant.caption_level is not None:
+            seen = [name]
+            while seen[-1] in changes:
+                seen.append(changes[seen[-1]].of)
+                if seen[-1] in seen[:-1]:
+                    raise ValueError(f"views: {' of '.join(map(repr, seen))}: a circle")
+            if name in self.observed:
+                raise ValueError(f"views: {name!r} is there already; call the change otherwise")
+        kinds = self.kinds
+        for name, change in self.changed.items():
+            if change.kind != kinds[name]:
+                fitting = [n for n, c in CHANGES.items() if c.kind == kinds[name]]
                 raise ValueError(
-                    f"variants: caption_level of {variant.name!r} has no effect with `source: "
-                    f"{self.source}`; use caption_index"
+                    f"views: {name!r} makes the {change.kind} change `{change.change}` of "
+                    f"{change.of!r}, whose kind is {kinds[name]}. Changes of that kind: "
+                    f"{', '.join(fitting) or 'none'}"
                 )
         return self
 
@@ -102,5 +182,32 @@ class DatasetConfig(Section):
     def _say_nothing_of_what_is_not_used(self, handler: Any) -> dict[str, Any]:
         """A dataset without the settings of later versions is written down as it was before."""
         settings: dict[str, Any] = handler(self)
-        unused = {name for name in ("variants", "files_anywhere") if not getattr(self, name)}
+        unused = {name for name in ("views", "files_anywhere") if not getattr(self, name)}
         return {key: value for key, value in settings.items() if key not in unused}
+
+
+def _refuse_idle(name: str, view: ObservedView, source: str) -> None:
+    kind = view.kind or name
+    if kind != "text" and (idle := idle_settings(view, ONLY_TEXTS_HAVE, ())):
+        raise ValueError(f"views: `{idle[0]}` means nothing to {name!r}, whose kind is {kind}")
+    if kind != "text" and len(view.columns) > 1:
+        raise ValueError(
+            f"views: {name!r} names {len(view.columns)} columns; only texts are joined from "
+            "several. Make each a view of its own"
+        )
+    toy = source == "toyworld"
+    of_captions = ("column", "captions", "separator", "order")
+    if toy and (idle := idle_settings(view, of_captions, ())):
+        raise ValueError(
+            f"views: `{idle[0]}` of {name!r} has no effect, since a scene of the toy world has one "
+            "caption, of a `level`"
+        )
+    if not toy and view.level is not None:
+        raise ValueError(
+            f"views: `level` of {name!r} has no effect with `source: {source}`; choose among "
+            "`captions`"
+        )
+
+
+def _in_views(key: str) -> str:
+    return "image: {column: ...}" if key == "image" else "text: {column: ..., captions: ...}"

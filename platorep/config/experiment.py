@@ -4,7 +4,7 @@ Relative paths in a file mean: relative to the file's own folder.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeInt, model_validator
@@ -13,6 +13,7 @@ from platorep.config.align import AlignConfig
 from platorep.config.data import DatasetConfig
 from platorep.config.figures import check_figures
 from platorep.config.models import (
+    KIND_OF,
     Backend,
     ExtractConfig,
     FamilyConfig,
@@ -34,6 +35,8 @@ class ControlsConfig(Section):
     """A random-weight copy of every model."""
     shuffled_pairs: bool = False
     """Every model pair once more with the rows of y in a seeded random order."""
+    changed_views: bool = False
+    """Every model once more on each changed view of what it reads."""
     seed: NonNegativeInt = 0
 
 
@@ -50,8 +53,12 @@ class ExperimentConfig(Section):
     def models(self) -> tuple[ModelSpec, ...]:
         """Every model with its family's settings filled in, controls included, in file order."""
         specs = model_specs(self.families, self.dataset)
-        copies = self.controls.random_weights
-        return specs + (random_copies(specs, self.controls.seed) if copies else ())
+        copies: tuple[ModelSpec, ...] = ()
+        if self.controls.random_weights:
+            copies += random_copies(specs, self.controls.seed)
+        if self.controls.changed_views:
+            copies += changed_copies(specs, self.dataset)
+        return specs + copies
 
     @model_validator(mode="after")
     def _names_are_unique_and_known(self) -> "ExperimentConfig":
@@ -61,8 +68,11 @@ class ExperimentConfig(Section):
         refuse_repeats("measure", [measure.name for measure in self.performance])
         check_tasks(self.performance)
         specs = self.models()
-        if self.dataset.variants and not any(spec.variant for spec in specs):
-            raise ValueError("dataset.variants has no effect: no language model reads captions")
+        if self.controls.changed_views and not any(spec.changed_of for spec in specs):
+            raise ValueError(
+                "controls.changed_views has no effect: no view that a model reads is changed "
+                "(dataset.views: {NAME: {of: ..., change: ...}})"
+            )
         refuse_repeats("model label (set `label`)", [spec.label for spec in specs])
         known: dict[str, set[str]] = {
             "modality": {str(spec.modality) for spec in specs},
@@ -78,12 +88,11 @@ class ExperimentConfig(Section):
                             f"{nearest(value, known[field])} There are: "
                             f"{', '.join(sorted(known[field]))}."
                         )
-        variants = [variant.name for variant in self.dataset.variants or ()]
         check_figures(
             self.figures,
             self.performance,
             self.align.metrics,
-            known | {"variant": set(variants)},
+            known | {"view": {spec.view for spec in specs if spec.view}},
         )
         return self
 
@@ -94,7 +103,7 @@ def model_specs(families: Iterable[FamilyConfig], dataset: DatasetConfig) -> tup
         spec
         for family in families
         for entry in family.models
-        for spec in _by_variant(_specs(family, entry, dataset), dataset)
+        for spec in _by_view(_specs(family, entry, dataset), family.reads, dataset)
     )
 
 
@@ -106,9 +115,9 @@ def random_copies(specs: Iterable[ModelSpec], seed: int) -> tuple[ModelSpec, ...
     """
     copies: list[ModelSpec] = []
     taken: Counter[tuple[str, ...]] = Counter()
-    for spec in filter(_has_random_copy, specs):
+    for spec in filter(_has_copies, specs):
         architecture = spec.name.partition(".")[0] if spec.backend == "timm" else spec.name
-        same = spec.backend, architecture, spec.variant
+        same = spec.backend, architecture, spec.view
         changes = {"random_init": True, "seed": seed + taken[same], "random_of": spec.label}
         changes |= {"adapter": None, "label": f"{spec.label} (random)"}
         copies.append(spec.model_copy(update=changes))
@@ -116,30 +125,57 @@ def random_copies(specs: Iterable[ModelSpec], seed: int) -> tuple[ModelSpec, ...
     return tuple(copies)
 
 
+def changed_copies(specs: Iterable[ModelSpec], dataset: DatasetConfig) -> tuple[ModelSpec, ...]:
+    """Every trained model on each change of what it reads, but where a family reads that itself."""
+    there = {spec.label for spec in specs}
+    copies = [
+        spec.model_copy(
+            update={"view": view, "changed_of": spec.label, "label": f"{spec.label} ({view})"}
+        )
+        for spec in filter(_has_copies, specs)
+        for view in dataset.changed
+        if view != spec.view and _is_change_of(view, spec.view, dataset)
+    ]
+    return tuple(copy for copy in copies if copy.label not in there)
+
+
+def _is_change_of(view: str, other: str, dataset: DatasetConfig) -> bool:
+    while view in dataset.changed:
+        view = dataset.changed[view].of
+        if view == other:
+            return True
+    return False
+
+
 def refuse_bad_families(families: Iterable[FamilyConfig]) -> None:
     empty = [family.name for family in families if not family.models]
     if empty:
         raise ValueError(f"no models in {', '.join(empty)}: list at least one")
-    refuse_repeats("family name", [family.name for family in families])
+    names = [(family.name, view) for family in families for view in family.reads or ("",)]
+    refuse_repeats("family name", [" reading ".join(filter(None, name)) for name in names])
 
 
 _BACKENDS: Mapping[Modality, Backend] = {
     "language": "transformers",
     "vision": "timm",
+    "audio": "transformers",
+    "video": "transformers",
     "truth": "features",
     "other": "features",
 }
 
 
-def _has_random_copy(spec: ModelSpec) -> bool:
-    """Whether a copy with random weights means anything: once per toy network, at its last step."""
+def _has_copies(spec: ModelSpec) -> bool:
+    """Whether a control copy means anything: once per toy network, at its last step."""
     if spec.backend == "features" or spec.modality == "truth" or spec.random_init:
         return False
     return spec.step is None or spec.step == spec.training.steps
 
 
 def _specs(family: FamilyConfig, entry: ModelConfig, dataset: DatasetConfig) -> Iterator[ModelSpec]:
-    settings = {k: v for k, v in _said(family).items() if k != "models"} | _said(entry)
+    settings = {k: v for k, v in _said(family).items() if k not in ("models", "reads")} | _said(
+        entry
+    )
     settings["training"] = ToyTraining.model_validate(
         _said(family.training) | _said(entry.training)
     )
@@ -167,19 +203,53 @@ def _specs(family: FamilyConfig, entry: ModelConfig, dataset: DatasetConfig) -> 
         yield spec.model_copy(update={"world": dataset.world, "step": step, "label": own})
 
 
-def _by_variant(specs: Iterable[ModelSpec], dataset: DatasetConfig) -> Iterator[ModelSpec]:
-    """What reads captions, once per variant; all else as it is."""
+def _by_view(
+    specs: Iterable[ModelSpec], reads: Sequence[str], dataset: DatasetConfig
+) -> Iterator[ModelSpec]:
+    """Each model once per view that it reads."""
     for spec in specs:
-        if not dataset.variants or spec.modality != "language" or spec.backend == "features":
+        if spec.backend == "features":
+            if reads:
+                raise ValueError(
+                    f"{spec.label}: `reads` means nothing to a user's own arrays, which are known "
+                    "by the ids of their rows; leave it out"
+                )
             yield spec
             continue
-        for variant in dataset.variants:
+        usual = _usual_view(spec, dataset)
+        for view in reads or (usual or _no_usual_view(spec, dataset),):
+            if view not in dataset.kinds:
+                raise ValueError(
+                    f"{spec.label} reads {view!r}, which is no view.{nearest(view, dataset.kinds)} "
+                    f"There are: {', '.join(dataset.kinds)}"
+                )
+            origin = dataset.observed[dataset.observed_of(view)]
             world = spec.world
-            if variant.caption_level is not None:
-                world = world.model_copy(update={"caption_level": variant.caption_level})
+            if origin.level is not None:
+                world = world.model_copy(update={"caption_level": origin.level})
             # Round brackets: in `--models`, square ones are a set of characters.
-            label = f"{spec.label} ({variant.name})"
-            yield spec.model_copy(update={"variant": variant.name, "world": world, "label": label})
+            label = spec.label if view == usual else f"{spec.label} ({view})"
+            changes = {"view": view, "kind": dataset.kinds[view], "world": world, "label": label}
+            yield spec.model_copy(update=changes)
+
+
+def _usual_view(spec: ModelSpec, dataset: DatasetConfig) -> str | None:
+    """What a model of this modality reads where its family says nothing."""
+    kind = KIND_OF.get(spec.modality)
+    if dataset.kinds.get(str(kind)) == kind:
+        return kind
+    of_that_kind = [n for n, view in dataset.observed.items() if kind in (view.kind, None)]
+    return of_that_kind[0] if len(of_that_kind) == 1 else None
+
+
+def _no_usual_view(spec: ModelSpec, dataset: DatasetConfig) -> str:
+    kind = KIND_OF.get(spec.modality)
+    views = [name for name, own in dataset.kinds.items() if kind in (own, None)]
+    raise ValueError(
+        f"{spec.label}: its family ({spec.family}, modality {spec.modality}) must say what it "
+        f"`reads`: "
+        + (f"one or several of {', '.join(views)}" if views else f"there is no view of {kind}")
+    )
 
 
 def _said(section: Section) -> dict[str, Any]:

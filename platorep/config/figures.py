@@ -18,7 +18,7 @@ def check_figures(
     """Refuse a figure over what the experiment does not have.
 
     Args:
-        models: `model`, `family`, `variant` -> the names that there are.
+        models: `model`, `family`, `view` -> the names that there are.
 
     Raises:
         ValueError: names the figure, the key, and the nearest name.

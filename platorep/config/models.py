@@ -8,10 +8,10 @@ from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
 from platorep.config.paths import NameOrPath
 from platorep.parameters.section import Section
 from platorep.parameters.toyworld import ToyTraining, WorldParameters
+from platorep.parameters.views import KindName
 
-Modality = Literal["language", "vision", "truth", "other"]
+Modality = Literal["language", "vision", "audio", "video", "truth", "other"]
 Backend = Literal["transformers", "timm", "features", "toyworld"]
-View = Literal["image", "text"]
 Pool = Literal["mean", "last", "cls"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -80,6 +80,10 @@ class ModelConfig(ModelSettings):
     """What tables and figures call it; absent: the last part of the name."""
 
 
+def _listed(entry: object) -> object:
+    return (entry,) if isinstance(entry, str) else entry
+
+
 def _named(entry: object) -> object:
     """A bare name is short for `{name: ...}`."""
     return {"name": entry} if isinstance(entry, str) else entry
@@ -90,16 +94,26 @@ class FamilyConfig(ModelSettings):
 
     name: str
     modality: Modality
+    reads: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """The view of the dataset that its models read, or several: a model for each. Absent: the view
+    that is called as its kind is (language: text, vision: image, audio, video), or the only one of
+    that kind. What reads another view has that view's name in brackets behind its label."""
     models: tuple[Annotated[ModelConfig, BeforeValidator(_named)], ...]
 
 
-SEES: Mapping[Modality, View] = {"language": "text", "vision": "image", "truth": "image"}
-"""What of a row a model sees. A user's own arrays (`other`) are known by the ids alone."""
+KIND_OF: Mapping[Modality, KindName] = {
+    "language": "text",
+    "vision": "image",
+    "audio": "audio",
+    "video": "video",
+    "truth": "image",
+}
+"""What a modality reads where `reads` says nothing."""
 
 
-def hashes_column(view: View, variant: str = "") -> str:
-    """The column of rows.parquet that holds the hashes of the images, or of the texts."""
-    return f"{view}_sha256" + (f" ({variant})" if variant else "")
+def hashes_column(view: str) -> str:
+    """The column of rows.parquet that holds the hashes of a view."""
+    return f"{view}_sha256"
 
 
 class ModelSpec(ModelConfig):
@@ -113,10 +127,14 @@ class ModelSpec(ModelConfig):
     """Where a toy network is trained."""
     step: int | None = None
     """Which checkpoint of a toy network."""
-    variant: str = ""
-    """Name of the entry of `dataset.variants` whose texts it reads; "": there are none."""
+    view: str = ""
+    """Which view of the dataset it reads; "": none, a user's own arrays are known by ids alone."""
+    kind: KindName | None = None
+    """The kind of that view."""
     random_of: str = ""
     """Label of the model that a random-weight control belongs to."""
+    changed_of: str = ""
+    """Label of the model of which this is a copy that reads a changed view."""
 
     @property
     def hashes_column(self) -> str | None:
@@ -125,9 +143,7 @@ class ModelSpec(ModelConfig):
         The one place where this is decided: features are of the rows of which they are kept, and
         are scored if the experiment's rows have the same hashes.
         """
-        if self.backend == "features":
-            return None
-        return hashes_column(SEES[self.modality], self.variant)
+        return hashes_column(self.view) if self.view else None
 
 
 class ExtractConfig(Section):

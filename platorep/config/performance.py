@@ -33,7 +33,7 @@ class BitsPerByteConfig(Section):
 
     name: str = BITS_PER_BYTE
     source: NameOrPath
-    """`captions` (those of the experiment; with `dataset.variants` those that the model itself
+    """`captions` (of the experiment: the texts of the view that the model itself
     reads), a text file, or a hub dataset."""
     documents: Literal["lines", "file"] = "lines"
     """What is one document of a text file; blank lines are none."""

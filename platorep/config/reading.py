@@ -1,7 +1,7 @@
 """From a YAML file to a checked configuration, or an error that names each problem and its line."""
 
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatch
 from importlib import resources
 from pathlib import Path
@@ -267,12 +267,14 @@ def _keys(shape: type[Section], loc: Sequence[int | str]) -> tuple[list[str], se
     """The file's keys in pydantic's location (it also names union branches), and the last's kin."""
     sections: set[type[Section]] = {shape}
     keys: list[str] = []
+    is_name = False  # in a mapping of names to sections
     for part in loc:
-        fields = [s.model_fields[part] for s in sections if part in s.model_fields]
+        fields = [s.model_fields[part] for s in sections if part in s.model_fields and not is_name]
+        if fields or is_name or isinstance(part, int):
+            keys.append(str(part))
         if fields:
             sections = {s for field in fields for s in _sections_in(field.annotation)}
-        if fields or isinstance(part, int):
-            keys.append(str(part))
+        is_name = any(typing.get_origin(f.annotation) is Mapping for f in fields) and bool(sections)
     return keys, {key for section in sections for key in section.model_fields}
 
 

@@ -1,12 +1,13 @@
-"""Paired datasets: images, their captions, and the identity of every row."""
+"""Datasets: rows that are events of the world, their views, and the identity of each."""
 
-from platorep.data.load import load_dataset, load_images
-from platorep.data.paired import Copies, DroppedRow, PairedDataset
+from platorep.data.events import Copies, DroppedRow, EventDataset, View
+from platorep.data.load import load_dataset, load_view
 
 __all__ = [
     "Copies",
     "DroppedRow",
-    "PairedDataset",
+    "EventDataset",
+    "View",
     "load_dataset",
-    "load_images",
+    "load_view",
 ]

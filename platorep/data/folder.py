@@ -1,23 +1,24 @@
-"""A folder of images with a captions file: `captions` or `metadata`, `.csv` or `.jsonl`."""
+"""A folder of files with a captions file: `captions` or `metadata`, `.csv` or `.jsonl`."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from platorep.config import DatasetConfig
 from platorep.data.csv_rows import csv_rows
 from platorep.data.source import (
-    FileImage,
+    FileReference,
     Row,
-    as_captions,
-    as_labels,
+    as_cells,
     file_beside,
     parse_json,
     require_columns,
 )
 from platorep.errors import AbsentError, ConfigError, DataError, shown
 from platorep.files import reading
+from platorep.kinds import KINDS
+from platorep.parameters.views import ObservedView
 from platorep.stamps import settled_stamp
 
 CAPTION_FILES = ("captions.csv", "captions.jsonl", "metadata.csv", "metadata.jsonl")
@@ -64,32 +65,43 @@ def require_captions_file(config: DatasetConfig) -> Path:
 
 
 class FolderSource:
-    """Rows in the order in which the captions file first names each image.
+    """Rows in the order in which the captions file first names each file.
 
-    Several lines that name the same image are several captions of it. A CSV cell that is a JSON
-    list of strings is a list of captions. Paths are relative to the captions file.
+    The file is that of the first view that lies in files: an image, say. Several lines that name
+    the same one are one row, with the captions of all of them. Without such a view every line is a
+    row, called by its number unless `id` names a column. A CSV cell that is a JSON list of strings
+    is a list of captions. Paths are relative to the captions file.
     """
 
     def __init__(self, config: DatasetConfig, file: Path, *, labels: bool = False) -> None:
         self.stamps = {str(file): settled_stamp(file)}
-        self._file, self._anywhere = file, config.files_anywhere
-        self._entries = _grouped(file, config, labels)
+        self._file, self._labels, self._anywhere = file, labels, config.files_anywhere
+        self._views = config.observed
+        self._entries = _grouped(file, config)
 
     def row(self, index: int) -> Row:
         entry = self._entries[index]
-        problem, image = None, None
-        try:
-            image = FileImage(file_beside(self._file.parent, entry.name, anywhere=self._anywhere))
-        except DataError as error:
-            problem = str(error)
-        return Row(
-            id=entry.id,
-            captions=tuple(entry.captions),
-            image=image,
-            location=f"line {entry.line} of {self._file} (image {shown(entry.name)})",
-            file=entry.name,
-            problem=problem if entry.name else "no image is named",
-        )
+        location = f"line {entry.line} of {self._file}"
+        if entry.name is not None:
+            location += f" ({entry.named_by} {shown(entry.name)})"
+        cells: dict[str, tuple[Any, ...]] = {}
+        problem = None
+        for name, view in self._views.items():
+            try:
+                cells[name] = self._cells(view, entry.values[name])
+            except DataError as error:
+                problem = problem or str(error)
+        return Row(entry.id, cells, location, entry.name or str(self._file), problem)
+
+    def _cells(self, view: ObservedView, lines: list[list[Any]]) -> tuple[Any, ...]:
+        """Of a text the captions of all lines, of anything else what the first one says."""
+
+        def refer(name: str) -> FileReference:
+            return FileReference(file_beside(self._file.parent, name, anywhere=self._anywhere))
+
+        lines = lines if view.kind == "text" else lines[:1]
+        of_lines = [as_cells(view, values, refer, labels=self._labels) for values in lines]
+        return tuple(cell for cells in of_lines for cell in cells)
 
     def count(self) -> int:
         return len(self._entries)
@@ -97,38 +109,49 @@ class FolderSource:
 
 @dataclass
 class _Entry:
-    """What the lines that name one image say of it."""
+    """What the lines that name one file say of it."""
 
-    name: str
+    name: str | None
+    """Of the file; None where no view lies in files."""
+    named_by: str
+    """The view whose file it is."""
     id: str
     line: int
     """The first such line."""
-    captions: list[str | None] = field(default_factory=list)
+    values: dict[str, list[list[Any]]]
+    """Of each view, line by line, what its columns hold."""
 
 
-def _grouped(file: Path, config: DatasetConfig, labels: bool) -> list[_Entry]:
-    as_texts = as_labels if labels else as_captions
-    text = (config.text,) if isinstance(config.text, str) else config.text
-    entries: dict[str, _Entry] = {}
-    for line, cells in _lines(file):
-        image = config.image if config.image in cells else "file_name"
+def _grouped(file: Path, config: DatasetConfig) -> list[_Entry]:
+    views = config.observed
+    in_files = [n for n, v in views.items() if v.kind is not None and KINDS[v.kind].in_files]
+    key = in_files[0] if in_files else None
+    entries: dict[str | int, _Entry] = {}
+    columns: dict[str, tuple[str, ...]] = {}
+    for number, (line, cells) in enumerate(_lines(file)):
         if not entries:
-            require_columns([image], cells, str(file), "image")
-            require_columns(text, cells, str(file), "text")
-            if config.id is not None:
-                require_columns([config.id], cells, str(file), "id")
-        name = str(cells[image] or "")
-        identity = name if config.id is None else str(cells.get(config.id) or "")
-        entry = entries.setdefault(name, _Entry(name, identity, line))
-        for key in text:
-            captions = as_texts(_listed(cells.get(key)))
-            if captions is None:
-                raise DataError(
-                    f"{file}, line {line}: {key} must be a string or a list of strings, "
-                    f"found {shown(cells[key])}."
-                )
-            entry.captions += captions
+            for name, view in views.items():
+                columns[name] = _columns(view, cells, only_file=in_files == [name])
+                require_columns(columns[name], cells, str(file), name)
+            require_columns([config.id] if config.id else [], cells, str(file), "id")
+        values = {n: [_listed(cells.get(column)) for column in columns[n]] for n in views}
+        named = None if key is None else str(values[key][0] or "")
+        identity = named or str(number)
+        if config.id is not None:
+            identity = str(cells.get(config.id) or "")
+        entry = entries.setdefault(
+            number if named is None else named,
+            _Entry(named, key or "", identity, line, {name: [] for name in views}),
+        )
+        for name in views:
+            entry.values[name].append(values[name])
     return list(entries.values())
+
+
+def _columns(view: ObservedView, there: Mapping[str, Any], *, only_file: bool) -> tuple[str, ...]:
+    """The view's columns; of the only one that lies in files, `file_name` too is a usual name."""
+    other = ("file_name",)
+    return other if only_file and view.columns[0] not in there else view.columns
 
 
 def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""A dataset's section of the YAML -> checked pairs in a fixed order.
+"""A dataset's section of the YAML -> checked rows in a fixed order.
 
 The library `datasets` is imported by what needs it: folders, tar shards, and what was checked
 before and is not read again, do without.
@@ -13,24 +13,26 @@ from platorep.data.class_folders import (
     find_class_folders,
     require_class_folders,
 )
+from platorep.data.events import EventDataset, SourceCells, View
 from platorep.data.folder import FolderSource, find_captions_file, require_captions_file
 from platorep.data.manifest import Located, checked_rows
-from platorep.data.paired import PairedDataset, SourceImages
 from platorep.data.patterns import expand_pattern
+from platorep.data.select import Selection
 from platorep.data.source import RowSource
 from platorep.data.tars import TarSource
-from platorep.data.toyworld import made_toyworld, tell_levels
+from platorep.data.toyworld import made_toyworld
 from platorep.errors import AbsentError, ConfigError, DataError
 from platorep.files import slug
+from platorep.kinds import KINDS
 from platorep.parameters.section import idle_settings
 
 
 def load_dataset(
     config: DatasetConfig, *, offline: bool = False, labels: bool = False
-) -> PairedDataset:
-    """The pairs of `config`: shuffled, bad rows and duplicates dropped, then limited.
+) -> EventDataset:
+    """The rows of `config`: shuffled, bad rows and duplicates dropped, then limited.
 
-    Every image is read and decoded to check it, once: the outcome is kept in the cache for as long
+    Every sample is read and decoded to check it, once: the outcome is kept in the cache for as long
     as no file changes (see `manifest`). With `limit` and without `shuffle` nothing is read beyond
     the last row needed.
 
@@ -44,18 +46,17 @@ def load_dataset(
     """
     kind = config.format or _format(config, labels)
     _refuse_idle_settings(config, kind)
-    settings = tell_levels(config) if kind == "toyworld" else config
     if not offline:
         from platorep.hub import is_offline  # with it comes a library that takes long
 
         offline = is_offline()
-    located = LOCATORS[kind](settings, offline, labels)
-    selection = checked_rows(settings, kind, labels, located)
-    pairs, dropped = selection.pairs, selection.dropped
-    if not pairs:
+    located = LOCATORS[kind](config, offline, labels)
+    selection = checked_rows(config, kind, labels, located)
+    rows, dropped = selection.rows, selection.dropped
+    if not rows:
         first = f" The first: {dropped[0].file}: {dropped[0].reason}." if dropped else ""
         raise DataError(f"{config.source} has no usable row; {len(dropped)} were dropped.{first}")
-    return PairedDataset(
+    return EventDataset(
         name=_name(config, kind),
         provenance={
             **config.model_dump(
@@ -63,29 +64,43 @@ def load_dataset(
             ),
             "format": kind,
             "commit": located.commit,
-            "num_rows": len(pairs),
+            "num_rows": len(rows),
             "num_dropped": len(dropped),
         },
-        ids=tuple(pair.id for pair in pairs),
-        texts=tuple(pair.text for pair in pairs),
-        image_hashes=tuple(pair.image_hash for pair in pairs),
-        text_hashes=tuple(pair.text_hash for pair in pairs),
+        views=_views(config, selection, located),
         dropped=tuple(dropped),
         duplicates=selection.copies,
-        images=SourceImages(located.open, [pair.row for pair in pairs]),
-        variants={
-            variant.name: tuple(pair.variants[i] for pair in pairs)
-            for i, variant in enumerate(config.variants)
-        },
+        unchanged=selection.unchanged,
     )
 
 
-def load_images(config: DatasetConfig, *, offline: bool = False) -> PairedDataset:
-    """The images of `config`, whether they have captions or not: every text is empty.
+def _views(config: DatasetConfig, selection: Selection, located: Located) -> dict[str, View]:
+    ids = tuple(row.id for row in selection.rows)
+    cells = SourceCells(located.open, [row.row for row in selection.rows])
+    views: dict[str, View] = {}
+    for name, kind in config.kinds.items():
+        observed = config.observed_of(name)
+        views[name] = View(
+            name=name,
+            kind=KINDS[kind],
+            ids=ids,
+            hashes=tuple(row.hashes[name] for row in selection.rows),
+            texts=tuple(row.texts[name] for row in selection.rows) if kind == "text" else None,
+            cells=cells.of_view(observed),
+            settings=config.observed[observed],
+            change=config.changed.get(name),
+            original=views[config.changed[name].of] if name in config.changed else None,
+        )
+    return views
+
+
+def load_view(config: DatasetConfig, view: str, *, offline: bool = False) -> View:
+    """One view of `config`, whether its rows have others or not.
 
     Raises: as `load_dataset`.
     """
-    return load_dataset(config.model_copy(update={"text": ()}), offline=offline)
+    alone = config.alone(view)
+    return load_dataset(alone, offline=offline).views[view]
 
 
 def _locate_folder(config: DatasetConfig, offline: bool, labels: bool) -> Located:
@@ -96,7 +111,7 @@ def _locate_folder(config: DatasetConfig, offline: bool, labels: bool) -> Locate
 def _locate_class_folders(config: DatasetConfig, offline: bool, labels: bool) -> Located:
     classes = require_class_folders(config)
     files = [str(path) for paths in classes.values() for path in paths]
-    return Located(files, lambda: ClassFolderSource(classes))
+    return Located(files, lambda: ClassFolderSource(config, classes))
 
 
 def _locate_parquet(config: DatasetConfig, offline: bool, labels: bool) -> Located:
@@ -184,7 +199,7 @@ def _format(config: DatasetConfig, labels: bool) -> str:
     if Path(source).is_dir():
         if find_captions_file(Path(source), config.split):
             return "folder"
-        is_classes = labels and find_class_folders(Path(source), config.split)
+        is_classes = labels and find_class_folders(config)
         return "class_folders" if is_classes else "hub"
     if source.endswith(".parquet"):
         return "parquet"

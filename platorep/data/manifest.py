@@ -18,14 +18,14 @@ import PIL
 import pyarrow as pa
 
 from platorep.config import DatasetConfig
-from platorep.data.paired import Copies, DroppedRow
-from platorep.data.select import Pair, Selection, select_rows
+from platorep.data.events import Copies, DroppedRow
+from platorep.data.select import CheckedRow, Selection, select_rows
 from platorep.data.source import RowSource
 from platorep.errors import DamagedError, StorageError
 from platorep.files import cache_root, digest, sha256, write_bytes
 from platorep.stamps import stamp
 
-FORMAT_VERSION = 1  # raise when the file, or the outcome of the checks, changes
+FORMAT_VERSION = 2  # raise when the file, or the outcome of the checks, changes
 _STAMP = ("size_bytes", "content_ns", "status_ns", "inode")
 
 
@@ -74,8 +74,11 @@ def refuse_damaged_manifest(path: Path) -> None:
 
 
 def _write(path: Path, key: str, selection: Selection) -> None:
-    """A line with the checksum of the rest, and two tables as Arrow streams."""
-    pairs: list[dict[str, Any]] = [asdict(pair) for pair in selection.pairs]
+    """A line with the checksum of the rest, and three tables as Arrow streams."""
+    rows: list[dict[str, Any]] = [asdict(row) for row in selection.rows]
+    for row in rows:
+        for per_view in ("hashes", "texts", "looks"):
+            row[per_view] = list(row[per_view].items())
     dropped: list[dict[str, Any]] = [asdict(row) for row in selection.dropped]
     files = [
         {
@@ -86,10 +89,10 @@ def _write(path: Path, key: str, selection: Selection) -> None:
     ]
     about = {"key": key, "copies": {what: asdict(of) for what, of in selection.copies.items()}}
     sink = pa.BufferOutputStream()
-    for rows, schema in ((pairs, _PAIRS), (dropped, _DROPPED), (files, _FILES)):
+    for table, schema in ((rows, _ROWS), (dropped, _DROPPED), (files, _FILES)):
         schema = schema.with_metadata({"platorep": json.dumps(about)})
         with pa.ipc.new_stream(sink, schema) as stream:
-            stream.write_table(pa.Table.from_pylist(rows, schema))
+            stream.write_table(pa.Table.from_pylist(table, schema))
     content = sink.getvalue().to_pybytes()
     write_bytes(path, sha256(content).encode() + b"\n" + content)
 
@@ -103,12 +106,22 @@ def _read(path: Path, key: str) -> Selection | None:
     if checksum.decode(errors="replace") != sha256(content):
         return None
     source = pa.BufferReader(content)
-    pairs, dropped, files = (pa.ipc.open_stream(source).read_all() for _ in range(3))
-    about = json.loads(pairs.schema.metadata[b"platorep"])
+    rows, dropped, files = (pa.ipc.open_stream(source).read_all() for _ in range(3))
+    about = json.loads(rows.schema.metadata[b"platorep"])
     if about["key"] != key:
         return None
     return Selection(
-        pairs=[Pair(**row | {"variants": tuple(row["variants"])}) for row in pairs.to_pylist()],
+        rows=[
+            CheckedRow(
+                row=row["row"],
+                id=row["id"],
+                hashes=dict(row["hashes"]),
+                texts=dict(row["texts"]),
+                looks=dict(row["looks"]),
+                unchanged=tuple(row["unchanged"]),
+            )
+            for row in rows.to_pylist()
+        ],
         dropped=[DroppedRow(**row) for row in dropped.to_pylist()],
         copies={
             what: Copies(of["count"], tuple((copy, first) for copy, first in of["first"]))
@@ -123,15 +136,14 @@ def _read(path: Path, key: str) -> Selection | None:
     )
 
 
-_PAIRS = pa.schema(
+_ROWS = pa.schema(
     {
         "row": pa.int64(),
         "id": pa.string(),
-        "text": pa.string(),
-        "text_hash": pa.string(),
-        "image_hash": pa.string(),
-        "looks": pa.uint64(),
-        "variants": pa.list_(pa.string()),
+        "hashes": pa.map_(pa.string(), pa.string()),
+        "texts": pa.map_(pa.string(), pa.string()),
+        "looks": pa.map_(pa.string(), pa.uint64()),
+        "unchanged": pa.list_(pa.string()),
     }
 )
 _DROPPED = pa.schema(

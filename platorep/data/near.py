@@ -1,26 +1,13 @@
-"""Images that look alike: perceptual hashes, and those within a few bits of an earlier one."""
+"""Samples that look alike: perceptual hashes within a few bits of an earlier one."""
 
 from array import array
 from collections import defaultdict
 
 import numpy as np
-from PIL import Image
 
 HASH_BITS = 64
 NEAR_BITS = 2
-"""Images whose hashes differ in so few bits are near copies (arXiv:2604.18572)."""
-
-
-def perceptual_hash(image: Image.Image) -> int:
-    """The 64 bits of `imagehash.phash`: which low frequencies are above their median.
-
-    It hardly changes when an image is encoded again or resized. Decoders differ in the last digits
-    of pixels, so another version of a library may decide a border case otherwise.
-    """
-    import imagehash  # brings pywavelets, and few datasets need it
-
-    bits = imagehash.phash(image, hash_size=8).hash
-    return int.from_bytes(np.packbits(bits.ravel()).tobytes())
+"""Samples whose hashes differ in so few bits are near copies (arXiv:2604.18572)."""
 
 
 class NearHashes:

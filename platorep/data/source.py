@@ -1,44 +1,31 @@
-"""What every kind of source gives: rows by number, and images as references to their bytes."""
+"""What every kind of source gives: rows by number, and samples as references to their bytes."""
 
 import json
-from collections.abc import Iterable, Mapping
+import tarfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from platorep.errors import ConfigError, DataError, listed, nearest, short, shown
+from platorep.kinds import KINDS, Reference
+from platorep.parameters.views import ObservedView
 from platorep.stamps import Stamp
 
 
-@runtime_checkable
-class ImageReference(Protocol):
-    """Where an encoded image lies. Small and picklable, so that worker processes can read it."""
-
-    def own_file(self) -> Path | None:
-        """The file that holds this image and nothing else, if there is one."""
-        ...
-
-    def read(self) -> bytes:
-        """The encoded image.
-
-        Raises:
-            DataError: it is not there; says why.
-        """
-        ...
-
-
 @dataclass(frozen=True)
-class FileImage:
-    """An image that is a file of its own."""
+class FileReference:
+    """A sample that is a file of its own, or a folder of files (the frames of a film)."""
 
     path: Path
 
-    def own_file(self) -> Path:
-        return self.path
+    def own_files(self) -> Sequence[Path]:
+        return sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
 
     def read(self) -> bytes:
         try:
-            return self.path.read_bytes()
+            return _as_tar(self.own_files()) if self.path.is_dir() else self.path.read_bytes()
         except FileNotFoundError as error:
             raise DataError(f"there is no file {short(str(self.path))}") from error
         except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
@@ -46,13 +33,25 @@ class FileImage:
             raise DataError(f"cannot read {short(str(self.path))}: {why}") from error
 
 
+def _as_tar(files: Sequence[Path]) -> bytes:
+    """The files by name, and nothing that differs from machine to machine."""
+    archive = BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for file in files:
+            content = file.read_bytes()
+            member = tarfile.TarInfo(file.name)
+            member.size = len(content)
+            tar.addfile(member, BytesIO(content))
+    return archive.getvalue()
+
+
 @dataclass(frozen=True)
 class Row:
     """One row of a source, unchecked."""
 
     id: str
-    captions: tuple[str | None, ...]
-    image: ImageReference | None
+    cells: Mapping[str, tuple[Any, ...]]
+    """Of each view: its captions, the numbers of an array, or a reference to its file."""
     location: str
     """For messages: which row of which file."""
     file: str
@@ -66,7 +65,7 @@ class RowSource(Protocol):
 
     @property
     def stamps(self) -> Mapping[str, Stamp | None]:
-        """The data files that were opened so far, as they were before; images of their own apart.
+        """The data files that were opened so far, as they were before; samples' own files apart.
 
         Empty where a commit says what they hold.
         """
@@ -126,6 +125,47 @@ def parse_json(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
+
+
+def as_cells(
+    view: ObservedView,
+    values: Sequence[Any],
+    refer: Callable[[str], Reference],
+    *,
+    labels: bool = False,
+) -> tuple[Any, ...]:
+    """What the columns of a view hold in one row, as its kind's `encode` takes it.
+
+    Args:
+        refer: The file that a cell names.
+        labels: The texts are names of classes, and may be numbers.
+
+    Raises:
+        DataError: a value is none of this kind.
+    """
+    if view.kind == "text":
+        captions: tuple[str | None, ...] = ()
+        for column, value in zip(view.columns, values, strict=True):
+            of_column = (as_labels if labels else as_captions)(value)
+            if of_column is None:
+                raise DataError(
+                    f"the column {column!r} holds {type(value).__name__}, expected a string or a "
+                    "list of strings"
+                )
+            captions += of_column
+        return captions
+    (value,) = values
+    assert view.kind is not None
+    if value is None or value == "":
+        raise DataError(f"the {view.kind} is missing")
+    if not isinstance(value, str):
+        return (value,)
+    if KINDS[view.kind].in_files or not value.startswith("["):
+        return (refer(value),)
+    try:
+        return (parse_json(value),)
+    except ValueError as error:
+        raise DataError(f"{shown(value)} is no list of numbers: {error}") from error
 
 
 def as_captions(value: Any) -> tuple[str | None, ...] | None:

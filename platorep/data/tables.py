@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,14 +16,13 @@ import pyarrow.parquet as pq
 from platorep.config import DatasetConfig
 from platorep.data.hub import Repository, snapshot
 from platorep.data.source import (
-    FileImage,
+    FileReference,
     Row,
-    as_captions,
-    as_labels,
+    as_cells,
     file_beside,
     require_columns,
 )
-from platorep.errors import ConfigError, DataError, StorageError, short
+from platorep.errors import DataError, StorageError, short
 from platorep.files import (
     atomic_path,
     cache_root,
@@ -34,11 +33,15 @@ from platorep.files import (
     write_json,
 )
 from platorep.hub import hub_errors, verify_blob
+from platorep.kinds import KINDS
+from platorep.parameters.views import KindName, ObservedView
 from platorep.stamps import Stamp, settled_stamp, stamp
 
 COPY_VERSION = 1  # raise when a parquet file gives another copy
 COPY_OF = "platorep_copy_of"
 ROWS_AT_ONCE = 256
+ENCODED = (datasets.Image, datasets.Audio, datasets.Video)
+"""Features of `datasets` that hold an encoded sample, and would decode it."""
 
 
 def read_parquet(path: Path) -> datasets.Dataset:
@@ -147,37 +150,38 @@ class DataFile:
 
 
 @dataclass(frozen=True)
-class TableImage:
-    """An image cell; pickles as the path of the memory-mapped table and a row number."""
+class TableCell:
+    """A sample in a cell; pickles as the path of the memory-mapped table and a row number."""
 
-    table: datasets.Dataset  # the image column only
+    table: datasets.Dataset  # the sample's column only
     column: str
     index: int
+    kind: KindName
     folder: Path
     anywhere: bool
 
-    def own_file(self) -> Path | None:
+    def own_files(self) -> Sequence[Path]:
         content = self._content()
-        return content if isinstance(content, Path) else None
+        return () if isinstance(content, bytes) else content.own_files()
 
     def read(self) -> bytes:
         content = self._content()
-        return FileImage(content).read() if isinstance(content, Path) else content
+        return content if isinstance(content, bytes) else content.read()
 
-    def _content(self) -> bytes | Path:
-        """The encoded image, or its file."""
+    def _content(self) -> bytes | FileReference:
+        """The encoded sample, or its file."""
         cell = self.table[self.index][self.column]
         if isinstance(cell, dict) and {"bytes", "path"} & cell.keys():
             cell = cell.get("bytes") or cell.get("path")
         if isinstance(cell, bytes):
             return cell
         if isinstance(cell, str):
-            return file_beside(self.folder, cell, anywhere=self.anywhere)
+            return FileReference(file_beside(self.folder, cell, anywhere=self.anywhere))
         if cell is None:
-            raise DataError("the image is missing")
+            raise DataError(f"the {self.kind} is missing")
         raise DataError(
-            f"the column {self.column!r} holds {type(cell).__name__}, expected encoded images or "
-            "names of image files"
+            f"the column {self.column!r} holds {type(cell).__name__}, expected encoded samples "
+            f"({self.kind}) or names of files"
         )
 
 
@@ -220,41 +224,48 @@ class TableSource:
     ) -> None:
         self.stamps: dict[str, Stamp | None] = {}
         self._config = config
-        self._as_texts = as_labels if labels else as_captions
-        self._text = (config.text,) if isinstance(config.text, str) else config.text
+        self._labels = labels
+        self._views = config.observed
         self._unread = files
-        self._read: list[tuple[int, DataFile, datasets.Dataset, datasets.Dataset]] = []
+        self._read: list[tuple[int, DataFile, dict[str, datasets.Dataset]]] = []
         self._num_rows = 0
 
     def row(self, index: int) -> Row:
         while self._num_rows <= index:
             if not self._load_next():
                 raise IndexError(index)
-        first, data, images, texts = next(f for f in reversed(self._read) if f[0] <= index)
-        cells = texts[index - first] if texts.column_names else {}
-        location = f"row {index - first} of {data.file}"
-        captions: tuple[str | None, ...] = ()
-        for column in self._text:
-            of_column = self._as_texts(_named(texts.features[column], cells[column]))
-            if of_column is None:
-                raise ConfigError(
-                    f"{location}: dataset.text names the column {column!r}, which holds "
-                    f"{type(cells[column]).__name__}. Expected a string or a list of strings."
-                )
-            captions += of_column
-        return Row(
-            id=str(index) if self._config.id is None else str(cells[self._config.id]),
-            captions=captions,
-            image=TableImage(
-                images,
-                self._config.image,
-                index - first,
-                Path(data.file).parent,
-                self._config.files_anywhere or data.made_by_datasets,
-            ),
-            location=location,
-            file=data.file,
-        )
+        first, data, columns = next(f for f in reversed(self._read) if f[0] <= index)
+        cells: dict[str, tuple[Any, ...]] = {}
+        problem = None
+        for name, view in self._views.items():
+            try:
+                cells[name] = self._cells(view, data, columns, index - first)
+            except DataError as error:
+                problem = problem or str(error)
+        identity = str(index)
+        if self._config.id is not None:
+            identity = str(columns[self._config.id][index - first][self._config.id])
+        return Row(identity, cells, f"row {index - first} of {data.file}", data.file, problem)
+
+    def _cells(
+        self,
+        view: ObservedView,
+        data: DataFile,
+        columns: Mapping[str, datasets.Dataset],
+        index: int,
+    ) -> tuple[Any, ...]:
+        assert view.kind is not None
+        folder = Path(data.file).parent
+        anywhere = self._config.files_anywhere or data.made_by_datasets
+        if KINDS[view.kind].in_files:
+            (column,) = view.columns
+            return (TableCell(columns[column], column, index, view.kind, folder, anywhere),)
+
+        def refer(name: str) -> FileReference:
+            return FileReference(file_beside(folder, name, anywhere=anywhere))
+
+        values = [_named(columns[c].features[c], columns[c][index][c]) for c in view.columns]
+        return as_cells(view, values, refer, labels=self._labels)
 
     def count(self) -> int:
         while self._load_next():
@@ -265,16 +276,20 @@ class TableSource:
         data = next(self._unread, None)
         if data is None:
             return False
-        columns = data.table.column_names
-        image, identity = self._config.image, self._config.id
-        require_columns([image], columns, data.file, "image")
-        require_columns(self._text, columns, data.file, "text")
-        require_columns([identity] if identity else [], columns, data.file, "id")
-        images = data.table.select_columns([image])
-        if isinstance(images.features[image], datasets.Image):
-            images = images.cast_column(image, datasets.Image(decode=False))  # keep encoded bytes
-        texts = data.table.select_columns([*self._text, *([identity] if identity else [])])
-        self._read.append((self._num_rows, data, images, texts))
+        there, identity = data.table.column_names, self._config.id
+        for name, view in self._views.items():
+            require_columns(view.columns, there, data.file, name)
+        require_columns([identity] if identity else [], there, data.file, "id")
+        columns: dict[str, datasets.Dataset] = {}
+        for name in {c for view in self._views.values() for c in view.columns} | (
+            {identity} if identity else set()
+        ):
+            column = data.table.select_columns([name])
+            decoding = column.features[name]
+            if isinstance(decoding, ENCODED):  # keep encoded bytes
+                column = column.cast_column(name, type(decoding)(decode=False))
+            columns[name] = column
+        self._read.append((self._num_rows, data, columns))
         self.stamps |= data.stamps
         self._num_rows += len(data.table)
         return True

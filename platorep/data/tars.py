@@ -1,32 +1,32 @@
 """WebDataset shards: tar files whose members share a key, `0001.jpg` and `0001.txt`.
 
-The member headers are read, the images stay in the tar and are read by offset.
+The member headers are read, the samples stay in the tar and are read by offset.
 """
 
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from platorep.config import DatasetConfig
-from platorep.data.source import Row, as_captions, parse_json
-from platorep.errors import DataError, listed, nearest
+from platorep.data.source import Row, as_cells, parse_json
+from platorep.errors import DataError, listed, nearest, shown
+from platorep.kinds import KINDS, Reference
+from platorep.parameters.views import ObservedView
 from platorep.stamps import Stamp, settled_stamp
-
-DEFAULT_ENDINGS = {"image": ("jpg", "jpeg", "png", "webp"), "text": ("txt", "caption")}
 
 
 @dataclass(frozen=True)
-class TarImage:
+class TarMember:
     """A member of an uncompressed tar file."""
 
     path: Path
     offset: int
     size: int
 
-    def own_file(self) -> None:
-        return None
+    def own_files(self) -> Sequence[Path]:
+        return ()
 
     def read(self) -> bytes:
         if self.path.stat().st_size < self.offset + self.size:
@@ -39,9 +39,9 @@ class TarImage:
 class TarSource:
     """The samples of tar shards in the order of the pattern, then of the members.
 
-    `dataset.image` and `dataset.text` name file endings; `jpg;png` means either, `json.caption`
-    the field `caption` of a JSON member. The default names `image` and `text` stand for the usual
-    endings. A row's id is `<shard>/<key>`, since keys may repeat from shard to shard.
+    The columns of views name file endings; `jpg;png` means either, `json.caption` the field
+    `caption` of a JSON member. A column called like the view's kind, or like the view, stands for
+    the usual endings of the kind. A row's id is `<shard>/<key>`, since keys may repeat.
     """
 
     def __init__(
@@ -50,8 +50,7 @@ class TarSource:
         self.stamps: dict[str, Stamp | None] = {}
         self._pinned = pinned  # by a commit: files need no stamps
         self._shards = shards
-        self._image = DEFAULT_ENDINGS.get(config.image) or tuple(config.image.split(";"))
-        self._text = (config.text,) if isinstance(config.text, str) else config.text
+        self._views = config.observed
         self._id = config.id
         self._rows: list[Row] = []
         self._unread = self._samples()
@@ -75,27 +74,22 @@ class TarSource:
             for key, members in _keys(shard):
                 yield self._row(shard, key, members)
 
-    def _row(self, shard: Path, key: str, members: dict[str, TarImage]) -> Row:
-        row = Row(
-            id=f"{shard.stem}/{key}",
-            captions=(),
-            image=next((members[e] for e in self._image if e in members), None),
-            location=f"sample {key!r} of {shard}",
-            file=str(shard),
-        )
-        if row.image is None:
-            return replace(row, problem=_no_member(self._image, "image", members))
+    def _row(self, shard: Path, key: str, members: dict[str, TarMember]) -> Row:
+        identity, cells, problem = f"{shard.stem}/{key}", dict[str, tuple[Any, ...]](), None
         try:
-            captions = tuple(c for name in self._text for c in _captions(members, name))
-            identity = row.id if self._id is None else str(_field(members, self._id, "id"))
+            for name, view in self._views.items():
+                values = [_value(members, view, c, name) for c in view.columns]
+                cells[name] = as_cells(view, values, _no_file)
+            if self._id is not None:
+                identity = str(_field(members, self._id, "id"))
         except DataError as error:
-            return replace(row, problem=str(error))
-        return replace(row, captions=captions, id=identity)
+            problem = str(error)
+        return Row(identity, cells, f"sample {key!r} of {shard}", str(shard), problem)
 
 
-def _keys(shard: Path) -> Iterator[tuple[str, dict[str, TarImage]]]:
+def _keys(shard: Path) -> Iterator[tuple[str, dict[str, TarMember]]]:
     """Consecutive members with one key; hidden files and folders are passed over."""
-    key, members = "", dict[str, TarImage]()
+    key, members = "", dict[str, TarMember]()
     try:
         with tarfile.open(shard, "r:") as tar:
             for member in tar:
@@ -110,7 +104,7 @@ def _keys(shard: Path) -> Iterator[tuple[str, dict[str, TarImage]]]:
                 key = stem
                 if ending.lower() in members:
                     raise DataError(f"sample {key!r} of {shard} has two members .{ending}.")
-                members[ending.lower()] = TarImage(shard, member.offset_data, member.size)
+                members[ending.lower()] = TarMember(shard, member.offset_data, member.size)
     except tarfile.TarError as error:
         raise DataError(
             f"{shard} cannot be read as an uncompressed tar file: {error}. Unpack .tar.gz first."
@@ -119,17 +113,25 @@ def _keys(shard: Path) -> Iterator[tuple[str, dict[str, TarImage]]]:
         yield key, members
 
 
-def _captions(members: dict[str, TarImage], name: str) -> tuple[str | None, ...]:
-    names = DEFAULT_ENDINGS["text"] if name == "text" else tuple(name.split(";"))
-    ending = next((n for n in names if n in members or n.partition(".")[0] in members), names[0])
-    value = _field(members, ending, "text")
-    captions = as_captions(value)
-    if captions is None:
-        raise DataError(f"{ending} holds {type(value).__name__}, expected a string or strings")
-    return captions
+def _value(members: dict[str, TarMember], view: ObservedView, column: str, name: str) -> Any:
+    """What a column of a view holds: a member, or a text or a field of one."""
+    assert view.kind is not None
+    kind = KINDS[view.kind]
+    endings = kind.endings if column in (view.kind, name) else tuple(column.split(";"))
+    if view.kind == "text" or "." in column:
+        there = (e for e in endings if e in members or e.partition(".")[0] in members)
+        return _field(members, next(there, endings[0]), name)
+    member = next((members[ending] for ending in endings if ending in members), None)
+    if member is None:
+        raise DataError(_no_member(endings, name, members))
+    return member
 
 
-def _field(members: dict[str, TarImage], name: str, key: str) -> Any:
+def _no_file(name: str) -> Reference:
+    raise DataError(f"{shown(name)} names a file; expected the sample itself in the shard")
+
+
+def _field(members: dict[str, TarMember], name: str, key: str) -> Any:
     """A member's text without the line ending at its end, or a field of a JSON member."""
     ending, _, field = name.partition(".")
     member = members.get(name) or members.get(ending)

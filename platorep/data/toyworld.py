@@ -2,6 +2,7 @@
 
 from platorep.config import DatasetConfig
 from platorep.files import cache_root, digest
+from platorep.parameters.views import ObservedView
 from platorep.toyworld.captions import MAX_LEVEL
 from platorep.toyworld.folder import level_column, write_kept_folder
 
@@ -10,28 +11,31 @@ WORLD_VERSION = 1  # raise when the same parameters give other pictures or capti
 LEVELS = tuple(range(1, MAX_LEVEL + 1))
 
 
-def tell_levels(config: DatasetConfig) -> DatasetConfig:
-    """The section in the words of the folder: where there are variants, levels are captions."""
-    if not config.variants:
-        return config
-    own = config.world.caption_level
-    variants = tuple(
-        variant.model_copy(update={"caption_index": (variant.caption_level or own) - LEVELS[0]})
-        for variant in config.variants
-    )
-    return config.model_copy(update={"variants": variants, "caption_index": own - LEVELS[0]})
-
-
 def made_toyworld(config: DatasetConfig) -> DatasetConfig:
-    """The section that reads the first pairs of `config.world` from their folder in the cache.
+    """The section that reads the first rows of `config.world` from their folder in the cache.
 
     Raises:
         StorageError: the cache cannot be written.
     """
     num = config.limit or DEFAULT_PAIRS
-    levels = LEVELS if config.variants else ()
+    texts = {name: view for name, view in config.observed.items() if view.kind == "text"}
+    levels = LEVELS if any(view.level is not None for view in texts.values()) else ()
     named = [WORLD_VERSION, config.world.model_dump(mode="json"), num]
     folder = cache_root() / "toyworld" / f"pairs-{digest([*named, levels] if levels else named)}"
     write_kept_folder(folder, config.world, num, levels=levels)
-    text = tuple(map(level_column, levels)) or "caption"
-    return config.model_copy(update={"source": str(folder), "text": text})
+    columns: dict[str, str] = {}
+    for name, view in config.observed.items():
+        level = (view.level or config.world.caption_level) if levels else None
+        columns[name] = _column(view, level)
+    views = {
+        name: view.model_copy(update={"column": columns[name], "level": None})
+        for name, view in config.observed.items()
+    }
+    return config.model_copy(update={"source": str(folder), "views": views | config.changed})
+
+
+def _column(view: ObservedView, level: int | None) -> str:
+    """Where the folder has a view."""
+    if view.kind == "text":
+        return "caption" if level is None else level_column(level)
+    return "image"

@@ -4,12 +4,13 @@ from functools import partial
 from pathlib import Path
 
 from platorep.config import ModelSpec
-from platorep.models.base import Description, Loaded, Model, Reading
+from platorep.models.base import Description, Ids, Loaded, Model, Reading
 from platorep.models.device import compute_dtype, compute_dtypes, environment, resolve_device
 from platorep.models.remembered import RememberedModel, local_files
 
 __all__ = [
     "Description",
+    "Ids",
     "Loaded",
     "Model",
     "Reading",

@@ -10,7 +10,6 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor
 
 from platorep.config import ModelSettings, ModelSpec
@@ -24,15 +23,29 @@ Auto = Literal["auto"]
 
 @runtime_checkable
 class Samples(Protocol):
-    """What a model reads of a dataset."""
+    """What a model reads of a dataset: one view of its rows."""
 
     @property
     def ids(self) -> Sequence[str]: ...
 
-    @property
-    def texts(self) -> Sequence[str]: ...
+    def __len__(self) -> int: ...
 
-    def image(self, i: int, /) -> Image.Image: ...
+    def __getitem__(self, i: int, /) -> Any:
+        """A sample, decoded: an upright RGB image, a string, ..., as the view's kind says."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ids:
+    """For what reads no view: a user's own arrays."""
+
+    ids: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, i: int, /) -> Any:
+        raise AssertionError("rows known by their ids have no samples")
 
 
 @dataclass(frozen=True)

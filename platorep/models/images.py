@@ -95,6 +95,6 @@ class _Transformed(Dataset[Tensor | PlatorepError]):
 
     def __getitem__(self, row: int) -> Tensor | PlatorepError:
         try:
-            return self._transform(self._dataset.image(row))
+            return self._transform(self._dataset[row])
         except PlatorepError as error:
             return error  # as a value: raised here, it would come out as a worker's traceback

@@ -57,10 +57,10 @@ SPECIAL_TOKENS = {"keep": "as the tokenizer adds them", "drop": "added, read and
 
 class LanguageModel(Model):
     def __init__(self, spec: ModelSpec, *, offline: bool) -> None:
-        if spec.modality != "language":
+        if spec.kind != "text":
             raise ConfigError(
-                f"model {spec.label!r}: backend transformers reads texts; found modality "
-                f"{spec.modality!r}, expected language."
+                f"model {spec.label!r}: backend transformers reads texts; it is to read the view "
+                f"{spec.view!r}, whose kind is {spec.kind}."
             )
         refuse_other_settings(spec, *TEXT_SETTINGS, *FROM_ELSEWHERE)
         if spec.prompt is not None and "{text}" not in spec.prompt:
@@ -335,8 +335,8 @@ class LoadedLanguageModel(Loaded):
 
     @default_switches()
     def features(self, reading: Reading) -> list[Float[Tensor, "n _"]]:
-        all_texts, all_ids, rows = reading.samples.texts, reading.samples.ids, reading.rows
-        tokens = self._reader.read([all_texts[i] for i in rows], [all_ids[i] for i in rows])
+        samples, rows = reading.samples, reading.rows
+        tokens = self._reader.read([samples[i] for i in rows], [samples.ids[i] for i in rows])
         lengths = [len(text.ids) for text in tokens]
         order = sorted(range(len(tokens)), key=lambda i: -lengths[i])
         found = PooledRows(len(rows))

@@ -45,10 +45,10 @@ THREADS_PER_IMAGE = 4
 
 class VisionModel(Model):
     def __init__(self, spec: ModelSpec, *, offline: bool) -> None:
-        if spec.modality != "vision":
+        if spec.kind != "image":
             raise ConfigError(
-                f"model {spec.label!r}: backend timm sees images; found modality "
-                f"{spec.modality!r}, expected vision."
+                f"model {spec.label!r}: backend timm sees images; it is to read the view "
+                f"{spec.view!r}, whose kind is {spec.kind}."
             )
         refuse_other_settings(spec, *IMAGE_SETTINGS, *FROM_ELSEWHERE)
         self.spec = spec

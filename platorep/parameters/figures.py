@@ -199,11 +199,11 @@ class DensityFigure(_Figure):
 
     MENTIONS: ClassVar[Mapping[str, str]] = {
         **_Figure.MENTIONS,
-        "variants": "variant",
+        "views": "view",
     }
     kind: Literal["density"] = "density"
-    variants: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
-    """Names of `dataset.variants` to show; all of them when absent. Those of one figure should be
+    views: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
+    """Names of the views of text to show; all of them when absent. Those of one figure should be
     of one kind (joined, cut, ordered by length), since one line goes through them."""
     lines: Literal["vision", "truth", "other"] = "vision"
     """The models that the language models are aligned with."""

@@ -26,7 +26,8 @@ def bits_rows(job: Job, config: BitsPerByteConfig) -> Iterator[Row]:
         job.report.say(f"{config.name}: {corpus.num_bytes} bytes of {corpus.source}")
     for spec in job.run.specs:
         with job.failures.catch(f"{config.name} of {spec.label}"):
-            yield from _bits_row(job, config, corpora[spec.variant], spec)
+            if spec.view in corpora:
+                yield from _bits_row(job, config, corpora[spec.view], spec)
 
 
 def fetch_corpus(config: BitsPerByteConfig, offline: bool) -> str:
@@ -41,15 +42,16 @@ def plan_bits(config: BitsPerByteConfig, planned: Planned) -> dict[str, Any]:
 
 
 def _corpora(job: Job, config: BitsPerByteConfig) -> dict[str, Corpus]:
-    """Variant ("" for none) -> what its models are measured on: one corpus, or their captions."""
-    variants = dict.fromkeys(spec.variant for spec in job.run.specs)
+    """View -> what the models that read it are measured on: one corpus, or its texts."""
+    views = dict.fromkeys(spec.view for spec in job.run.specs)
     if config.source != "captions":
-        return dict.fromkeys(variants, read_corpus(config, offline=job.offline))
+        return dict.fromkeys(views, read_corpus(config, offline=job.offline))
     dataset = load_dataset(job.run.config.dataset, offline=job.offline)
     job.made_from["rows"] = dataset.fingerprint
     return {
-        variant: read_corpus(config, dataset.reading(variant).texts, offline=job.offline)
-        for variant in variants
+        name: read_corpus(config, texts, offline=job.offline)
+        for name, view in dataset.views.items()
+        if name in views and (texts := view.texts) is not None
     }
 
 

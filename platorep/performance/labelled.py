@@ -1,11 +1,11 @@
-"""Labelled images in three parts. A label is the text of its image, so they are paired datasets."""
+"""Labelled images in three parts. A label is the text of its image."""
 
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
 from platorep.config import LabelledConfig
-from platorep.data import PairedDataset, load_dataset
+from platorep.data import EventDataset, load_dataset
 from platorep.errors import DataError
 from platorep.files import canonical_json, sha256
 
@@ -14,16 +14,16 @@ from platorep.files import canonical_json, sha256
 class Subset:
     """Some rows of a dataset."""
 
-    dataset: PairedDataset
+    dataset: EventDataset
     rows: range
 
     @property
     def labels(self) -> tuple[str, ...]:
-        return tuple(self.dataset.texts[i] for i in self.rows)
+        return tuple(self.dataset.views["text"][i] for i in self.rows)
 
     @property
     def image_hashes(self) -> tuple[str, ...]:
-        return tuple(self.dataset.image_hashes[i] for i in self.rows)
+        return tuple(self.dataset.views["image"].hashes[i] for i in self.rows)
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Labelled:
     test: Subset
 
     @property
-    def datasets(self) -> tuple[PairedDataset, ...]:
+    def datasets(self) -> tuple[EventDataset, ...]:
         """Each once: parts of one dataset share its features."""
         parts = (self.train, self.validation, self.test)
         return tuple({id(part.dataset): part.dataset for part in parts}.values())
@@ -69,7 +69,7 @@ def read_labelled(config: LabelledConfig, *, offline: bool) -> Labelled:
             one class only, or the test images are those of training.
     """
 
-    def load(split: str) -> PairedDataset:
+    def load(split: str) -> EventDataset:
         return load_dataset(config.dataset(split), offline=offline, labels=True)
 
     rows = load(config.split)
@@ -107,5 +107,5 @@ def num_splits(config: LabelledConfig) -> int:
     return 1 + bool(config.validation_split) + bool(config.test_split)
 
 
-def _whole(dataset: PairedDataset) -> Subset:
+def _whole(dataset: EventDataset) -> Subset:
     return Subset(dataset, range(len(dataset)))

@@ -45,17 +45,17 @@ def density_points(tables: Tables, parameters: DensityFigure) -> Points:
     both = ~scores["language_random"] & ~scores["other_random"]
     real = scores["control"] == ""
     trained = scores[real & both]
-    if trained["variant"].nunique() < 2:
+    if trained["view"].nunique() < 2:
         raise AbsentError(
             "nothing to draw: fewer than two kinds of captions have scores. List at least two "
-            "under `dataset.variants` and run the experiment again."
+            "under `dataset.views` and run the experiment again."
         )
     groups = {(MEAN, ""): trained}
     if trained["family"].nunique() > 1:
         by_family = trained.groupby("family", sort=False)
         groups |= {(FAMILY, str(name)): of_family for name, of_family in by_family}
     if parameters.controls:  # where there is something to hold against them
-        there = scores["variant"].isin(trained["variant"])
+        there = scores["view"].isin(trained["view"])
         language, other = scores["language_random"], scores["other_random"]
         groups |= {
             (RANDOM_LANGUAGE, ""): scores[real & there & language & ~other],
@@ -67,7 +67,7 @@ def density_points(tables: Tables, parameters: DensityFigure) -> Points:
         means, note = _means(group, role, family, parameters)
         rows.append(means)
         notes += note
-    chance = trained.drop_duplicates("variant").dropna(subset="chance")
+    chance = trained.drop_duplicates("view").dropna(subset="chance")
     rows.append(_as_points(chance.assign(score=chance["chance"], line="", family=""), CHANCE))
     points = pd.concat([part for part in rows if len(part)], ignore_index=True)
     return Points(points.assign(metric=str(trained["metric"].iloc[0])), notes)
@@ -81,17 +81,17 @@ def _pairs(tables: Tables, parameters: DensityFigure) -> tuple[pd.DataFrame, tup
     """
     best = of_metric(tables.best, parameters.metric)
     models = tables.models.set_index("label")
-    if "variant" not in models:
+    if "view" not in models:
         raise AbsentError(
             "nothing to draw: every model reads one text per row. List several under "
-            "`dataset.variants` and run the experiment again."
+            "`dataset.views` and run the experiment again."
         )
-    variant = models["variant"].fillna("")
+    variant = models["view"].fillna("")
     known = list(dict.fromkeys(name for name in variant if name))
-    for name in parameters.variants or ():
+    for name in parameters.views or ():
         if name not in known:
             raise UnknownNameError("variant of this experiment", name, known)
-    shown = parameters.variants or known
+    shown = parameters.views or known
     bare = {str(label): _bare(str(label), name) for label, name in variant.items()}
     sides = []
     for language, other in (("x", "y"), ("y", "x")):
@@ -107,7 +107,7 @@ def _pairs(tables: Tables, parameters: DensityFigure) -> tuple[pd.DataFrame, tup
             other_order=best[other].map(models["order"]),
         )
         sides.append(
-            side[side["variant"].isin(shown) & (best[f"{other}_modality"] == parameters.lines)]
+            side[side["view"].isin(shown) & (best[f"{other}_modality"] == parameters.lines)]
         )
     found = pd.concat(sides)
     if found.empty:
@@ -117,7 +117,7 @@ def _pairs(tables: Tables, parameters: DensityFigure) -> tuple[pd.DataFrame, tup
         )
     notes = missing_scores(found)
     found = found[found["score"].notna()]
-    if empty := [name for name in shown if name not in set(found["variant"])]:
+    if empty := [name for name in shown if name not in set(found["view"])]:
         notes += (f"no model pair has a score with the captions {', '.join(empty)}",)
     found = found.assign(line=found["model"] + " x " + found["other"])
     return found.sort_values(["num_words", "order", "other_order"], kind="stable"), notes
@@ -133,8 +133,8 @@ def _means(
     pairs: pd.DataFrame, role: str, family: str, parameters: DensityFigure
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """A point per variant, over the pairs that have a score at all of them."""
-    num = pairs.groupby("line")["variant"].nunique()
-    whole = pairs[pairs["line"].map(num) == pairs["variant"].nunique()]
+    num = pairs.groupby("line")["view"].nunique()
+    whole = pairs[pairs["line"].map(num) == pairs["view"].nunique()]
     left_out = pairs["line"].nunique() - whole["line"].nunique()
     notes: tuple[str, ...] = ()
     if left_out:
@@ -144,7 +144,7 @@ def _means(
             f"{of} ({role}); {whole['line'].nunique()} are",
         )
     rows = []
-    for variant, group in whole.groupby("variant", sort=False):
+    for variant, group in whole.groupby("view", sort=False):
         scores = group["score"]
         if parameters.spread == "pairs":
             spread = scores.std() / np.sqrt(len(group))
@@ -157,7 +157,7 @@ def _means(
                 "role": role,
                 "line": "",
                 "family": family,
-                "variant": variant,
+                "view": variant,
                 "num_words": group["num_words"].iloc[0],
                 "score": mean,
                 "low": mean - spread if with_bars else np.nan,
@@ -172,7 +172,7 @@ def _as_points(rows: pd.DataFrame, role: str) -> pd.DataFrame:
     """One point per row, line by line in the order in which the rows name them."""
     number = {line: i for i, line in enumerate(dict.fromkeys(rows["line"]))}
     kept = rows.iloc[rows["line"].map(number).argsort(kind="stable")]
-    kept = kept[["line", "family", "variant", "num_words", "score"]].copy()
+    kept = kept[["line", "family", "view", "num_words", "score"]].copy()
     kept.insert(0, "role", role)
     return kept.assign(low=np.nan, high=np.nan, num_pairs=1)
 
@@ -182,8 +182,8 @@ def draw_density(points: pd.DataFrame, parameters: DensityFigure) -> Figure:
     families = list(dict.fromkeys(points.loc[points["role"] == PAIR, "family"]))
     hues = {family: HUES[i % len(HUES)] for i, family in enumerate(families)}
     lines = _lines(points, parameters, hues)
-    variants = points.drop_duplicates("variant").sort_values("num_words")
-    names = [str(name) for name in variants["variant"]]
+    variants = points.drop_duplicates("view").sort_values("num_words")
+    names = [str(name) for name in variants["view"]]
     left = 0.5
     gutter = LEADER + 0.06 + max(text_width(text) for _, text, _ in lines)
     width = (DOUBLE if parameters.width == "double" else SINGLE) - left - gutter

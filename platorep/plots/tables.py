@@ -23,7 +23,7 @@ class Tables:
     performance: one row per model and measure. `model` (label), `measure`, `value`, `source`.
     models: one row per model. `label`, `family`, `modality`, `random`, `random_of` (label of the
         trained twin, "" or missing if it is trained), `num_parameters`, `order` (place in the
-        experiment file), `num_layers`. With `dataset.variants` also `variant` (name of the captions
+        experiment file), `num_layers`. With `dataset.views` also `variant` (name of the captions
         that it reads, "" or missing: none) and `num_words` (mean of a caption).
     gallery: one row per model pair, control, gallery and k. As `best`, and `queries`, `n` (rows of
         the gallery), `k_rule` (text: a number, or a share such as `1%`), `k`, `score`, `se` (over

@@ -13,10 +13,9 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
-from PIL import Image
 
 from platorep.config import ColorConfig, ImageSetConfig, ModelSpec
-from platorep.data import load_images
+from platorep.data import load_view
 from platorep.errors import DataError
 from platorep.models import Reading, compute_dtype, open_model
 from platorep.parameters.color import LanguageParameters
@@ -125,9 +124,9 @@ def vision_spaces(
         DataError: too few words have enough pixels.
     """
     asked = config.cooccurrence
-    dataset = load_images(images.dataset, offline=offline)
-    with report.task(f"count pairs in {images.name}", len(dataset), "images") as advance:
-        by_cell = count_pairs(dataset, asked, images.resolution, advance)
+    view = load_view(images.dataset, "image", offline=offline)
+    with report.task(f"count pairs in {images.name}", len(view), "images") as advance:
+        by_cell = count_pairs(view, asked, images.resolution, advance)
     nearest = nearest_colors(cells.lab, words.lab)
     by_word = pool(by_cell, nearest, len(words.names))
 
@@ -186,7 +185,7 @@ def language_spaces(
     loaded = model.load(device, getattr(torch, dtype))
     with closing(loaded):
         texts = Texts(words.names, config.language)
-        layers = loaded.features(Reading(range(len(texts.texts)), texts))
+        layers = loaded.features(Reading(range(len(texts)), texts))
         names = loaded.layers
         for note in loaded.notes:
             report.warn(f"{spec.label}: {note}")
@@ -223,8 +222,11 @@ class Texts:
         self.texts = tuple(template.replace("{color}", word) for template, word in pairs)
         self.ids = self.texts
 
-    def image(self, i: int, /) -> Image.Image:
-        raise AssertionError("colour words have no image")
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, i: int, /) -> str:
+        return self.texts[i]
 
 
 def agreement_table(config: ColorConfig, spaces: Sequence[Space]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
-from platorep.data import PairedDataset
+from platorep.data import View
 from platorep.errors import DataError
 from platorep.parameters.color import CooccurrenceParameters
 
@@ -18,7 +18,7 @@ Kernel = Float[np.ndarray, "c c"]
 
 
 def count_pairs(
-    dataset: PairedDataset,
+    images: View,
     parameters: CooccurrenceParameters,
     resolution: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
@@ -34,19 +34,19 @@ def count_pairs(
     """
     num_colors = parameters.levels**3
     counts = np.zeros(num_colors * num_colors, dtype=np.int64)
-    num_images = len(dataset)
+    num_images = len(images)
     shares = np.random.default_rng(parameters.seed).multinomial(
         parameters.pairs, [1 / num_images] * num_images
     )
     for row, num in enumerate(shares.tolist()):
         if num:
-            image = dataset.image(row)
+            image = images[row]
             if resolution is not None:
                 image = image.resize((resolution, resolution), Image.Resampling.BOX)
             cells = grid_cells(np.asarray(image), parameters.levels)
             if cells.size < 2:
                 raise DataError(
-                    f"the image of row {row} (id {dataset.ids[row]!r}) has a single pixel, so that "
+                    f"the image of row {row} (id {images.ids[row]!r}) has a single pixel, so that "
                     "no pair can be drawn from it. Leave it out."
                 )
             rng = np.random.default_rng([parameters.seed, row])

@@ -1,16 +1,15 @@
-"""One text per row, or one per variant, out of the several captions that a row may have."""
+"""Texts: one per row, out of the several captions that it may have."""
 
 import re
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any
 
-from platorep.config import DatasetConfig, VariantConfig
-from platorep.errors import DataError
+from platorep.errors import DataError, shown
+from platorep.kinds.kind import Kind
+from platorep.parameters.views import CaptionChoice, ObservedView
 
-Choice = int | tuple[int, ...] | Literal["first", "all"]
 
-
-def choose_caption(captions: Sequence[str | None], choice: Choice, separator: str) -> str:
+def choose_caption(captions: Sequence[str | None], choice: CaptionChoice, separator: str) -> str:
     """The text of a row, spaces and all; what is only white space counts as empty.
 
     Args:
@@ -30,25 +29,20 @@ def choose_caption(captions: Sequence[str | None], choice: Choice, separator: st
     )
 
 
-def variant_text(
-    captions: Sequence[str | None], variant: VariantConfig, dataset: DatasetConfig
-) -> str:
-    """The text of a row in one variant: captions ordered, chosen, joined, cut.
+def encode_text(captions: Sequence[Any], view: ObservedView) -> bytes:
+    """The text of a row: its captions ordered, chosen and joined, in UTF-8.
 
     Raises:
-        DataError: as `choose_caption`; names the variant.
+        DataError: as `choose_caption`; or it is no text in Unicode.
     """
-    if variant.order != "given":
+    if view.order != "given":
         filled = [caption for caption in captions if caption and caption.strip()]
-        longest_first = variant.order == "longest_first"
-        by_length: list[str] = sorted(filled, key=num_words, reverse=longest_first)
-        captions = by_length
-    choice = dataset.caption_index if variant.caption_index is None else variant.caption_index
+        captions = sorted(filled, key=num_words, reverse=view.order == "longest_first")
+    text = choose_caption(captions, view.captions, view.separator)
     try:
-        text = choose_caption(captions, choice, dataset.separator)
-    except DataError as error:
-        raise DataError(f"variant {variant.name!r}: {error}") from error
-    return text if variant.max_words is None else cut_after(text, variant.max_words)
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{shown(text)} is no text in Unicode: {error.reason}") from error
 
 
 def cut_after(text: str, max_words: int) -> str:
@@ -73,3 +67,13 @@ def _caption(captions: Sequence[str | None], index: int | str) -> str:
     if not caption or not caption.strip():
         raise DataError(f"caption {index} is empty")
     return caption
+
+
+TEXT = Kind(
+    name="text",
+    endings=("txt", "caption"),
+    in_files=False,
+    decode=bytes.decode,
+    same=str.__eq__,
+    encode=encode_text,
+)

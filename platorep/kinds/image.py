@@ -1,4 +1,4 @@
-"""Encoded image bytes -> an upright 8-bit RGB image."""
+"""Images: encoded bytes -> an upright 8-bit RGB image."""
 
 from io import BytesIO
 
@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from platorep.errors import DataError
+from platorep.kinds.kind import Kind
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 """What is opened, whatever a file is called. Pillow knows more, among them EPS, for which it starts
@@ -66,3 +67,30 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
     return image.convert("RGB")
+
+
+def perceptual_hash(image: Image.Image) -> int:
+    """The 64 bits of `imagehash.phash`: which low frequencies are above their median.
+
+    It hardly changes when an image is encoded again or resized. Decoders differ in the last digits
+    of pixels, so another version of a library may decide a border case otherwise.
+    """
+    import imagehash  # brings pywavelets, and few datasets need it
+
+    bits = imagehash.phash(image, hash_size=8).hash
+    return int.from_bytes(np.packbits(bits.ravel()).tobytes())
+
+
+def same_image(one: Image.Image, other: Image.Image) -> bool:
+    """Whether two images have the same pixels."""
+    return one.size == other.size and one.tobytes() == other.tobytes()
+
+
+IMAGE = Kind(
+    name="image",
+    endings=("jpg", "jpeg", "png", "webp", "bmp", "gif", "pgm", "ppm", "tif", "tiff"),
+    in_files=True,
+    decode=decode_image,
+    same=same_image,
+    looks=perceptual_hash,
+)

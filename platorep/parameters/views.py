@@ -1,0 +1,184 @@
+"""What a row can be observed as: views, and changes of views.
+
+A row of a dataset is one event of the world; a view is one observation of it, and a model reads
+one view. A view observes (columns of the source) or is a changed view (`of`, `change`): a control.
+"""
+
+from typing import Annotated, Any, ClassVar, Literal, get_args
+
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+)
+
+from platorep.parameters.section import Section
+
+KindName = Literal["image", "text", "audio", "video", "array"]
+KIND_NAMES: tuple[KindName, ...] = get_args(KindName)
+CaptionChoice = NonNegativeInt | tuple[NonNegativeInt, ...] | Literal["first", "all"]
+
+
+class ObservedView(Section):
+    """A view that the source has. What only texts have is refused for other kinds."""
+
+    kind: KindName | None = None
+    """What the samples are; absent: the view's name says it."""
+    column: str | tuple[str, ...] | None = None
+    """Column (in tar shards: file ending) of the samples, or several columns of captions; absent:
+    called like the view."""
+    captions: CaptionChoice = 0
+    """Text: one of the row's captions, several joined, the first that is not empty, or all that are
+    not, joined."""
+    separator: str = " "
+    """Text: stands between joined captions."""
+    order: Literal["given", "shortest_first", "longest_first"] = "given"
+    """Text: order of a row's captions, by number of words, before `captions` counts them; empty
+    ones are left out then, and equally long ones stay in the order of the source."""
+    level: Annotated[int, Field(ge=1, le=5)] | None = None
+    """Text, `source: toyworld` only: what the caption tells, in place of `world.caption_level`. Toy
+    language models that read it are trained on captions of this level."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        column = self.column or ()
+        return (column,) if isinstance(column, str) else column
+
+
+class Change(Section):
+    """A view of the same rows in which something is taken away: what does a score live on?
+
+    It depends on the sample and on `seed` alone, not on the row's place.
+    """
+
+    kind: ClassVar[KindName]
+    of: str
+    """The view that is changed."""
+    change: str
+    seed: NonNegativeInt = 0
+
+
+class WordOrder(Change):
+    """The words of a text in another order, if two of them differ."""
+
+    kind = "text"
+    change: Literal["word_order"]
+
+
+class FirstWords(Change):
+    """A text, cut after `n` words. A word is what white space divides."""
+
+    kind = "text"
+    change: Literal["first_words"]
+    n: PositiveInt
+
+
+class Case(Change):
+    """A text in lower (or upper) case."""
+
+    kind = "text"
+    change: Literal["case"]
+    to: Literal["lower", "upper"] = "lower"
+
+
+class ContentWords(Change):
+    """A text without the function words of English (the, of, is, ...)."""
+
+    kind = "text"
+    change: Literal["content_words"]
+
+
+class Grey(Change):
+    """An image without its colours."""
+
+    kind = "image"
+    change: Literal["grey"]
+
+
+class Rotate(Change):
+    """An image turned counterclockwise."""
+
+    kind = "image"
+    change: Literal["rotate"]
+    degrees: Literal[90, 180, 270] = 90
+
+
+class Patches(Change):
+    """An image whose square blocks are shuffled."""
+
+    kind = "image"
+    change: Literal["patches"]
+    size: PositiveInt = 16
+    """Pixels per side of a block."""
+
+
+class Blur(Change):
+    """An image without its fine detail (Gaussian)."""
+
+    kind = "image"
+    change: Literal["blur"]
+    radius: PositiveFloat = 4
+    """Standard deviation in pixels."""
+
+
+class Crop(Change):
+    """A part of an image, at a place that is drawn."""
+
+    kind = "image"
+    change: Literal["crop"]
+    scale: Annotated[float, Field(gt=0, lt=1)] = 0.7
+    """Its sides, as a share of the image's."""
+
+
+class Reverse(Change):
+    """A sound, backwards."""
+
+    kind = "audio"
+    change: Literal["reverse"]
+
+
+class Noise(Change):
+    """A sound with white noise."""
+
+    kind = "audio"
+    change: Literal["noise"]
+    snr_db: float = 10
+    """Power of the sound above that of the noise, in decibels."""
+
+
+AnyChange = (
+    WordOrder
+    | FirstWords
+    | Case
+    | ContentWords
+    | Grey
+    | Rotate
+    | Patches
+    | Blur
+    | Crop
+    | Reverse
+    | Noise
+)
+
+
+def _tag(view: Any) -> str:
+    """Whether an entry of the file observes or changes."""
+    keys = view.keys() if isinstance(view, dict) else getattr(type(view), "model_fields", {}).keys()
+    return "changed" if keys & {"of", "change"} else "observed"
+
+
+ViewConfig = Annotated[
+    Annotated[ObservedView, Tag("observed")]
+    | Annotated[AnyChange, Field(discriminator="change"), Tag("changed")],
+    Discriminator(_tag),
+    BeforeValidator(lambda view: {} if view is None else view),
+]
+"""One view of a file; nothing (`image:`) says that everything is as its name says."""
+CHANGES: dict[str, type[Change]] = {
+    get_args(change.model_fields["change"].annotation)[0]: change for change in get_args(AnyChange)
+}
+"""Each change by its name."""
