@@ -29,7 +29,7 @@ from platorep.toyworld.folder import (
     write_kept_folder,
     write_text_file,
 )
-from platorep.toyworld.networks import build_language, build_tokenizer, build_vision
+from platorep.toyworld.networks import build_language, build_timm, build_tokenizer
 from platorep.toyworld.pictures import picture, png_bytes
 from platorep.toyworld.scenes import Scene, Thing, places, sample_pairs, sample_scene
 
@@ -385,8 +385,8 @@ def test_vision_checkpoint_is_an_ordinary_timm_folder(name: str, tmp_path: Path)
 
     loaded = timm.create_model(f"local-dir:{path}", pretrained=True, num_classes=0).eval()
 
-    assert torch.equal(loaded(images), build_vision(network, 32, 3).eval()(images))
-    assert not torch.equal(loaded(images), build_vision(network, 32, 4).eval()(images))
+    assert torch.equal(loaded(images), build_timm(network, 32, 3).eval()(images))
+    assert not torch.equal(loaded(images), build_timm(network, 32, 4).eval()(images))
     data = timm.data.resolve_model_data_config(loaded)
     assert tuple(data["input_size"]) == (3, 32, 32)
     assert (data["crop_pct"], tuple(data["mean"])) == (1.0, (0.5, 0.5, 0.5))
@@ -422,7 +422,7 @@ def test_building_leaves_the_global_generator_alone() -> None:
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    build_vision(parse_network("conv4"), 32, 0)
+    build_timm(parse_network("conv4"), 32, 0)
     assert torch.equal(torch.rand(1), expected)
 
 

@@ -28,10 +28,10 @@ from platorep.toyworld import scenes, training
 from platorep.toyworld.attributes import attributes
 from platorep.toyworld.captions import caption
 from platorep.toyworld.checkpoints import is_whole
+from platorep.toyworld.inputs import pixel_input
 from platorep.toyworld.lessons import (
     augment,
     batch_order,
-    to_input,
     tokenize,
     training_attributes,
     training_pictures,
@@ -109,7 +109,7 @@ def test_batches_are_scenes_without_repeats() -> None:
 
 def test_input_is_what_the_saved_transform_makes() -> None:
     pixels = torch.tensor([0, 255], dtype=torch.uint8).expand(1, 3, 1, 2)
-    assert to_input(pixels).flatten().tolist() == [-1, 1] * 3
+    assert pixel_input(pixels).flatten().tolist() == [-1, 1] * 3
 
 
 def test_augmentation_follows_its_generator(rng: torch.Generator) -> None:
@@ -429,7 +429,7 @@ def test_networks_that_never_saw_a_pair_come_to_agree(
 
     def agreement(world: WorldParameters) -> dict[tuple[int, int], float]:
         pairs = sample_pairs(world, 256)
-        images = to_input(
+        images = pixel_input(
             torch.from_numpy(np.stack([picture(world, scene) for scene in pairs])).permute(
                 0, 3, 1, 2
             )

@@ -54,10 +54,11 @@ class WorldParameters(Section):
     uniform_share: Annotated[float, Field(ge=0, le=1)] = 0.04
     """Share of draws that ignore the place, so that nothing is impossible anywhere."""
     nuisance: Annotated[float, Field(ge=0, le=4)] = 1.0
-    """Strength of what a picture shows and no caption tells: tint, stripe width and phase,
-    brightness, hue, noise, a shift of the objects. 0 turns it off."""
+    """Strength of what one sense alone has. A picture: tint, stripe width and phase, brightness,
+    hue, noise, a shift of the objects. A film: these, grain, direction and speed. A sound: phases,
+    tuning, tempo, loudness, noise. 0 turns it off."""
     image_size: Annotated[int, Field(ge=16, le=256, multiple_of=8)] = 32
-    """Pixels per side, a multiple of 8."""
+    """Pixels per side of pictures and films, a multiple of 8."""
     caption_level: Annotated[int, Field(ge=1, le=5)] = 5
     """What a caption tells: 1 shapes, 2 colours too, 3 texture, 4 positions, 5 sizes."""
     pairs: Literal["same_scene", "same_place"] = "same_scene"
@@ -66,7 +67,7 @@ class WorldParameters(Section):
 
 
 class ToyTraining(Section):
-    """How a toy network is trained: vision by SimCLR or on tasks, language by the next token."""
+    """How a toy network is trained: language by the next token, others by SimCLR or on tasks."""
 
     seed: Seed = 0
     """Of the initial weights and of the order of the batches."""
@@ -77,19 +78,19 @@ class ToyTraining(Section):
     num_scenes: PositiveInt = 3000
     """Scenes to train on; none of them is ever among the evaluation pairs."""
     num_frames: Annotated[int, Field(ge=2, le=64)] = 3
-    """Pictures per scene: objects, sizes and texture stay, cells and nuisance do not. For language,
-    captions per scene: other words in another order."""
+    """Pictures, films or sounds per scene: objects, sizes and texture stay, cells and nuisance do
+    not. For language, captions per scene: other words in another order."""
     batch_size: Annotated[int, Field(ge=2)] = 128
     """Scenes per step."""
     learning_rate: PositiveFloat = 1e-2
     """Peak of AdamW's learning rate: ten steps of warm-up, then a half cosine down to zero."""
     temperature: PositiveFloat = 0.2
-    """Of the contrastive loss (vision only)."""
+    """Of the contrastive loss (not of language)."""
     weight_decay: NonNegativeFloat = 1e-4
     """AdamW's."""
     tasks: tuple[Annotated[str, AfterValidator(_known_attribute)], ...] = ()
-    """Vision only: attributes to tell, yes or no, in the place of SimCLR: `striped`, `disc`, `red`,
-    `large`, `top left`."""
+    """Attributes to tell, yes or no, in the place of SimCLR (not of language): `striped`, `disc`,
+    `red`, `large`, `top left`."""
 
     @model_validator(mode="after")
     def _checkpoints_are_reached(self) -> "ToyTraining":
@@ -99,20 +100,25 @@ class ToyTraining(Section):
         return self
 
 
+ToyModality = Literal["vision", "language", "audio", "video"]
+
+
 class ToyNetwork(Section):
     """A tiny network of a common architecture. Its name in an experiment file says it all."""
 
-    kind: Literal["conv", "vit", "llama"]
-    """A residual network (timm's ResNet), a vision transformer (timm), a Llama (transformers)."""
+    kind: Literal["conv", "vit", "llama", "sound", "film"]
+    """A residual network (timm's ResNet), a vision transformer (timm), a Llama (transformers); a
+    residual network that hears sounds, as loudness by pitch and time, or sees films, all frames at
+    once."""
     width: Annotated[int, Field(ge=2, le=1024)]
-    """Channels of the first convolution and stage (conv; the last of four stages has eight times
-    as many), or the embedding dimension (vit, llama)."""
+    """Channels of the first convolution and stage (conv, sound, film; the last of four stages has
+    eight times as many), or the embedding dimension (vit, llama)."""
     depth: Annotated[int, Field(ge=1, le=12)]
-    """Residual blocks per stage (conv), or transformer blocks."""
+    """Residual blocks per stage (conv, sound, film), or transformer blocks."""
 
     @property
-    def modality(self) -> Literal["vision", "language"]:
-        return "language" if self.kind == "llama" else "vision"
+    def modality(self) -> ToyModality:
+        return _MODALITIES[self.kind]
 
     @property
     def name(self) -> str:
@@ -123,21 +129,31 @@ class ToyNetwork(Section):
 TRUTH = "truth"
 """The name that stands in an experiment file for the true attributes of the scenes."""
 
-_DEFAULT_DEPTH = {"conv": 1, "vit": 3, "llama": 1}
+_DEFAULT_DEPTH = {"conv": 1, "vit": 3, "llama": 1, "sound": 1, "film": 1}
+_MODALITIES: dict[str, ToyModality] = {
+    "conv": "vision",
+    "vit": "vision",
+    "llama": "language",
+    "sound": "audio",
+    "film": "video",
+}
 
 
 def parse_network(name: str) -> ToyNetwork:
     """The network called `name`: kind, width, and after an `x` the depth if not the usual one.
 
     `conv8` is a residual network of width 8, `vit32` a vision transformer of width 32 with three
-    blocks, `llama16x2` a Llama of width 16 with two.
+    blocks, `llama16x2` a Llama of width 16 with two, `sound8` and `film8` are `conv8` for sounds
+    and films.
 
     Raises:
         ConfigError: the name says something else; says what names there are.
     """
-    match = re.fullmatch(r"(conv|vit|llama)(\d+)(?:x(\d+))?", name)
-    problem = "expected conv8, vit32, llama16 or the like, with x2 after it for two blocks"
-    if match:
+    match = re.fullmatch(r"([a-z]+)(\d+)(?:x(\d+))?", name)
+    problem = (
+        "expected conv8, vit32, llama16, sound8, film8 or the like, with x2 after it for two blocks"
+    )
+    if match and match[1] in _DEFAULT_DEPTH:
         kind, width, depth = match.groups()
         try:
             network = ToyNetwork.model_validate(
@@ -148,7 +164,7 @@ def parse_network(name: str) -> ToyNetwork:
                 f"{e['loc'][0]}: {e['msg']}, got {e['input']}" for e in error.errors()
             )
         else:
-            if kind == "conv" or network.width % 2 == 0:
+            if kind not in ("vit", "llama") or network.width % 2 == 0:
                 return network
             problem = f"width must be even, got {width}"
     raise ConfigError(f"toy network {name!r}: {problem}.")

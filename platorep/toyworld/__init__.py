@@ -1,4 +1,4 @@
-"""A world with a known truth: scenes, pictures, captions, and tiny networks that learn from them.
+"""A world with a known truth: scenes as four senses have them, and tiny networks that learn.
 
 Import from its modules. The world needs numpy and scipy only:
 
@@ -6,14 +6,17 @@ Import from its modules. The world needs numpy and scipy only:
     scenes       hidden places, their habits, the scenes that happen there
     pictures     scene -> pixels -> PNG
     captions     scene -> words
+    sounds       scene -> tones over a hum -> WAV
+    films        scene -> frames in which objects drift -> GIF
     attributes   scene -> what is true of it, as features
-    folder       the world as an image folder with captions
+    folder       the world as a folder of pictures with captions, sounds and films
 
 The networks need torch, timm and transformers:
 
+    inputs       what a network takes of a picture, a film, a sound
     networks     tiny residual networks, vision transformers and Llamas, untrained
     checkpoints  networks as folders that timm and transformers load
-    lessons      what there is to learn from: training pictures, tokens, attributes
+    lessons      what there is to learn from: pictures, films, sounds, tokens, attributes
     objectives   SimCLR, attribute prediction, next token
     training     train once, resume, find the checkpoints ever after
 """

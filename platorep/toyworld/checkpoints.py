@@ -18,9 +18,10 @@ from platorep.files import read_sealed, storage_errors, write_json, write_sealed
 from platorep.parameters.toyworld import ToyNetwork, WorldParameters
 from platorep.toyworld.networks import (
     build_language,
+    build_timm,
     build_tokenizer,
-    build_vision,
-    vision_arguments,
+    input_shape,
+    timm_arguments,
 )
 
 
@@ -81,19 +82,22 @@ def is_whole(checkpoint: Path) -> bool:
     return True
 
 
-def save_vision(path: Path, model: nn.Module, network: ToyNetwork, image_size: int) -> None:
+def save_timm(path: Path, model: nn.Module, network: ToyNetwork, image_size: int) -> None:
     """Write `config.json` and `model.safetensors`: `timm.create_model("local-dir:PATH")` loads it.
 
-    The data config says that pictures are taken as they are, with mean and deviation 0.5.
+    The data config says that pictures are taken as they are, with mean and deviation 0.5. It has
+    no first convolution where there are other channels than three: older timm would adapt it.
     """
-    architecture, arguments = vision_arguments(network, image_size)
+    architecture, arguments = timm_arguments(network, image_size)
+    shape = input_shape(network, image_size)
+    first_conv = "patch_embed.proj" if network.kind == "vit" else "conv1.0"
     config = {
         "architecture": architecture,
         "num_classes": 0,
         "num_features": model.num_features,
         "model_args": arguments,
         "pretrained_cfg": {
-            "input_size": [3, image_size, image_size],
+            "input_size": list(shape),
             "fixed_input_size": network.kind == "vit",
             "interpolation": "bicubic",
             "crop_pct": 1.0,
@@ -101,7 +105,7 @@ def save_vision(path: Path, model: nn.Module, network: ToyNetwork, image_size: i
             "mean": [0.5, 0.5, 0.5],
             "std": [0.5, 0.5, 0.5],
             "num_classes": 0,
-            "first_conv": "patch_embed.proj" if network.kind == "vit" else "conv1.0",
+            "first_conv": first_conv if shape[0] == 3 else None,
             "classifier": "head" if network.kind == "vit" else "fc",
             "license": "mit",
         },
@@ -137,7 +141,7 @@ def write_untrained(
     """Write a network with random weights as an ordinary checkpoint folder, whole or not at all.
 
     Args:
-        world: Where a vision network gets its image size from; the default world without one.
+        world: Where a network that sees gets its image size from; the default world without one.
 
     Returns:
         `path`. A folder that is there already is left as it is.
@@ -149,5 +153,5 @@ def write_untrained(
             save_language(partial, build_language(network, seed))
         else:
             size = (world or WorldParameters()).image_size
-            save_vision(partial, build_vision(network, size, seed), network, size)
+            save_timm(partial, build_timm(network, size, seed), network, size)
     return path

@@ -20,6 +20,8 @@ class Purpose(IntEnum):
     CAPTION = 4
     BATCH = 5
     BLUR = 6
+    SOUND = 7
+    FILM = 8
 
 
 class Draws:

@@ -1,9 +1,10 @@
-"""The world as an ordinary image folder, so that ordinary loaders read it."""
+"""The world as an ordinary folder of files with a table, so that ordinary loaders read it."""
 
 import csv
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from platorep.errors import DamagedError
 from platorep.files import (
@@ -16,12 +17,25 @@ from platorep.files import (
 )
 from platorep.parameters.toyworld import WorldParameters
 from platorep.toyworld.captions import caption
+from platorep.toyworld.films import film, gif_bytes
 from platorep.toyworld.pictures import picture, png_bytes
-from platorep.toyworld.scenes import HELD_OUT_OFFSET, sample_pairs, sample_scene
+from platorep.toyworld.scenes import HELD_OUT_OFFSET, Scene, sample_pairs, sample_scene
+from platorep.toyworld.sounds import sound, wav_bytes
+
+Recording = Literal["sound", "film"]
+"""What a folder may hold beside pictures and captions; also the name of its column."""
 
 
 def file_name(index: int) -> str:
     return f"scene-{index:06d}.png"
+
+
+def _record(world: WorldParameters, scene: Scene, recording: Recording) -> tuple[str, bytes]:
+    """The name of a file and what is in it."""
+    name = file_name(scene.index).removesuffix(".png")
+    if recording == "sound":
+        return f"{name}.wav", wav_bytes(sound(world, scene))
+    return f"{name}.gif", gif_bytes(film(world, scene))
 
 
 def scene_index(name: str) -> int:
@@ -41,11 +55,14 @@ def write_folder(
     *,
     offset: int = 0,
     levels: Sequence[int] = (),
+    recordings: Sequence[Recording] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write `num` pairs: `scene-000000.png` ... and `captions.csv` (file_name, caption).
 
-    With `levels`, the caption stands there once more at each of them (`caption_1`, ...).
+    With `levels`, the caption stands there once more at each of them (`caption_1`, ...); with
+    `recordings`, there are `scene-000000.wav` and `.gif` too, named in the columns `sound` and
+    `film`. They are of the scene in the picture.
 
     The same call writes the same bytes on every machine. The table comes last, so that a folder
     with a table is whole.
@@ -60,14 +77,18 @@ def write_folder(
         path.mkdir(parents=True, exist_ok=True)
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
-    rows.writerow(("file_name", "caption", *map(level_column, levels)))
+    rows.writerow(("file_name", "caption", *map(level_column, levels), *recordings))
     for done, scene in enumerate(sample_pairs(world, num, offset), start=1):
         write_bytes(path / file_name(scene.index), png_bytes(picture(world, scene)))
         told = scene
         if world.pairs == "same_place":
             told = sample_scene(world, scene.index, elsewhen=True)
         told_more = (caption(world, told, level) for level in levels)
-        rows.writerow((file_name(scene.index), caption(world, told), *told_more))
+        files = [_record(world, scene, recording) for recording in recordings]
+        for name, content in files:
+            write_bytes(path / name, content)
+        names = (name for name, _ in files)
+        rows.writerow((file_name(scene.index), caption(world, told), *told_more, *names))
         if progress:
             progress(done, num)
     write_text(path / "captions.csv", table.getvalue())
@@ -75,7 +96,12 @@ def write_folder(
 
 
 def write_kept_folder(
-    path: Path, world: WorldParameters, num: int, *, levels: Sequence[int] = ()
+    path: Path,
+    world: WorldParameters,
+    num: int,
+    *,
+    levels: Sequence[int] = (),
+    recordings: Sequence[Recording] = (),
 ) -> Path:
     """The folder that `write_folder` writes, mended where a file is not what was written.
 
@@ -86,7 +112,7 @@ def write_kept_folder(
         with ByteLocks(path.with_suffix(".lock")) as locks:
             locks.acquire(0, wait=True)
             if not _stands(path):
-                write_folder(path, world, num, levels=levels)
+                write_folder(path, world, num, levels=levels, recordings=recordings)
                 files = sorted(f"{path.name}/{file.name}" for file in path.glob("[!.]*"))
                 write_sealed(_seal(path), {"num": num}, of=path.name, files=files)
     return path

@@ -1,4 +1,4 @@
-"""What the toy networks learn from: pictures or captions of the training scenes, never pairs."""
+"""What the toy networks learn from: one sense of the training scenes, never pairs of two."""
 
 from functools import lru_cache
 
@@ -11,9 +11,12 @@ from platorep.parameters.toyworld import WorldParameters
 from platorep.toyworld.attributes import attributes
 from platorep.toyworld.captions import caption
 from platorep.toyworld.draws import Draws, Purpose
+from platorep.toyworld.films import film
+from platorep.toyworld.inputs import as_channels, sound_input, to_waveform
 from platorep.toyworld.networks import build_tokenizer
 from platorep.toyworld.pictures import picture
 from platorep.toyworld.scenes import TRAINING_OFFSET, sample_frames, sample_pairs
+from platorep.toyworld.sounds import sound
 
 
 @lru_cache(maxsize=2)
@@ -26,6 +29,33 @@ def training_pictures(
         for index in range(TRAINING_OFFSET, TRAINING_OFFSET + num_scenes)
     ]
     return torch.from_numpy(np.array(frames)).permute(0, 1, 4, 2, 3).contiguous()
+
+
+@lru_cache(maxsize=1)
+def training_films(
+    world: WorldParameters, num_scenes: int, num_frames: int
+) -> UInt8[Tensor, "n f tc h w"]:
+    """`num_frames` films of each training scene."""
+    films = [
+        [film(world, frame) for frame in sample_frames(world, index, num_frames)]
+        for index in range(TRAINING_OFFSET, TRAINING_OFFSET + num_scenes)
+    ]
+    return as_channels(torch.from_numpy(np.array(films)))
+
+
+@lru_cache(maxsize=2)
+def training_sounds(
+    world: WorldParameters, num_scenes: int, num_frames: int
+) -> Float[Tensor, "n f 1 b t"]:
+    """`num_frames` recordings of each training scene, as what a network takes of them."""
+    sounds = [
+        [sound_input(to_waveform(sound(world, frame))) for frame in frames]
+        for frames in (
+            sample_frames(world, index, num_frames)
+            for index in range(TRAINING_OFFSET, TRAINING_OFFSET + num_scenes)
+        )
+    ]
+    return torch.stack([torch.stack(recordings) for recordings in sounds])
 
 
 @lru_cache(maxsize=2)
@@ -60,22 +90,17 @@ def batch_order(seed: int, step: int, num: int, size: int) -> list[int]:
     return sorted(range(num), key=lambda index: (words[index], index))[:size]
 
 
-def to_input(pixels: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
-    """Pixel values as the saved networks' transform makes them: -1 .. 1."""
-    return pixels.float() / 127.5 - 1
-
-
 def augment(
-    images: Float[Tensor, "n 3 h w"], generator: torch.Generator
-) -> Float[Tensor, "n 3 h w"]:
-    """Change brightness, contrast and colour balance a little.
+    images: Float[Tensor, "n c h w"], generator: torch.Generator
+) -> Float[Tensor, "n c h w"]:
+    """Change brightness, contrast and colour balance a little, of all frames of a film alike.
 
     Mirror and zoom were tried as well and make the networks worse: two frames already differ.
     """
-    num = len(images)
+    num, channels = images.shape[:2]
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(num, *shape, generator=generator)
 
-    gain = uniform(0.8, 1.2, 1, 1, 1) * uniform(0.95, 1.05, 3, 1, 1)
+    gain = uniform(0.8, 1.2, 1, 1, 1) * uniform(0.95, 1.05, 3, 1, 1).repeat(1, channels // 3, 1, 1)
     return images * gain + uniform(-0.15, 0.15, 1, 1, 1)

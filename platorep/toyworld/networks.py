@@ -14,6 +14,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from platorep.parameters.toyworld import ToyNetwork
 from platorep.toyworld.captions import vocabulary
+from platorep.toyworld.films import NUM_FRAMES
+from platorep.toyworld.inputs import SOUND_SHAPE
 
 START, PADDING, UNKNOWN = "<s>", "<pad>", "<unk>"
 PADDING_ID = 1  # the place of PADDING in the vocabulary
@@ -34,7 +36,7 @@ def num_heads(width: int) -> int:
     return width // HEAD_WIDTH if width % HEAD_WIDTH == 0 else 1
 
 
-def vision_arguments(network: ToyNetwork, image_size: int) -> tuple[str, dict[str, Any]]:
+def timm_arguments(network: ToyNetwork, image_size: int) -> tuple[str, dict[str, Any]]:
     """timm's architecture name and the arguments that make it tiny; all of them fit in JSON."""
     if network.kind == "vit":
         return "vit_tiny_patch16_224", {
@@ -45,6 +47,7 @@ def vision_arguments(network: ToyNetwork, image_size: int) -> tuple[str, dict[st
             "num_heads": num_heads(network.width),
         }
     width = network.width
+    channels, _, _ = input_shape(network, image_size)
     return "resnet18", {
         "stem_type": "deep",  # three 3 x 3 convolutions; the plain stem has 64 channels, always
         "stem_width": width,
@@ -52,12 +55,21 @@ def vision_arguments(network: ToyNetwork, image_size: int) -> tuple[str, dict[st
         "act_layer": "silu",
         "channels": [width, 2 * width, 4 * width, 8 * width],
         "layers": [network.depth] * 4,
+        **({} if channels == 3 else {"in_chans": channels}),
     }
 
 
-def build_vision(network: ToyNetwork, image_size: int, seed: int) -> nn.Module:
+def input_shape(network: ToyNetwork, image_size: int) -> tuple[int, int, int]:
+    """Channels, height and width of what a network of timm's takes."""
+    if network.kind == "sound":
+        return SOUND_SHAPE
+    channels = 3 * NUM_FRAMES if network.kind == "film" else 3
+    return channels, image_size, image_size
+
+
+def build_timm(network: ToyNetwork, image_size: int, seed: int) -> nn.Module:
     """A timm network without a classifier, with random weights."""
-    architecture, arguments = vision_arguments(network, image_size)
+    architecture, arguments = timm_arguments(network, image_size)
     with seeded(seed):
         model: nn.Module = timm.create_model(
             architecture, pretrained=False, num_classes=0, **arguments

@@ -20,21 +20,24 @@ from platorep.parameters.toyworld import (
     WorldParameters,
 )
 from platorep.toyworld.captions import caption
-from platorep.toyworld.checkpoints import save_language, save_vision
+from platorep.toyworld.checkpoints import save_language, save_timm
+from platorep.toyworld.inputs import pixel_input
 from platorep.toyworld.lessons import (
     augment,
     batch_order,
-    to_input,
     tokenize,
     training_attributes,
+    training_films,
     training_pictures,
+    training_sounds,
     training_tokens,
 )
-from platorep.toyworld.networks import PADDING_ID, build_language, build_vision, seeded
+from platorep.toyworld.networks import PADDING_ID, build_language, build_timm, seeded
 from platorep.toyworld.scenes import HELD_OUT_OFFSET, sample_pairs
 
 NUM_HELD_OUT = 500
 HEAD_SEED_OFFSET = 1  # the head's weights must not repeat the network's
+_LESSONS = {"vision": training_pictures, "video": training_films, "audio": training_sounds}
 
 
 @runtime_checkable
@@ -55,14 +58,14 @@ class Objective(Protocol):
         ...
 
 
-class _Vision:
-    """A vision network with a head on its pooled features."""
+class _Perception:
+    """A network of pictures, films or sounds with a head on its pooled features."""
 
     def __init__(
         self, network: ToyNetwork, world: WorldParameters, training: ToyTraining, head: int
     ) -> None:
         self._network, self._world, self._training = network, world, training
-        model = build_vision(network, world.image_size, training.seed)
+        model = build_timm(network, world.image_size, training.seed)
         width = cast(int, model.num_features)
         with seeded(training.seed + HEAD_SEED_OFFSET):
             layers = (nn.Linear(width, 64), nn.ReLU(), nn.Linear(64, head))
@@ -71,24 +74,31 @@ class _Vision:
     def _generator(self, step: int) -> torch.Generator:
         return torch.Generator().manual_seed(self._training.seed * 2**20 + step)
 
-    def _pictures(self, step: int, num_views: int) -> tuple[list[int], Float[Tensor, "n 3 h w"]]:
-        """The scenes of one step, and `num_views` different frames of each, augmented."""
+    def _batch(self, step: int, num_views: int) -> tuple[list[int], Float[Tensor, "m c h w"]]:
+        """The scenes of one step, and `num_views` different frames of each.
+
+        Pictures and films are augmented. Sounds are not: it was tried with their loudness, and
+        makes no better networks.
+        """
         training = self._training
-        pictures = training_pictures(self._world, training.num_scenes, training.num_frames)
+        lessons = _LESSONS[self._network.modality]
+        frames = lessons(self._world, training.num_scenes, training.num_frames)
         scenes = batch_order(training.seed, step, training.num_scenes, training.batch_size)
         generator = self._generator(step)
-        frames = torch.rand(len(scenes), training.num_frames, generator=generator).argsort(1)
-        views = [pictures[scenes, frames[:, view]] for view in range(num_views)]
-        return scenes, augment(to_input(torch.cat(views)), generator)
+        order = torch.rand(len(scenes), training.num_frames, generator=generator).argsort(1)
+        views = torch.cat([frames[scenes, order[:, view]] for view in range(num_views)])
+        if self._network.modality == "audio":
+            return scenes, views
+        return scenes, augment(pixel_input(views), generator)
 
     def save(self, path: Path) -> None:
-        save_vision(path, self.parts["model"], self._network, self._world.image_size)
+        save_timm(path, self.parts["model"], self._network, self._world.image_size)
 
     def measures(self) -> dict[str, float]:
         return {}
 
 
-class Contrastive(_Vision):
+class Contrastive(_Perception):
     """SimCLR: two frames of a scene are alike, frames of different scenes are not.
 
     Source: arXiv:2002.05709, with two frames in the place of two crops of one picture.
@@ -98,8 +108,8 @@ class Contrastive(_Vision):
         super().__init__(network, world, training, head=32)
 
     def loss(self, step: int) -> Tensor:
-        _, images = self._pictures(step, num_views=2)
-        projected = self.parts["head"](self.parts["model"](images))
+        _, frames = self._batch(step, num_views=2)
+        projected = self.parts["head"](self.parts["model"](frames))
         return contrastive_loss(projected, self._training.temperature)
 
 
@@ -116,7 +126,7 @@ def contrastive_loss(projected: Float[Tensor, "m d"], temperature: float) -> Flo
     return F.cross_entropy(logits, partners)
 
 
-class AttributePrediction(_Vision):
+class AttributePrediction(_Perception):
     """Supervised: does the scene have it? One yes or no per task.
 
     Source: the multitask and contravariance hypotheses, arXiv:2405.07987 section 3, 2104.01489.
@@ -126,10 +136,10 @@ class AttributePrediction(_Vision):
         super().__init__(network, world, training, head=len(training.tasks))
 
     def loss(self, step: int) -> Tensor:
-        scenes, images = self._pictures(step, num_views=1)
+        scenes, frames = self._batch(step, num_views=1)
         truth = training_attributes(self._world, self._training.num_scenes)
         answers = truth[scenes][:, [ATTRIBUTES.index(task) for task in self._training.tasks]]
-        logits = self.parts["head"](self.parts["model"](images))
+        logits = self.parts["head"](self.parts["model"](frames))
         return F.binary_cross_entropy_with_logits(logits, answers)
 
 
@@ -174,7 +184,7 @@ def next_token_loss(model: LlamaForCausalLM, tokens: Int[Tensor, "n t"]) -> Floa
 
 
 def objective(network: ToyNetwork, world: WorldParameters, training: ToyTraining) -> Objective:
-    """What `network` is trained for: language next tokens, vision SimCLR or, if given, tasks."""
+    """What `network` is trained for: language next tokens, others SimCLR or, if given, tasks."""
     if network.modality == "language":
         return NextToken(network, world, training)
     kind = AttributePrediction if training.tasks else Contrastive

@@ -45,7 +45,7 @@ def picture(world: WorldParameters, scene: Scene) -> UInt8[np.ndarray, "h w 3"]:
     period = side * SUBPIXELS * (100 + swing(15)) // 400  # about four stripes per side
     phases = (draws.below(period) * min(strength, 100) // 100, draws.below(period))
     canvas = np.empty((side, side, 3), dtype=np.int32)
-    light = _texture(TEXTURES[scene.texture], side, period, phases)  # 0 .. 16 per pixel
+    light = ground_light(TEXTURES[scene.texture], side, period, phases)  # 0 .. 16 per pixel
     canvas[:] = np.array(tint) + (contrast * (2 * light - 16) // 16)[..., None]
 
     for thing in scene.things:
@@ -55,7 +55,7 @@ def picture(world: WorldParameters, scene: Scene) -> UInt8[np.ndarray, "h w 3"]:
         center_y = side * SUBPIXELS * (2 * thing.row + 1) // (2 * len(ROWS)) + shift_y
         center_x = side * SUBPIXELS * (2 * thing.column + 1) // (2 * len(COLUMNS)) + shift_x
         radius = side * SUBPIXELS * RADIUS_THIRTY_SECONDS[thing.size] // 128
-        _paint(canvas, SHAPES[thing.shape], radius, center_y, center_x, color)
+        paint(canvas, SHAPES[thing.shape], radius, center_y, center_x, color)
 
     canvas = canvas * (256 + swing(25)) // 256  # brightness
     noise = draws.octets(4 * canvas.size).reshape(4, *canvas.shape).astype(np.int32).sum(0) - 510
@@ -63,7 +63,7 @@ def picture(world: WorldParameters, scene: Scene) -> UInt8[np.ndarray, "h w 3"]:
     return canvas.clip(0, 255).astype(np.uint8)
 
 
-def _paint(
+def paint(
     canvas: Int[np.ndarray, "h w 3"],
     shape: str,
     radius: int,
@@ -124,7 +124,7 @@ def _inside(
     return inside
 
 
-def _texture(
+def ground_light(
     texture: str, side: int, period: int, phases: tuple[int, int]
 ) -> Int[np.ndarray, "h w"]:
     """Of each pixel, how many of its 16 subpixels are light."""

@@ -34,10 +34,12 @@ def network_folder(
     """Where the checkpoints of one training run lie.
 
     What does not move the weights is no part of the name: which steps are kept, how pictures look
-    to a language model, what captions tell to a vision model, how evaluation pairs are made.
+    to a language model, what captions tell to all others, how evaluation pairs are made.
     """
     without_effect: dict[str, set[str]] = {
         "vision": {"pairs", "caption_level"},
+        "video": {"pairs", "caption_level"},
+        "audio": {"pairs", "caption_level", "image_size"},
         "language": {"pairs", "nuisance", "image_size", "temperature", "tasks"},
     }
     sections = [

@@ -1,0 +1,311 @@
+"""The toy world heard and filmed: the same everywhere, of the scene, and readable by anybody."""
+
+import hashlib
+import io
+import json
+import wave
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image, ImageSequence
+from safetensors.torch import load_file
+from sklearn.linear_model import LogisticRegression
+
+from platorep.errors import ConfigError
+from platorep.parameters.toyworld import ToyTraining, WorldParameters, parse_network
+from platorep.toyworld import films, sounds
+from platorep.toyworld.attributes import attributes
+from platorep.toyworld.checkpoints import write_untrained
+from platorep.toyworld.films import NUM_FRAMES, film, gif_bytes
+from platorep.toyworld.folder import write_folder
+from platorep.toyworld.inputs import as_channels, pixel_input, sound_input, to_waveform
+from platorep.toyworld.lessons import augment, training_films, training_sounds
+from platorep.toyworld.networks import build_timm
+from platorep.toyworld.pictures import COLOR_RGB
+from platorep.toyworld.scenes import (
+    TRAINING_OFFSET,
+    Scene,
+    Thing,
+    sample_frames,
+    sample_pairs,
+    sample_scene,
+)
+from platorep.toyworld.sounds import NUM_SAMPLES, RATE, sound, wav_bytes
+from platorep.toyworld.training import network_folder, train
+
+WORLD = WorldParameters()
+CALM = WorldParameters(nuisance=0)
+SHORT = ToyTraining(steps=2, num_scenes=12, num_frames=2, batch_size=6, checkpoints=(0,))
+
+
+def one(thing: Thing, texture: int = 0) -> Scene:
+    return Scene(0, 0, texture=texture, things=(thing,))
+
+
+def test_sounds_and_films_are_the_same_on_every_machine() -> None:
+    """A change of these numbers is a change of the world: every cached toy feature is stale."""
+    heard, seen = hashlib.sha256(), hashlib.sha256()
+    for scene in sample_pairs(WORLD, 40):
+        heard.update(wav_bytes(sound(WORLD, scene)))
+        seen.update(gif_bytes(film(WORLD, scene)))
+
+    assert heard.hexdigest()[:16] == "5f75221de42aac79"
+    assert seen.hexdigest()[:16] == "1937adb6d7aa51f4"
+
+
+def test_no_sine_lies_near_a_half() -> None:
+    """So that machines whose sines differ in the last bit round them alike."""
+    for k in range(1, 6):
+        sines = 1000 * np.sin(2 * np.pi * (k * np.arange(sounds.TABLE) / sounds.TABLE % 1))
+        from_half = abs(abs(sines) % 1 - 0.5)
+        assert from_half[abs(sines) % 1 != 0.5].min() > 1e-6
+        assert not (abs(sines) % 1 == 0.5).any()
+
+
+# --- sounds
+
+
+def power(samples: np.ndarray) -> np.ndarray:
+    """Of a second of sound: the n-th is at n Hz."""
+    spectrum: np.ndarray = abs(np.fft.rfft(samples.astype(float))) ** 2
+    return spectrum
+
+
+@pytest.mark.parametrize("color", range(8))
+def test_color_is_timbre_and_shape_is_pitch(color: int) -> None:
+    """The power of a tone lies at the harmonics of its colour, in equal shares."""
+    thing = Thing(shape=color, color=color, size=2, row=2, column=0)
+    silent = sound(CALM, Scene(0, 0, texture=0, things=()))
+    found = power(sound(CALM, one(thing)).astype(int) - silent)
+    pitch, harmonics = sounds.PITCH_HZ[color], sounds.HARMONICS[color]
+    shares = [found[k * pitch - 10 : k * pitch + 11].sum() / found.sum() for k in range(1, 6)]
+    expected = [1 / len(harmonics) if k in harmonics else 0 for k in range(1, 6)]
+    np.testing.assert_allclose(shares, expected, atol=0.05)
+
+
+def test_size_is_length_column_is_beginning_and_row_is_loudness() -> None:
+    silent = sound(CALM, Scene(0, 0, texture=0, things=())).astype(int)
+
+    def heard(size: int, row: int, column: int) -> tuple[float, float, float]:
+        tone = sound(CALM, one(Thing(3, 0, size, row, column))) - silent
+        there = np.flatnonzero(tone) * 1000 / RATE
+        return there[0], there[-1] - there[0], abs(tone).max()
+
+    for column, onset in enumerate(sounds.ONSET_MS):
+        assert heard(0, 2, column)[0] == pytest.approx(onset, abs=2)
+    for size, ring in enumerate(sounds.RING_MS):
+        assert heard(size, 2, 0)[1] == pytest.approx(ring, abs=4)
+    loudest = [heard(2, row, 0)[2] for row in range(3)]
+    np.testing.assert_allclose(np.array(loudest) / loudest[2], [0.6, 0.8, 1], atol=0.01)
+
+
+def test_texture_is_a_hum_steady_or_beating() -> None:
+    """A beat of f Hz is two more lines, f beside the first, each a quarter of its power."""
+    for texture, (pitch, beats) in enumerate(sounds.HUMS):
+        found = power(sound(CALM, Scene(0, 0, texture=texture, things=())))
+        assert found[1:].argmax() + 1 in (pitch, 2 * pitch)
+        if beats:
+            assert found[pitch - beats] / found[pitch] == pytest.approx(0.25, abs=0.02)
+        else:
+            assert found[pitch - 7] < 1e-3 * found[pitch]
+
+
+def test_wav_is_read_back() -> None:
+    samples = sound(WORLD, sample_scene(WORLD, 0))
+    with wave.open(io.BytesIO(wav_bytes(samples))) as file:
+        assert (file.getnchannels(), file.getframerate()) == (1, RATE)
+        assert np.array_equal(np.frombuffer(file.readframes(RATE + 1), "<i2"), samples)
+    assert samples.shape == (NUM_SAMPLES,)
+    peaks = [abs(sound(WORLD, scene).astype(int)).max() for scene in sample_pairs(WORLD, 300)]
+    assert max(peaks) < 2**15 - 1  # nothing is clipped
+
+
+# --- films
+
+
+def test_gif_is_read_back_by_another_decoder() -> None:
+    frames = film(WORLD, sample_scene(WORLD, 0))
+    with Image.open(io.BytesIO(gif_bytes(frames))) as file:
+        read = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(file)]
+        assert file.info["duration"] == 10 * films.HUNDREDTHS
+    assert np.array_equal(np.stack(read), frames)
+    assert frames.shape == (NUM_FRAMES, 32, 32, 3)
+
+
+def test_a_calm_film_is_still_and_of_the_nearest_colors() -> None:
+    square = Thing(shape=1, color=5, size=2, row=1, column=1)
+    frames = film(CALM, one(square))
+    assert (frames == frames[0]).all()
+    nearest = [round(value * n / 255) * 255 // n for value, n in
+               zip(COLOR_RGB[5], films.STEPS, strict=True)]  # fmt: skip
+    assert frames[0, 16, 16].tolist() == nearest
+
+
+def test_grain_averages_to_the_color() -> None:
+    """Dithering is unbiased: over many films, ground of one colour has its mean."""
+    plain = [Scene(index, 0, texture=0, things=()) for index in range(400)]
+    mean = np.mean([film(WORLD, scene).mean((0, 1, 2)) for scene in plain], axis=0)
+    np.testing.assert_allclose(mean, 127, atol=3)  # tints of +-15 around 128
+
+
+def test_things_drift_through_their_cell() -> None:
+    """The middle of what is red goes in a straight line, through the middle of its cell."""
+    ways = []
+    for frame in range(12):
+        scene = Scene(0, 0, texture=0, things=(Thing(1, 0, 1, 1, 1),), frame=frame)
+        frames = film(WORLD, scene).astype(int)
+        red = frames[..., 0] - frames[..., 1:].max(-1) > 60
+        middles = np.array([np.argwhere(one_frame).mean(0) + 0.5 for one_frame in red])
+        assert abs(middles.mean(0) - 16).max() < 0.6
+        ways.append(middles[-1] - middles[0])
+        straight = np.linspace(middles[0], middles[-1], NUM_FRAMES)
+        assert abs(middles - straight).mean() < 0.6  # grain hides some of its pixels
+    assert np.std(ways, axis=0).min() > 1
+
+
+# --- what both tell
+
+
+@pytest.mark.parametrize("sense", [sound, film])
+def test_another_recording_of_a_scene_is_another(sense: Callable[..., np.ndarray]) -> None:
+    first, again, other = sample_scene(WORLD, 7), sample_scene(WORLD, 7, 1), sample_scene(WORLD, 8)
+    assert np.array_equal(sense(WORLD, first), sense(WORLD, first))
+    same_cells = Scene(7, first.place, first.texture, first.things, frame=1)
+    for scene in (same_cells, again, other):
+        assert not np.array_equal(sense(WORLD, first), sense(WORLD, scene))
+
+
+def statistics(sense: Callable[..., np.ndarray], scenes: list[Scene]) -> np.ndarray:
+    """A histogram of a film's colours, mean and greatest loudness of each band of a sound."""
+    if sense is film:
+        steps = np.array(films.STEPS) + 1
+        codes = [np.rint(film(WORLD, s) * np.array(films.STEPS) / 255).astype(int) for s in scenes]
+        flat = [np.ravel_multi_index(c.reshape(-1, 3).T, steps) for c in codes]
+        return np.sqrt([np.bincount(row, minlength=steps.prod()) for row in flat])
+    heard = torch.stack([sound_input(to_waveform(sound(WORLD, s))) for s in scenes])[:, 0]
+    return torch.cat([heard.mean(-1), heard.amax(-1)], dim=1).double().numpy()
+
+
+@pytest.mark.parametrize(
+    ("sense", "layer"), [(sound, "shapes"), (sound, "texture"), (film, "colors")]
+)
+def test_simple_statistics_tell_what_is_true(sense: Callable[..., np.ndarray], layer: str) -> None:
+    """A linear probe, above the more frequent answer on other scenes than it has learned from."""
+    scenes = sample_pairs(WORLD, 600)
+    seen = statistics(sense, scenes)
+    seen = (seen - seen.mean(0)) / (seen.std(0) + 1e-6)
+    answers = np.minimum(attributes(WORLD, scenes)[layer], 1)
+    gains = []
+    for answer in answers.T[answers.mean(0) > 0.1]:
+        probe = LogisticRegression(C=0.03).fit(seen[:400], answer[:400])
+        frequent = max(answer[400:].mean(), 1 - answer[400:].mean())
+        gains.append(probe.score(seen[400:], answer[400:]) - frequent)
+    assert np.mean(gains) > 0.05
+
+
+# --- files and networks
+
+
+def test_a_folder_with_sounds_and_films(tmp_path: Path) -> None:
+    bare = write_folder(tmp_path / "bare", WORLD, 2)
+    path = write_folder(tmp_path / "all", WORLD, 2, recordings=("sound", "film"))
+    header, first, _ = (path / "captions.csv").read_text().splitlines()
+    assert header == "file_name,caption,sound,film"
+    assert first.endswith(",scene-000000.wav,scene-000000.gif")
+    scene = sample_scene(WORLD, 0)
+    assert (path / "scene-000000.wav").read_bytes() == wav_bytes(sound(WORLD, scene))
+    assert (path / "scene-000000.gif").read_bytes() == gif_bytes(film(WORLD, scene))
+    assert sorted(file.name for file in bare.iterdir()) == [
+        "captions.csv",
+        "scene-000000.png",
+        "scene-000001.png",
+    ]
+
+
+def test_input_of_a_sound() -> None:
+    """A tone of 500 Hz is loudest in the band around it; what is short goes on in silence."""
+    at = torch.arange(NUM_SAMPLES) / RATE
+    tone = sound_input(torch.sin(2 * torch.pi * 500 * at) / 2)
+    assert tone.shape == (1, 32, 32)
+    edges = np.linspace(2595 * np.log10(1 + 20 / 700), 2595 * np.log10(1 + 2000 / 700), 34)
+    middles = 700 * (10 ** (edges[1:-1] / 2595) - 1)
+    assert (tone[0, :, 1:-1].argmax(0) == abs(middles - 500).argmin()).all()
+    short = sound_input(tone.new_zeros(10))
+    assert torch.equal(short, sound_input(torch.zeros(2 * NUM_SAMPLES)))
+
+
+def test_lessons_are_the_training_scenes() -> None:
+    heard, seen = training_sounds(WORLD, 2, 2), training_films(WORLD, 2, 2)
+    for frame in sample_frames(WORLD, TRAINING_OFFSET + 1, 2):
+        expected = sound_input(to_waveform(sound(WORLD, frame)))
+        assert torch.equal(heard[1, frame.frame], expected)
+        frames = torch.from_numpy(film(WORLD, frame))
+        assert torch.equal(seen[1, frame.frame, 3:6], frames[1].permute(2, 0, 1))
+    assert seen.shape == (2, 2, 3 * NUM_FRAMES, 32, 32)
+
+
+def test_frames_of_a_film_are_augmented_alike() -> None:
+    still = pixel_input(as_channels(torch.from_numpy(film(CALM, sample_scene(CALM, 0)))))[None]
+    changed = augment(still.repeat(3, 1, 1, 1), torch.Generator().manual_seed(0))
+    frames = changed.unflatten(1, (NUM_FRAMES, 3))
+    assert torch.equal(frames, frames[:, :1].expand_as(frames))
+    assert not torch.allclose(frames[0], frames[1])
+
+
+@pytest.mark.parametrize(("name", "channels"), [("sound4", 1), ("film4", 3 * NUM_FRAMES)])
+def test_checkpoint_is_an_ordinary_timm_folder(name: str, channels: int, tmp_path: Path) -> None:
+    network = parse_network(name)
+    path = write_untrained(tmp_path / name, network, seed=3)
+    loaded = timm.create_model(f"local-dir:{path}", pretrained=True, num_classes=0).eval()
+    inputs = torch.rand(2, channels, 32, 32)
+    assert torch.equal(loaded(inputs), build_timm(network, 32, 3).eval()(inputs))
+    assert tuple(timm.data.resolve_model_data_config(loaded)["input_size"]) == (channels, 32, 32)
+    config = json.loads((path / "config.json").read_text())
+    assert config["pretrained_cfg"]["first_conv"] is None  # older releases of timm would adapt it
+
+
+def test_names_say_the_sense() -> None:
+    assert [parse_network(name).modality for name in ("sound8", "film8x2")] == ["audio", "video"]
+    assert parse_network("film8x2").name == "film8x2"
+    for wrong in ("sounds8", "film", "smell8"):
+        with pytest.raises(ConfigError, match=wrong):
+            parse_network(wrong)
+
+
+@pytest.mark.parametrize("name", ["sound4", "film4"])
+@pytest.mark.parametrize("tasks", [(), ("striped", "disc")])
+def test_training_moves_the_network_and_repeats(
+    name: str, tasks: tuple[str, ...], tmp_path: Path
+) -> None:
+    network, plan = parse_network(name), SHORT.model_copy(update={"tasks": tasks})
+    first, again = (train(tmp_path / place, network, WORLD, plan) for place in "ab")
+    before, after, repeated = (
+        load_file(path / "model.safetensors") for path in (first[0], first[2], again[2])
+    )
+    assert all(torch.equal(after[key], repeated[key]) for key in after)
+    moved = [key for key in after if not torch.equal(after[key], before[key])]
+    assert set(moved) >= {key for key in after if key.endswith("conv1.0.weight")}
+    assert json.loads((first[2] / "training.json").read_text())["step"] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "same"),
+    [
+        ("sound4", {"caption_level": 2, "image_size": 64}, True),
+        ("film4", {"caption_level": 2}, True),
+        ("sound4", {"nuisance": 0.5}, False),
+        ("film4", {"image_size": 64}, False),
+    ],
+)
+def test_a_run_is_named_by_all_that_moves_its_weights(
+    name: str, changes: dict[str, object], same: bool
+) -> None:
+    folders = [
+        network_folder(Path("root"), parse_network(name), world, SHORT)
+        for world in (WORLD, WORLD.model_copy(update=changes))
+    ]
+    assert (folders[0] == folders[1]) is same
