@@ -6,6 +6,7 @@ at PyTorch's own defaults but one: PyTorch lets a GPU round the inputs of float3
 10 bits (TF32), and here float32 means float32.
 """
 
+import random
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -59,3 +60,19 @@ def default_switches() -> Iterator[None]:
             cudnn.allow_tf32 = False
         stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
         yield
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Random numbers of PyTorch (CPU), NumPy and Python begin at `seed` inside, and go on
+    afterwards as if nothing had been drawn."""
+    python, array = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(array)

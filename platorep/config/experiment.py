@@ -115,7 +115,7 @@ def random_copies(specs: Iterable[ModelSpec], seed: int) -> tuple[ModelSpec, ...
     """
     copies: list[ModelSpec] = []
     taken: Counter[tuple[str, ...]] = Counter()
-    for spec in filter(_has_copies, specs):
+    for spec in filter(_has_random_copy, specs):
         architecture = spec.name.partition(".")[0] if spec.backend == "timm" else spec.name
         same = spec.backend, architecture, spec.view
         changes = {"random_init": True, "seed": seed + taken[same], "random_of": spec.label}
@@ -170,6 +170,11 @@ def _has_copies(spec: ModelSpec) -> bool:
     if spec.backend == "features" or spec.modality == "truth" or spec.random_init:
         return False
     return spec.step is None or spec.step == spec.training.steps
+
+
+def _has_random_copy(spec: ModelSpec) -> bool:
+    """A function of one's own may decide weights itself: what comes from a checkpoint is drawn."""
+    return _has_copies(spec) and (spec.backend != "module" or spec.checkpoint is not None)
 
 
 def _specs(family: FamilyConfig, entry: ModelConfig, dataset: DatasetConfig) -> Iterator[ModelSpec]:

@@ -11,8 +11,8 @@ from platorep.parameters.toyworld import ToyTraining, WorldParameters
 from platorep.parameters.views import KindName
 
 Modality = Literal["language", "vision", "audio", "video", "truth", "other"]
-Backend = Literal["transformers", "timm", "features", "toyworld"]
-Pool = Literal["mean", "last", "cls"]
+Backend = Literal["transformers", "timm", "features", "module", "toyworld"]
+Pool = Literal["mean", "last", "cls", "patches_mean"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
@@ -31,15 +31,18 @@ class ModelSettings(Section):
     """How a model is loaded and tapped; a family's settings hold for its models."""
 
     backend: Backend | None = None
-    """transformers for language, timm for vision, features for a user's own arrays, toyworld for
-    tiny networks that are trained in the world of the dataset on first use (modality: truth: the
-    model called `truth`, the true attributes of the scenes)."""
+    """transformers for language, timm for vision, features for a user's own arrays, module for a
+    network that a function of the user's own returns (docs/models.md), toyworld for tiny networks
+    that are trained in the world of the dataset on first use (modality: truth: the model called
+    `truth`, the true attributes of the scenes)."""
     revision: str | None = None
     pool: Pool | None = None
     """Over real tokens: mean, last, cls (the first). Absent: language mean; vision cls, or the
     mean where the network has no class token."""
-    layers: Literal["all"] | tuple[int, ...] = "all"
-    """Tap points to keep, counted from 0 (negative: from the end)."""
+    layers: Literal["all"] | tuple[int, ...] | tuple[str, ...] = "all"
+    """Tap points to keep, counted from 0 (negative: from the end); or modules by name, as globs
+    over `named_modules()` (`["blocks.*", norm]`): `*` stops at dots, `**` does not, and `output` is
+    what the network returns. docs/models.md says what layer i is."""
     dtype: Dtype | None = None
     """Overrides `extract.dtype`."""
     attention: Literal["eager", "sdpa", "flash_attention_2"] | None = None
@@ -62,9 +65,14 @@ class ModelSettings(Section):
     """drop: beginning and end of text, class and separation tokens are read, but left out of the
     pooled vector (mean, last), where their states may be far larger than those of words."""
     checkpoint: NameOrPath | None = None
-    """A weight file for a timm architecture."""
+    """A weight file for a timm architecture, or for a network of one's own: safetensors, or what
+    `torch.save` wrote of a `state_dict`."""
+    inputs: str | None = None
+    """`package.module:function` from a decoded sample to what the network reads (module): a tensor,
+    several (a tuple), or names with tensors."""
     arguments: Mapping[str, bool | int | float | str] = Field(default_factory=dict)
-    """Further arguments of the architecture, as `timm.create_model` hands them on."""
+    """Further arguments of the architecture, as `timm.create_model` hands them on, or of the
+    function that returns the network (module)."""
     transform: TransformConfig = TransformConfig()
     training: ToyTraining = ToyTraining()
     """How a network of the toy world is trained; each kept step is a model of its own. What a
@@ -75,7 +83,8 @@ class ModelConfig(ModelSettings):
     """One model, where its family's settings are not enough."""
 
     name: NameOrPath
-    """A hub or timm identifier, a local folder, or (backend: features) a file of arrays."""
+    """A hub or timm identifier, a local folder, a file of arrays (backend: features), or a function
+    that returns a network, `package.module:function` (backend: module)."""
     label: str | None = None
     """What tables and figures call it; absent: the last part of the name."""
 
@@ -135,6 +144,9 @@ class ModelSpec(ModelConfig):
     """Label of the model that a random-weight control belongs to."""
     changed_of: str = ""
     """Label of the model of which this is a copy that reads a changed view."""
+    pools: tuple[Pool, ...] = ()
+    """What to pool in each forward pass, said by whoever loads one network for several cells; none:
+    `pool`."""
 
     @property
     def hashes_column(self) -> str | None:

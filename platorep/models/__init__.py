@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from platorep.config import ModelSpec
-from platorep.models.base import Description, Ids, Loaded, Model, Reading
+from platorep.models.base import Description, Ids, Loaded, Model, Reading, globs
 from platorep.models.device import compute_dtype, compute_dtypes, environment, resolve_device
 from platorep.models.remembered import RememberedModel, local_files
 
@@ -17,6 +17,7 @@ __all__ = [
     "compute_dtype",
     "compute_dtypes",
     "environment",
+    "globs",
     "open_model",
     "open_remembered",
     "resolve_device",
@@ -45,6 +46,10 @@ def open_model(spec: ModelSpec, *, offline: bool) -> Model:
         from platorep.models.vision import VisionModel
 
         return VisionModel(spec, offline=offline)
+    if spec.backend == "module":
+        from platorep.models.module import ModuleModel
+
+        return ModuleModel(spec)
     if spec.backend == "toyworld" and spec.modality == "truth":
         from platorep.models.truth import TruthModel
 

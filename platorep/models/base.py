@@ -99,6 +99,8 @@ class Loaded(ABC):
     def features(self, reading: Reading) -> list[Float[Tensor, "n _"]]:
         """Pooled features: one float32 CPU tensor per layer, in the order of `reading.rows`.
 
+        With several `pools` in its spec: all layers with the first, then all with the next.
+
         Raises:
             DataError: a row cannot be used by this model; names it.
             AbsentError: not even one sample fits into memory.
@@ -183,6 +185,11 @@ def refuse_other_settings(spec: ModelSpec, *taken: str) -> None:
         )
 
 
+def globs(spec: ModelSpec) -> tuple[str, ...]:
+    """What `spec.layers` calls modules by; nothing where it counts layers, or asks for all."""
+    return tuple(one for one in spec.layers if isinstance(one, str) and spec.layers != "all")
+
+
 def kept_layers(spec: ModelSpec, num_layers: int) -> tuple[int, ...]:
     """Indices of the layers that `spec.layers` asks for, counted from 0.
 
@@ -191,13 +198,19 @@ def kept_layers(spec: ModelSpec, num_layers: int) -> tuple[int, ...]:
     """
     if spec.layers == "all":
         return tuple(range(num_layers))
-    outside = [i for i in spec.layers if not -num_layers <= i < num_layers]
+    asked = [i for i in spec.layers if isinstance(i, int)]
+    if len(asked) < len(spec.layers):
+        raise ConfigError(
+            f"model {spec.label!r} has no modules to name: `layers` must be numbers from 0 to "
+            f"{num_layers - 1}; found {list(spec.layers)}."
+        )
+    outside = [i for i in asked if not -num_layers <= i < num_layers]
     if outside:
         raise ConfigError(
             f"model {spec.label!r}: layers {outside} do not exist. It has {num_layers} layers: "
             f"0 to {num_layers - 1}, or -{num_layers} to -1 from the end."
         )
-    kept = tuple(i % num_layers for i in spec.layers)
+    kept = tuple(i % num_layers for i in asked)
     if len(set(kept)) < len(kept) or not kept:
         raise ConfigError(
             f"model {spec.label!r}: `layers` must name at least one layer and none twice; "

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch.multiprocessing
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from platorep.errors import ConfigError, PlatorepError
@@ -25,7 +24,7 @@ class ImageStream:
     """
 
     def __init__(
-        self, dataset: Samples, transform: Callable[[Any], Tensor], workers: int | Auto
+        self, dataset: Samples, transform: Callable[[Any], Any], workers: int | Auto
     ) -> None:
         self._dataset, self._workers = dataset, workers
         self._rows: list[int] = []
@@ -36,7 +35,7 @@ class ImageStream:
             context.set_forkserver_preload([__name__, "timm.data"])
         with warnings.catch_warnings():  # more workers than cores: the user's choice
             warnings.filterwarnings("ignore", message="This DataLoader will create")
-            self._loader: DataLoader[Tensor | PlatorepError] = DataLoader(
+            self._loader: DataLoader[Any] = DataLoader(
                 _Transformed(dataset, transform),
                 batch_size=None,
                 sampler=self._rows,
@@ -51,7 +50,7 @@ class ImageStream:
         """Whether this stream can be used for `dataset`."""
         return self._dataset is dataset and self._workers == workers
 
-    def images(self, rows: Sequence[int]) -> Iterator[Tensor]:
+    def images(self, rows: Sequence[int]) -> Iterator[Any]:
         """The images of `rows`, one by one.
 
         Raises:
@@ -89,11 +88,11 @@ def auto_workers() -> int:
     return 0 if cores is None or cores <= 2 else min(cores - 1, MOST_WORKERS)
 
 
-class _Transformed(Dataset[Tensor | PlatorepError]):
-    def __init__(self, dataset: Samples, transform: Callable[[Any], Tensor]) -> None:
+class _Transformed(Dataset[Any]):
+    def __init__(self, dataset: Samples, transform: Callable[[Any], Any]) -> None:
         self._dataset, self._transform = dataset, transform
 
-    def __getitem__(self, row: int) -> Tensor | PlatorepError:
+    def __getitem__(self, row: int) -> Any:
         try:
             return self._transform(self._dataset[row])
         except PlatorepError as error:

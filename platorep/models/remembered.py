@@ -6,7 +6,7 @@ from has changed: the model's settings, every file's stamp, the versions of the 
 code of this package. Models of the hub are asked each time: their files may have moved.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from functools import cache, cached_property
@@ -20,6 +20,7 @@ from platorep.config import ModelSpec
 from platorep.errors import DamagedError, StorageError, UnreadableError
 from platorep.files import digest, read_sealed, write_sealed
 from platorep.models.base import Description, Loaded, Model
+from platorep.own_code import code_files
 from platorep.reporting import Reporter
 from platorep.stamps import Stamp, code_stamps, stamp
 
@@ -81,6 +82,8 @@ def local_files(spec: ModelSpec) -> list[tuple[str, Stamp]] | None:
     """Path and stamp of every file that a model is made from; None: not all of it lies here."""
     if spec.backend == "toyworld" or spec.trust_remote_code:
         return None
+    if spec.backend == "module":
+        return _stamped(_own_files(spec))
     name = Path(spec.name.removeprefix("local-dir:"))
     local = [Path(path) for path in (spec.checkpoint, spec.adapter) if path is not None]
     if spec.adapter is not None and not Path(spec.adapter).exists():
@@ -92,6 +95,21 @@ def local_files(spec: ModelSpec) -> list[tuple[str, Stamp]] | None:
     files: list[Path] = []
     for path in local:
         files += sorted(path.iterdir() if path.is_dir() else path.parent.glob(f"{path.name}*"))
+    return _stamped(files)
+
+
+def _own_files(spec: ModelSpec) -> list[Path]:
+    """The code, weights and files among the arguments of a network of one's own."""
+    whose = f"model {spec.label!r}"
+    files = [Path(value) for value in spec.arguments.values() if isinstance(value, str)]
+    files += [Path(spec.checkpoint)] if spec.checkpoint is not None else []
+    for path in (spec.name, spec.inputs):
+        if path is not None:
+            files += code_files(path, whose)
+    return files
+
+
+def _stamped(files: Iterable[Path]) -> list[tuple[str, Stamp]]:
     return [(str(file), seen) for file in files if (seen := stamp(file)) is not None]
 
 

@@ -10,7 +10,7 @@ from platorep.errors import ConfigError
 from platorep.extract import complete_cell, open_work
 from platorep.features import Cell
 from platorep.files import digest
-from platorep.models import environment, open_remembered
+from platorep.models import environment, globs, open_remembered
 from platorep.performance.job import Job, Planned, Row
 from platorep.performance.kept import kept
 from platorep.performance.labelled import Labelled, num_splits, read_labelled
@@ -28,7 +28,7 @@ def probe_rows(job: Job, config: ProbeConfig) -> Iterator[Row]:
 
 def _probe_row(job: Job, config: ProbeConfig, labelled: Labelled, spec: ModelSpec) -> Iterator[Row]:
     """One row, or none for what sees no images of a dataset."""
-    if spec.modality != "vision" or spec.backend not in ("timm", "toyworld"):
+    if spec.modality != "vision" or spec.backend == "features":
         return
     dtype, result = probed(job.run, config, labelled, spec)
     if not result["converged"]:
@@ -105,7 +105,7 @@ def probed(
             complete_cell(run, work, data)
             for work, data in zip(works, labelled.datasets, strict=True)
         ]
-        names = names or tuple(cells[0].layers)
+        names = _among_named(spec, wanted, names or tuple(cells[0].layers))
         parts = _examples(labelled, cells, names)
         settings = wanted.c if wanted.probe == "linear" else wanted.k
         num_fits = len(names) * len(set(settings)) + 1
@@ -118,7 +118,9 @@ def probed(
             "environment": environment(run.device) | {"scikit-learn": version("scikit-learn")},
         }
 
-    key = probe_key(wanted, labelled, [work.target.key.digest() for work in works])
+    cells = [work.target.key.digest() for work in works]
+    by_name = [f"layers: {wanted.layers}"] if globs(spec) and wanted.layers != "all" else []
+    key = probe_key(wanted, labelled, cells + by_name)
     compute_dtype = works[0].target.key.compute_dtype
     return compute_dtype, kept(run.root, key, make, run.report, overwrite=run.anew)
 
@@ -147,18 +149,32 @@ def tapped(spec: ModelSpec, wanted: ProbeConfig) -> ModelSpec:
     Raises:
         ConfigError: a layer is not among those that the model keeps.
     """
-    if wanted.layers == "all":
+    if wanted.layers == "all" or globs(spec):
         return spec
     layers = (-1,) if wanted.layers == "last" else wanted.layers
     if spec.layers != "all":
         try:
-            layers = tuple(spec.layers[i] for i in layers)
+            layers = tuple(int(spec.layers[i]) for i in layers)
         except IndexError as error:
-            raise ConfigError(
-                f"{wanted.name}: layers {list(layers)} of {spec.label!r}, which keeps only "
-                f"{len(spec.layers)}: {list(spec.layers)}."
-            ) from error
+            raise _keeps_fewer(spec, wanted, spec.layers) from error
     return spec.model_copy(update={"layers": layers})
+
+
+def _among_named(spec: ModelSpec, wanted: ProbeConfig, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Of layers that the model names by globs, those that the probe asks for."""
+    if wanted.layers == "all" or not globs(spec):
+        return names
+    try:
+        return tuple(names[i] for i in ((-1,) if wanted.layers == "last" else wanted.layers))
+    except IndexError as error:
+        raise _keeps_fewer(spec, wanted, names) from error
+
+
+def _keeps_fewer(spec: ModelSpec, wanted: ProbeConfig, kept: Sequence[str | int]) -> ConfigError:
+    return ConfigError(
+        f"{wanted.name}: layers {list(wanted.layers)} of {spec.label!r}, which keeps only "
+        f"{len(kept)}: {list(kept)}."
+    )
 
 
 def _all_layers(run: Run, spec: ModelSpec, labelled: Labelled) -> list[Cell]:
