@@ -1,5 +1,6 @@
 """What is changed in a text or an image is what was meant, and nothing else."""
 
+import pickle
 import re
 from collections import Counter
 
@@ -7,8 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from platorep.kinds import KINDS
+from platorep.kinds.audio import Sound
 from platorep.kinds.changes_image import blur, crop, grey, patches, rotate
-from platorep.kinds.changes_text import STOP_WORDS, content_words, first_words, word_order
+from platorep.kinds.changes_text import STOP_WORDS, content_words, word_order
+from platorep.kinds.text import cut_after
+from platorep.kinds.video import film_of
+from platorep.parameters.views import CHANGES
 
 TEXTS = [
     "a dog sits on a red chair.",
@@ -51,7 +57,7 @@ def test_two_words_change_places() -> None:
 )
 def test_first_words_by_hand(n: int, expected: str | None) -> None:
     text = "  a  dog,\nsits "
-    assert first_words(text, n) == (text if expected is None else expected)
+    assert cut_after(text, n) == (text if expected is None else expected)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +79,35 @@ def test_content_words_by_hand(text: str, expected: str) -> None:
 def test_stop_words_are_words() -> None:
     assert all(re.fullmatch("[a-z]+", word) for word in STOP_WORDS)
     assert not STOP_WORDS & {"dog", "red", "two", "left", "right", "large", "no"} - {"no"}
+
+
+SAMPLES = {
+    "text": "A dog on a red Chair",
+    "image": Image.fromarray(np.arange(48 * 32 * 3, dtype=np.uint8).reshape(48, 32, 3)),
+    "audio": Sound(np.sin(np.arange(100) ** 1.1).astype(np.float32), 8000),
+    "video": film_of(np.arange(4 * 3 * 2 * 3, dtype=np.uint8).reshape(4, 3, 2, 3), 10.0),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_every_change_is_known_to_its_kind_and_changes(name: str) -> None:
+    settings = {"first_words": {"n": 2}, "patches": {"size": 8}}.get(name, {})
+    change = CHANGES[name].model_validate({"of": "it", "change": name, **settings})
+    kind = KINDS[change.kind]
+    assert pickle.loads(pickle.dumps(kind)) is kind  # worker processes are sent it
+    sample = SAMPLES[kind.name]
+
+    changed = kind.changes[type(change)](sample, change, 2**63)
+
+    assert type(changed) is type(sample)
+    assert not kind.same(sample, changed)
+    assert kind.same(changed, kind.changes[type(change)](sample, change, 2**63))
+
+
+def test_no_kind_knows_other_changes() -> None:
+    for kind in KINDS.values():
+        assert all(change.kind == kind.name for change in kind.changes)
+    assert {c for kind in KINDS.values() for c in kind.changes} == set(CHANGES.values())
 
 
 def picture(height: int = 20, width: int = 30) -> Image.Image:

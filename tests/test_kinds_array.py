@@ -1,6 +1,5 @@
 """Numbers in a cell or a .npy file become float32, or a named error."""
 
-import json
 import time
 import tracemalloc
 from io import BytesIO
@@ -32,7 +31,6 @@ def header(text: str, content: bytes = b"") -> bytes:
         (0.1, [0.1]),
         ([1, 2.5, -3], [1, 2.5, -3]),
         ([[1, 2], [3, 4]], [[1, 2], [3, 4]]),
-        ("[[1, 2], [3, 4]]", [[1, 2], [3, 4]]),
         ([True, False], [1, 0]),
         ([np.float32(0.5), np.int64(2)], [0.5, 2]),
     ],
@@ -46,7 +44,7 @@ def test_cells_of_numbers(cell: Any, expected: list[Any]) -> None:
 
 
 def test_the_identity_of_numbers_is_their_values() -> None:
-    assert encode_numbers([1, 2]) == encode_numbers([1.0, 2.0]) == encode_numbers("[1, 2]")
+    assert encode_numbers([1, 2]) == encode_numbers([1.0, 2.0])
     assert encode_numbers([1, 2]) != encode_numbers([[1, 2]])
     assert encode_numbers([1, 2]) != encode_numbers([2, 1])
     assert len(encode_numbers([0.0] * 5)) == 128 + 20  # frozen: cells of a cache are named by it
@@ -116,9 +114,6 @@ def test_damaged(name: str) -> None:
     [
         None,
         "seven",
-        "[1, 2",
-        '["1", "2"]',
-        "{}",
         ["1", "2"],
         [1, None],
         [[1, 2], [3]],
@@ -127,8 +122,6 @@ def test_damaged(name: str) -> None:
         {"a": 1},
         [1j],
         [10**400],
-        json.dumps([10**30] * 3).replace("]", ""),
-        "[" * 100_000,
         [[[[[[[[[[1]]]]]]]]]],
     ],
     ids=lambda cell: repr(cell)[:20],
@@ -138,7 +131,7 @@ def test_cells_that_are_no_numbers(cell: Any) -> None:
         encode_numbers(cell)
 
 
-@pytest.mark.parametrize("cell", ["[NaN]", [float("inf")], [1e39]])
+@pytest.mark.parametrize("cell", [[float("nan")], [float("inf")], [1e39]])
 def test_cells_that_are_not_finite(cell: Any) -> None:
     with pytest.raises(DataError, match="not finite"):
         decode_array(encode_numbers(cell))

@@ -6,12 +6,15 @@ import sys
 import time
 from fractions import Fraction
 from io import BytesIO
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from media import drifting, film, sound, tone
+from PIL import Image
 
+from platorep.data.source import FileReference
 from platorep.errors import DataError
 from platorep.kinds.video import (
     MAX_FILM_PIXELS,
@@ -64,13 +67,102 @@ def test_the_rotation_that_a_camera_notes_is_applied(turned: int) -> None:
 
 
 def test_what_is_transparent_becomes_white() -> None:
-    from PIL import Image
-
     first, second = Image.new("RGBA", (8, 8), (0, 0, 0, 0)), Image.new("RGBA", (8, 8), "black")
     stream = BytesIO()
     first.save(stream, "GIF", save_all=True, append_images=[second], duration=100, disposal=2)
     found = decode_video(stream.getvalue()).frames([0, 1])
     assert found[:, 4, 4].tolist() == [[255] * 3, [0] * 3]
+
+
+def frame_folder(folder: Path, frames: np.ndarray = FRAMES, name: str = "{}.png") -> Path:
+    folder.mkdir()
+    for i, frame in enumerate(frames):
+        Image.fromarray(frame).save(folder / name.format(i))
+    return folder
+
+
+def test_a_folder_of_frames(tmp_path: Path) -> None:
+    """By number, exactly, and without the library for films; what is no image does not count."""
+    folder = frame_folder(tmp_path / "clip")
+    before = FileReference(folder).read()
+    for other in (".DS_Store", "notes.txt", "._1.png"):
+        (folder / other).write_bytes(b"no frame")
+
+    encoded = FileReference(folder).read()
+    found = decode_video(encoded)
+
+    assert encoded == before
+    assert (found.num_frames, found.rate, found.height, found.width) == (12, 25, 32, 48)
+    assert np.array_equal(found.frames([0, 2, 10, 11, 2]), FRAMES[[0, 2, 10, 11, 2]])
+
+
+def test_the_bytes_of_a_folder_are_those_of_its_files(tmp_path: Path) -> None:
+    """Not of its name, its times or the order in which the file system lists."""
+    one, other = frame_folder(tmp_path / "a"), frame_folder(tmp_path / "b", FRAMES[::-1])
+    for i in range(12):
+        (other / f"{i}.png").rename(other / f"{11 - i}.new")
+    for i in range(12):
+        (other / f"{i}.new").rename(other / f"{i}.png")
+    assert FileReference(one).read() == FileReference(other).read()
+    (other / "12.png").write_bytes((other / "0.png").read_bytes())
+    assert FileReference(one).read() != FileReference(other).read()
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["f10.png", "f9.png", "f1.png"], ["f1.png", "f9.png", "f10.png"]),
+        (["b1.png", "a2.png", "10.png", "2.png"], ["2.png", "10.png", "a2.png", "b1.png"]),
+        (["01.png", "1.png", "001.png"], ["001.png", "01.png", "1.png"]),
+        (["1_2.png", "1_10.png", "0.png"], ["0.png", "1_2.png", "1_10.png"]),
+        (["\u0661.png", "\u00b2.png", "3.png"], ["3.png", "\u00b2.png", "\u0661.png"]),
+    ],
+)
+def test_order_of_frames(tmp_path: Path, names: list[str], expected: list[str]) -> None:
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    for name in names:
+        Image.new("RGB", (4, 4), (10 * expected.index(name), 0, 0)).save(folder / name)
+    found = decode_video(FileReference(folder).read())
+    assert found.frames(range(len(names)))[:, 0, 0, 0].tolist() == [
+        10 * i for i in range(len(names))
+    ]
+
+
+def test_folders_that_are_no_film(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(DataError, match=r"0 frames: no file is called \*.jpg"):
+        decode_video(FileReference(empty).read())
+
+    whole = frame_folder(tmp_path / "whole")
+    encoded = FileReference(whole).read()
+    for length in (300, 600, 1000, len(encoded) // 2):
+        with pytest.raises(DataError, match="cut or damaged"):
+            decode_video(encoded[:length])
+
+    broken = frame_folder(tmp_path / "broken")
+    (broken / "7.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"frame 7\.png: the image .* in none of the formats"):
+        decode_video(FileReference(broken).read())
+
+    uneven = frame_folder(tmp_path / "uneven")
+    Image.new("RGB", (8, 8)).save(uneven / "7.png")
+    with pytest.raises(DataError, match=r"0\.png has 48 x 32 pixels, 7.png 8 x 8"):
+        decode_video(FileReference(uneven).read())
+
+
+def test_changed_bytes_of_a_tar_decode_or_are_refused(tmp_path: Path) -> None:
+    encoded = FileReference(frame_folder(tmp_path / "clip", FRAMES[:3])).read()
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        content = bytearray(encoded)
+        for place in rng.integers(0, 600, 3):
+            content[place] = rng.integers(256)
+        try:
+            decode_video(bytes(content))
+        except DataError:
+            continue
 
 
 def only_sound() -> bytes:

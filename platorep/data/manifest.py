@@ -2,8 +2,8 @@
 
 A manifest is one file of the cache, `manifests/<key>`. Its key names all that decides what is read
 and how: the settings of the dataset, the names of its files, the commit of a hub dataset, the
-version of the library that decodes. It holds the rows, kept and dropped, and the stamp of each file
-that was read, and counts only as long as all of these files are what they were: see `stamps`.
+versions of the packages that decode. It holds the rows, kept and dropped, and the stamp of each
+file that was read, and counts only as long as all of these files are what they were: see `stamps`.
 """
 
 import json
@@ -11,10 +11,10 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import PIL
 import pyarrow as pa
 
 from platorep.config import DatasetConfig
@@ -23,6 +23,7 @@ from platorep.data.select import CheckedRow, Selection, select_rows
 from platorep.data.source import RowSource
 from platorep.errors import DamagedError, StorageError
 from platorep.files import cache_root, digest, sha256, write_bytes
+from platorep.kinds import KINDS
 from platorep.stamps import stamp
 
 FORMAT_VERSION = 2  # raise when the file, or the outcome of the checks, changes
@@ -47,7 +48,7 @@ def checked_rows(config: DatasetConfig, kind: str, labels: bool, located: Locate
         DataError: a row cannot be used and `on_bad_row` is `error`.
     """
     settings = config.model_dump(mode="json", exclude={"format"})
-    how = [FORMAT_VERSION, PIL.__version__, kind, labels, settings]
+    how = [FORMAT_VERSION, _versions(config), kind, labels, settings]
     names = sha256(b"\0".join(map(os.fsencode, located.files)))
     key = digest([*how, located.commit, names])
     path = cache_root() / "manifests" / key
@@ -58,6 +59,17 @@ def checked_rows(config: DatasetConfig, kind: str, labels: bool, located: Locate
     with suppress(StorageError):  # whoever must write says so; `plan` need not
         _write(path, key, selection)
     return selection
+
+
+def _versions(config: DatasetConfig) -> dict[str, str]:
+    """Of the packages that decode; "" for one that is not here (its kind says so, and how)."""
+    versions: dict[str, str] = {}
+    for package in {KINDS[kind].package for kind in config.kinds.values()}:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = ""
+    return versions
 
 
 def refuse_damaged_manifest(path: Path) -> None:

@@ -21,16 +21,28 @@ class FileReference:
     path: Path
 
     def own_files(self) -> Sequence[Path]:
-        return sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
+        """With the folder itself, whose times change when a file joins it."""
+        return [self.path, *self._frames()]
 
     def read(self) -> bytes:
         try:
-            return _as_tar(self.own_files()) if self.path.is_dir() else self.path.read_bytes()
+            return _as_tar(self._frames()) if self.path.is_dir() else self.path.read_bytes()
         except FileNotFoundError as error:
             raise DataError(f"there is no file {short(str(self.path))}") from error
         except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
             why = getattr(error, "strerror", None) or error
             raise DataError(f"cannot read {short(str(self.path))}: {why}") from error
+
+    def _frames(self) -> list[Path]:
+        """The images of a folder by name; what else a system leaves there is no part of a film."""
+        if not self.path.is_dir():
+            return []
+        endings = KINDS["image"].endings
+        return sorted(
+            path
+            for path in self.path.iterdir()
+            if path.suffix.lower().removeprefix(".") in endings and not path.name.startswith(".")
+        )
 
 
 def _as_tar(files: Sequence[Path]) -> bytes:

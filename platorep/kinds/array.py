@@ -1,7 +1,7 @@
 """Arrays: numbers in a cell, or a .npy file -> float32, or why not."""
 
-import json
 import math
+from collections.abc import Sequence
 from io import BytesIO
 from numbers import Real
 from typing import Any
@@ -10,14 +10,28 @@ import numpy as np
 from jaxtyping import Float32
 
 from platorep.errors import DataError, short, shown
+from platorep.kinds.kind import Kind, Reference
+from platorep.parameters.views import ObservedView
 
 MAX_NUMBERS = 2**26
 """In one sample: 256 MiB."""
 MAX_AXES = 8
 
 
+def encode_array(cells: Sequence[Any], view: ObservedView) -> bytes:
+    """What a row holds: numbers, or a .npy file, in its own place or in the cell.
+
+    Raises:
+        DataError: as `encode_numbers`, or the file is not there.
+    """
+    (cell,) = cells
+    if isinstance(cell, Reference):
+        return cell.read()
+    return cell if isinstance(cell, bytes) else encode_numbers(cell)
+
+
 def encode_numbers(cell: Any) -> bytes:
-    """A number, or lists of numbers (as JSON too), as the bytes of a .npy file of float32.
+    """A number, or lists of numbers, as the bytes of a .npy file of float32.
 
     The header is written here, because numpy's differs from version to version: the bytes are the
     sample's identity.
@@ -26,7 +40,6 @@ def encode_numbers(cell: Any) -> bytes:
         DataError: it is none, or lists of unequal length.
     """
     try:
-        cell = json.loads(cell) if isinstance(cell, str) else cell
         _refuse_others(cell, MAX_AXES)
         with np.errstate(over="ignore"):  # infinite then, which the decoder tells
             numbers = np.atleast_1d(np.asarray(cell, dtype=np.float64)).astype("<f4")
@@ -100,3 +113,14 @@ def _refuse_others(cell: Any, axes: int) -> None:
             _refuse_others(part, axes - 1)
     elif not isinstance(cell, Real):
         raise ValueError(f"{shown(cell)} stands for a number")
+
+
+ARRAY = Kind(
+    name="array",
+    endings=("npy",),
+    in_files=False,
+    decode=decode_array,
+    same=same,
+    encode=encode_array,
+    package="numpy",
+)

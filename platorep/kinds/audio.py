@@ -14,11 +14,12 @@ from jaxtyping import Float32
 from platorep.errors import AbsentError, DataError
 from platorep.kinds.draws import bell
 from platorep.kinds.ends import cut_ogg, cut_wav
+from platorep.kinds.kind import Kind
+from platorep.parameters.views import Noise, Reverse
 
 FORMATS = ("WAV", "FLAC", "OGG", "MP3")
 """What is opened, told by the first bytes, whatever a file is called. libsndfile knows twenty more,
 which hardly anybody has read the code of."""
-ENDINGS = ("wav", "flac", "ogg", "mp3")
 MIN_RATE, MAX_RATE = 1_000, 768_000
 """Samples per second. Below, a file has no voice in it; above, no recorder."""
 MAX_CHANNELS = 32
@@ -189,3 +190,17 @@ def _refuse_silence(waveform: Float32[np.ndarray, " n"]) -> None:
             f"there is no sound: each of its {len(waveform)} samples is {waveform[0]:g}, which is "
             "silence"
         )
+
+
+AUDIO = Kind(
+    name="audio",
+    endings=("wav", "flac", "ogg", "mp3"),
+    in_files=True,
+    decode=decode_audio,
+    same=same,
+    changes={
+        Reverse: lambda sound, change, seed: reverse(sound),
+        Noise: lambda sound, change, seed: noise(sound, change.snr_db, seed),
+    },
+    package="soundfile",
+)

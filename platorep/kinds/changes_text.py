@@ -34,12 +34,6 @@ def word_order(text: str, seed: int) -> str:
     return "".join(word + gap for word, gap in zip(order, gaps, strict=True))
 
 
-def first_words(text: str, n: int) -> str:
-    """The text up to the end of its word number `n`; all of it if it has no more."""
-    words = list(re.finditer(r"\S+", text))
-    return text if len(words) <= n else text[: words[n - 1].end()]
-
-
 def content_words(text: str) -> str:
     """The words that are none of `STOP_WORDS`, with one space between them.
 

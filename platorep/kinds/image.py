@@ -6,7 +6,9 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from platorep.errors import DataError
+from platorep.kinds.changes_image import blur, crop, grey, patches, rotate
 from platorep.kinds.kind import Kind
+from platorep.parameters.views import Blur, Crop, Grey, Patches, Rotate
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 """What is opened, whatever a file is called. Pillow knows more, among them EPS, for which it starts
@@ -93,4 +95,11 @@ IMAGE = Kind(
     decode=decode_image,
     same=same_image,
     looks=perceptual_hash,
+    changes={
+        Grey: lambda image, change, seed: grey(image),
+        Rotate: lambda image, change, seed: rotate(image, change.degrees),
+        Patches: lambda image, change, seed: patches(image, change.size, seed),
+        Blur: lambda image, change, seed: blur(image, change.radius),
+        Crop: lambda image, change, seed: crop(image, change.scale, seed),
+    },
 )

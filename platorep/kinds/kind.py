@@ -55,3 +55,14 @@ class Kind:
     seed alone; the seed is made of the sample's hash and the change's own."""
     looks: Callable[[Any], int] | None = None
     """A 64-bit hash that hardly changes when a sample is encoded again, if there is one."""
+    package: str = "pillow"
+    """The package that decodes: what is known of checked samples holds for its version."""
+
+    def __reduce__(self) -> tuple[Callable[[KindName], "Kind"], tuple[KindName]]:
+        return _by_name, (self.name,)  # worker processes look it up
+
+
+def _by_name(name: KindName) -> Kind:
+    from platorep.kinds import KINDS
+
+    return KINDS[name]

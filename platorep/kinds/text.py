@@ -5,8 +5,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from platorep.errors import DataError, shown
+from platorep.kinds.changes_text import content_words, word_order
 from platorep.kinds.kind import Kind
-from platorep.parameters.views import CaptionChoice, ObservedView
+from platorep.parameters.views import (
+    CaptionChoice,
+    Case,
+    ContentWords,
+    FirstWords,
+    ObservedView,
+    WordOrder,
+)
 
 
 def choose_caption(captions: Sequence[str | None], choice: CaptionChoice, separator: str) -> str:
@@ -76,4 +84,10 @@ TEXT = Kind(
     decode=bytes.decode,
     same=str.__eq__,
     encode=encode_text,
+    changes={
+        WordOrder: lambda text, change, seed: word_order(text, seed),
+        FirstWords: lambda text, change, seed: cut_after(text, change.n),
+        Case: lambda text, change, seed: text.lower() if change.to == "lower" else text.upper(),
+        ContentWords: lambda text, change, seed: content_words(text),
+    },
 )

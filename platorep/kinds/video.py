@@ -3,7 +3,9 @@
 Axes: t frames, h w pixels.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+import tarfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,10 +14,14 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
+from PIL import Image
 
 from platorep.errors import AbsentError, DataError, short
 from platorep.kinds.draws import first_other
 from platorep.kinds.ends import cut_gif, cut_mp4, cut_webm
+from platorep.kinds.image import IMAGE, decode_image
+from platorep.kinds.kind import Kind
+from platorep.parameters.views import FrameOrder
 
 FORMATS = ("MP4", "WEBM", "GIF")
 """What is opened, told by the first bytes. FFmpeg knows hundreds, among them lists of files and of
@@ -28,6 +34,7 @@ MAX_PIXELS = 2**25
 MAX_FILM_PIXELS = 2**34
 """Of all frames: 5 minutes at 1920 x 1080 and 30 frames per second. All are decoded for a check."""
 MAX_COMPARED = 16
+FOLDER_RATE = 25.0
 _DEMUXERS = {"MP4": "mp4", "WEBM": "webm", "GIF": "gif"}
 _CUT: dict[str, Callable[[bytes], str]] = {"MP4": cut_mp4, "WEBM": cut_webm, "GIF": cut_gif}
 _EXACT = 0x2 | 0x40000 | 0x80000  # bilinear chroma, accurate rounding, the same on each processor
@@ -70,6 +77,8 @@ def decode_video(encoded: bytes) -> Film:
         AbsentError: av is not installed.
     """
     form = _format(encoded)
+    if form == "TAR":
+        return decode_frames(encoded)
     if cut := _CUT[form](encoded):
         raise DataError(f"the film is cut short ({form}, {len(encoded)} bytes): {cut}")
     with _opened(encoded, form) as (container, stream):
@@ -94,6 +103,33 @@ def decode_video(encoded: bytes) -> Film:
     if not number:
         raise DataError("the film has 0 frames")
     return Film(number, rate, *size, read=partial(_read, encoded, form))
+
+
+def decode_frames(encoded: bytes) -> Film:
+    """A film whose frames are the images in a tar file, in the order of their names.
+
+    Numbers in names count as numbers: `2.png` comes before `10.png`. A folder of images has no rate
+    of its own; it is taken for 25 frames per second, as FFmpeg does.
+
+    Raises:
+        DataError: as `decode_video`; names the image that does not decode.
+    """
+    images = _images(encoded)
+    sizes: dict[tuple[int, int], str] = {}
+    for number, name in enumerate(images):
+        width, height = _image(images, name).size
+        _refuse_size(width, height)
+        _refuse_length(number + 1, width, height)
+        sizes.setdefault((height, width), name)
+    if len(sizes) > 1:
+        (first, a), (other, b) = list(sizes.items())[:2]
+        raise DataError(
+            f"the film changes its size: {a} has {first[1]} x {first[0]} pixels, {b} {other[1]} x "
+            f"{other[0]}"
+        )
+    if not sizes:
+        raise DataError(f"the film has 0 frames: no file is called *.{', *.'.join(IMAGE.endings)}")
+    return Film(len(images), FOLDER_RATE, *next(iter(sizes)), read=partial(_stacked, images))
 
 
 def evenly_spaced(film: Film, wanted: int) -> list[int]:
@@ -129,6 +165,40 @@ def same(a: Film, b: Film) -> bool:
     return np.array_equal(a.frames(compared), b.frames(compared))
 
 
+def _images(encoded: bytes) -> dict[str, bytes]:
+    images: dict[str, bytes] = {}
+    try:
+        with tarfile.open(fileobj=BytesIO(encoded), mode="r:") as tar:
+            for member in tar:
+                ending = member.name.rpartition(".")[2].lower()
+                if ending not in IMAGE.endings or not member.isreg() or member.issparse():
+                    continue
+                content = tar.extractfile(member)
+                assert content is not None, "it is a regular file"
+                images[member.name] = content.read()
+    except (tarfile.TarError, ValueError, OSError) as error:
+        raise DataError(f"the tar file of frames is cut or damaged: {error}") from error
+    return {name: images[name] for name in sorted(images, key=_natural)}
+
+
+def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Of two numbers without leading zeros the shorter one is less; those before letters."""
+    parts = re.findall(r"0*([0-9]+)|([^0-9]+)", name)
+    return [(len(number) or 1000, number or letters) for number, letters in parts], name
+
+
+def _image(images: Mapping[str, bytes], name: str) -> Image.Image:
+    try:
+        return decode_image(images[name])
+    except DataError as error:
+        raise DataError(f"frame {name}: {error}") from error
+
+
+def _stacked(images: Mapping[str, bytes], indices: Sequence[int]) -> UInt8[np.ndarray, "t h w 3"]:
+    names = list(images)
+    return np.stack([np.asarray(_image(images, names[i])) for i in indices])
+
+
 def _format(encoded: bytes) -> str:
     if encoded[4:8] == b"ftyp":
         return "MP4"
@@ -136,6 +206,8 @@ def _format(encoded: bytes) -> str:
         return "WEBM"
     if encoded[:6] in (b"GIF87a", b"GIF89a"):
         return "GIF"
+    if encoded[257:262] == b"ustar" or encoded[:1024] == bytes(1024):  # that of an empty folder
+        return "TAR"
     raise DataError(
         f"the film ({len(encoded)} bytes) is in none of the formats that are read: "
         f"{', '.join(FORMATS)}, or a folder of images"
@@ -223,3 +295,14 @@ def _refuse_length(number: int, width: int, height: int) -> None:
             f"the film has {number} frames of {width} x {height} pixels; at most "
             f"{MAX_FILM_PIXELS} pixels are read in all. Cut it, or scale it down"
         )
+
+
+VIDEO = Kind(
+    name="video",
+    endings=("mp4", "webm", "gif", "tar"),
+    in_files=True,
+    decode=decode_video,
+    same=same,
+    changes={FrameOrder: lambda film, change, seed: frame_order(film, seed)},
+    package="av",
+)

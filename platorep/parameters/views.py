@@ -10,8 +10,8 @@ from pydantic import (
     BeforeValidator,
     Discriminator,
     Field,
+    FiniteFloat,
     NonNegativeInt,
-    PositiveFloat,
     PositiveInt,
     Tag,
 )
@@ -121,7 +121,7 @@ class Blur(Change):
 
     kind = "image"
     change: Literal["blur"]
-    radius: PositiveFloat = 4
+    radius: Annotated[float, Field(gt=0, le=1000)] = 4.0
     """Standard deviation in pixels."""
 
 
@@ -146,8 +146,15 @@ class Noise(Change):
 
     kind = "audio"
     change: Literal["noise"]
-    snr_db: float = 10
+    snr_db: FiniteFloat = 10.0
     """Power of the sound above that of the noise, in decibels."""
+
+
+class FrameOrder(Change):
+    """The frames of a film in another order."""
+
+    kind = "video"
+    change: Literal["frame_order"]
 
 
 AnyChange = (
@@ -162,6 +169,7 @@ AnyChange = (
     | Crop
     | Reverse
     | Noise
+    | FrameOrder
 )
 
 
