@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from caption_variants import density_tables
+from changed_views import changed_tables
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import QuadMesh
@@ -885,6 +886,7 @@ def test_saved_files(tmp_path: Path, kind: str) -> None:
         "convergence": vision_pairs,
         "density": density_tables,
         "senses": sense_tables,
+        "changes": changed_tables,
     }
     tables = own[kind]() if kind in own else many_metrics(2, 2)
     if kind == "gallery":

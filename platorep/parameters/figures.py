@@ -51,7 +51,7 @@ class ScalingFigure(_Figure):
     least squares within each family of points (over log10 of num_parameters); absent: all, but
     trend where x is num_parameters."""
     controls: bool = True
-    """Draw random-weight and shuffled controls where the tables have them."""
+    """Draw controls where the tables have them: random weights, shuffled pairs, changed views."""
     names: bool = True
     """Name every point above the panels. For checkpoints of few models rather not: their families
     are in the legend."""
@@ -240,6 +240,17 @@ class SensesFigure(_Figure):
     """Draw random-weight controls where the tables have them."""
 
 
+class ChangesFigure(_Figure):
+    """What the score lives on: what is left of it on each changed view (`controls.changed_views`).
+
+    A panel per pair of modalities, a line per changed view, the mean over model pairs.
+    """
+
+    kind: Literal["changes"] = "changes"
+    controls: bool = True
+    """A line for the same models with random weights, where the tables have them."""
+
+
 FigureConfig = Annotated[
     ScalingFigure
     | HeatmapFigure
@@ -253,7 +264,8 @@ FigureConfig = Annotated[
     | ConvergenceFigure
     | DensityFigure
     | GalleryFigure
-    | SensesFigure,
+    | SensesFigure
+    | ChangesFigure,
     Field(discriminator="kind"),
 ]
 

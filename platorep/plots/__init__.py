@@ -14,6 +14,7 @@ from matplotlib import figure as mpl
 
 from platorep.parameters.figures import (
     CalibrationFigure,
+    ChangesFigure,
     ConvergenceFigure,
     DensityFigure,
     DownstreamFigure,
@@ -29,6 +30,7 @@ from platorep.parameters.figures import (
     SensesFigure,
 )
 from platorep.parameters.section import Section
+from platorep.plots.changes import changes_points, draw_changes
 from platorep.plots.convergence import convergence_points, draw_convergence
 from platorep.plots.correlation import draw_metric_correlation, metric_correlation_points
 from platorep.plots.density import density_points, draw_density
@@ -66,11 +68,19 @@ class Figure:
     parameters: type[Section]
     points: Callable[[Tables, Any], Points]
     draw: Callable[[pd.DataFrame, Any], mpl.Figure]
+    changed_views: bool = False
+    """It shows models' copies on changed views; for all other figures they are not there."""
 
 
 FIGURES = index_by_name(
     (
-        Figure(name="scaling", parameters=ScalingFigure, points=scaling_points, draw=draw_scaling),
+        Figure(
+            name="scaling",
+            parameters=ScalingFigure,
+            points=scaling_points,
+            draw=draw_scaling,
+            changed_views=True,
+        ),
         Figure(name="heatmap", parameters=HeatmapFigure, points=heatmap_points, draw=draw_heatmap),
         Figure(
             name="layer_heatmap",
@@ -112,6 +122,13 @@ FIGURES = index_by_name(
         ),
         Figure(name="density", parameters=DensityFigure, points=density_points, draw=draw_density),
         Figure(name="gallery", parameters=GalleryFigure, points=gallery_points, draw=draw_gallery),
+        Figure(
+            name="changes",
+            parameters=ChangesFigure,
+            points=changes_points,
+            draw=draw_changes,
+            changed_views=True,
+        ),
         Figure(name="senses", parameters=SensesFigure, points=senses_points, draw=draw_senses),
     )
 )
@@ -133,7 +150,8 @@ def draw_figure(tables: Tables, parameters: FigureConfig) -> tuple[mpl.Figure, P
         UnknownNameError: the tables have no such metric.
     """
     kind = lookup("figure", parameters.kind, FIGURES)
-    points = kind.points(tables, parameters)
+    shown_tables = tables if kind.changed_views else tables.without_changed_views()
+    points = kind.points(shown_tables, parameters)
     shown, changed = legible_frame(points.frame)
     with figure_style():
         return kind.draw(shown, parameters), replace(points, notes=(*points.notes, *_told(changed)))

@@ -128,7 +128,7 @@ def draw_facets(points: pd.DataFrame, parameters: MetricGridFigure | Calibration
     )
     figure = Figure(figsize=(grid.width, grid.height))
     panels = grid.add_axes(figure, len(facets) * columns, own_rows=True)
-    markers = marker_numbers(trained)
+    markers = marker_numbers(points)
     connect = "family" if parameters.x == "num_parameters" else "all"
     for index, ax in enumerate(panels):
         facet, column = facets[index // columns], index % columns

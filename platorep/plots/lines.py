@@ -1,6 +1,7 @@
 """One panel of a scaling figure: lines of models, their controls, chance and the null."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from platorep.plots.trends import TREND
 TRAINED = "trained"
 RANDOM_LINE = "random line"  # the line's model has random weights
 RANDOM_POINT = "random point"  # the point's model has
+CHANGED_LINE = "changed line"  # the line's model reads a changed view
+CHANGED_POINT = "changed point"  # the point's model does
 SHUFFLED = "shuffled"
 
 
@@ -24,11 +27,21 @@ End = tuple[str, tuple[float, float], str]
 """What the end of a line is, where it lies, and its colour."""
 
 
+@dataclass(frozen=True)
+class Markers:
+    """The numbers of what is told apart by its marker."""
+
+    families: Mapping[str, int]
+    """Of point models (`mark`)."""
+    views: Mapping[str, int]
+    """Changed views (`_STICKS`)."""
+
+
 def draw_panel(
     ax: Axes,
     points: pd.DataFrame,
     hue: str,
-    markers: Mapping[str, int],
+    markers: Markers,
     names: Mapping[str, str],
     connect: str = "all",
 ) -> Axes:
@@ -39,7 +52,7 @@ def draw_panel(
         points: Rows of `scaling_points` with one `line_family`. Where a column `significant` is
             false, the marker is open.
         hue: Colour of the family; its models are shades of it, dark for large.
-        markers: Family of point models -> number of its marker (`mark`).
+        markers: Of the whole figure (`marker_numbers`).
         names: Label of a line -> what its end says; also `random` and `chance`.
         connect: Join all points of a line (all), those of one family (family), or none (trend:
             the rows of that role are drawn in their place).
@@ -53,9 +66,10 @@ def draw_panel(
     for line, rows in trained.groupby("line", sort=False):
         own = colour[str(line)]
         _draw_joins(ax, rows, trends[trends["line"] == line], own, connect)
-        _draw_marks(ax, rows, own, markers)
+        _draw_marks(ax, rows, own, markers.families)
         ends.append((str(line), (float(rows["x"].iloc[-1]), float(rows["score"].iloc[-1])), own))
-    _draw_random_points(ax, points, colour, markers)
+    _draw_random_points(ax, points, colour, markers.families)
+    _draw_changed(ax, points, colour, markers.views, connect)
     right = ax.get_xlim()[1]
     label_right(
         ax,
@@ -66,10 +80,16 @@ def draw_panel(
     return ax
 
 
-def marker_numbers(trained: pd.DataFrame) -> dict[str, int]:
-    """Family of point models -> number of its marker."""
-    families = dict.fromkeys(trained.sort_values("point_order")["point_family"])
-    return {str(family): number for number, family in enumerate(families)}
+def marker_numbers(points: pd.DataFrame) -> Markers:
+    """The markers of the families and changed views of a figure."""
+    trained = points[points["role"] == TRAINED].sort_values("point_order")
+    changed = points[points["role"].isin([CHANGED_LINE, CHANGED_POINT])]
+    changed = changed.sort_values(["point_order", "line_order"], kind="stable")
+    views = dict.fromkeys(changed["view"]) if len(changed) else {}
+    return Markers(
+        {str(name): i for i, name in enumerate(dict.fromkeys(trained["point_family"]))},
+        {str(name): i for i, name in enumerate(views)},
+    )
 
 
 def _draw_chance(ax: Axes, trained: pd.DataFrame) -> list[End]:
@@ -136,6 +156,34 @@ def _draw_random_points(
         ax.plot(marked["x"], marked["score"], **style, zorder=3.5, gid=f"random point|{label}")
 
 
+def _draw_changed(
+    ax: Axes,
+    points: pd.DataFrame,
+    colour: Mapping[str, str],
+    numbers: Mapping[str, int],
+    connect: str,
+) -> None:
+    """Copies on changed views: marks without a face, in the colour of the line's original."""
+    changed = points[points["role"].isin([CHANGED_LINE, CHANGED_POINT])]
+    keys = ["role", "line", "line_twin", "view"] if len(changed) else ["role"]
+    for (role, line, twin, view), rows in changed.groupby(keys, sort=False):
+        own, gid = colour.get(str(twin), GREY), f"{role}|{line}"
+        families = [family for _, family in rows.groupby("point_family", sort=False)]
+        for joined in _joined(rows, families, connect):
+            ax.plot(joined["x"], joined["score"], color=own, zorder=2.5, gid="join", **_CHANGED)
+        ax.plot(rows["x"], rows["score"], **_stick(numbers[str(view)], own), zorder=3.5, gid=gid)
+
+
+_CHANGED: Any = {"ls": (0, (4, 1.2, 1, 1.2)), "lw": 0.5}
+_STICKS = ("x", "+", "1", "2", "3", "4", "_", "|")
+
+
+def _stick(number: int, colour: str) -> dict[str, Any]:
+    """A marker of strokes, as `plot` takes it: no family's is one."""
+    marker = _STICKS[number % len(_STICKS)]
+    return {"ls": "", "marker": marker, "color": colour, "ms": 3.4, "mew": 0.7}
+
+
 def legend_entries(
     points: pd.DataFrame, modality: str, lines: str
 ) -> tuple[list[Artist], list[str]]:
@@ -143,8 +191,8 @@ def legend_entries(
     handles: list[Artist] = []
     texts: list[str] = []
     trained = points[points["role"] == TRAINED].sort_values("point_order")
-    markers = marker_numbers(trained)
-    for family, number in markers.items() if len(markers) > 1 else ():
+    markers = marker_numbers(points)
+    for family, number in markers.families.items() if len(markers.families) > 1 else ():
         handles.append(Line2D([], [], **mark(number, "#444444")))
         texts.append(family)
     roles = set(points["role"])
@@ -155,6 +203,12 @@ def legend_entries(
         random = points[points["role"] == RANDOM_LINE]
         handles.append(Line2D([], [], color=GREY, **_control(random, RANDOM_LINE)))
         texts.append(f"{lines} model, random weights")
+    for role, who in ((CHANGED_POINT, modality), (CHANGED_LINE, lines)):
+        read = set(points.loc[points["role"] == role, "view"]) if role in roles else set()
+        for view in (view for view in markers.views if view in read):
+            style = _stick(markers.views[view], "#444444") | _CHANGED
+            handles.append(Line2D([], [], **style))
+            texts.append(f"{who} models read {view}")
     if TREND in roles:
         handles.append(Line2D([], [], ls="-", color="#444444", lw=0.6))
         texts.append("least squares within a family")

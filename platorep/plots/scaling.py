@@ -17,6 +17,8 @@ from platorep.errors import AbsentError
 from platorep.parameters.figures import SIZE, ScalingFigure
 from platorep.plots.labels import metric_text, name_and_size, short_names, text_width, wrap
 from platorep.plots.lines import (
+    CHANGED_LINE,
+    CHANGED_POINT,
     RANDOM_LINE,
     RANDOM_POINT,
     SHUFFLED,
@@ -44,7 +46,7 @@ from platorep.plots.style import (
     SINGLE,
     SMALL,
 )
-from platorep.plots.tables import Points, Tables, missing_scores, of_metric
+from platorep.plots.tables import Points, Tables, changed_of, missing_scores, of_metric
 from platorep.plots.trends import (
     CORRELATION,
     TREND,
@@ -83,8 +85,9 @@ def scaled_pairs(tables: Tables, parameters: ScalingFigure) -> Points:
     """One row per model pair that has a score and an x.
 
     `role`: trained, random line (control of a line's model), random point (control of a point's
-    model, at the x of its trained twin) or shuffled. Where both are random or a random model is
-    shuffled, nothing is shown.
+    model, at the x of its trained twin), changed line, changed point (the one or the other reads
+    the changed view called `view`) or shuffled. Where both are controls or one is shuffled,
+    nothing is shown.
 
     Raises:
         AbsentError: no pair has both a score and an x.
@@ -95,18 +98,9 @@ def scaled_pairs(tables: Tables, parameters: ScalingFigure) -> Points:
     pairs = pairs.join(traits(models, "line"), on="line").join(traits(models, "point"), on="point")
     x = values_of(parameters.x, tables)
     pairs["x"] = pairs["point_twin"].map(x).astype(float)
-    random_line, random_point = pairs["line_random"], pairs["point_random"]
-    shuffled = pairs["control"] == "shuffled"
-    pairs["role"] = np.select(
-        [
-            shuffled & ~random_line & ~random_point,
-            ~shuffled & random_line & ~random_point,
-            ~shuffled & ~random_line & random_point,
-            ~shuffled & ~random_line & ~random_point,
-        ],
-        [SHUFFLED, RANDOM_LINE, RANDOM_POINT, TRAINED],
-        default="",
-    )
+    pairs["role"] = _roles(pairs)
+    if (view := pairs["line_changed"] + pairs["point_changed"]).ne("").any():
+        pairs["view"] = view
     pairs = pairs[pairs["role"].isin([TRAINED] if not parameters.controls else _ROLES)]
     without_x = sorted(pairs.loc[pairs["x"].isna(), "point_twin"].unique())
     notes = missing_scores(best)
@@ -123,14 +117,35 @@ def scaled_pairs(tables: Tables, parameters: ScalingFigure) -> Points:
     return Points(shown[[c for c in _COLUMNS if c in shown]].reset_index(drop=True), notes)
 
 
+def _roles(pairs: pd.DataFrame) -> list[str]:
+    """The role of each pair, or ""."""
+    line, point = (
+        np.select([pairs[f"{side}_random"], pairs[f"{side}_changed"] != ""], [*_COPIES], "")
+        for side in ("line", "point")
+    )
+    roles = [_ROLE_OF.get((str(a), str(b)), "") for a, b in zip(line, point, strict=True)]
+    return [
+        role if control != SHUFFLED else SHUFFLED if role == TRAINED else ""
+        for role, control in zip(roles, pairs["control"], strict=True)
+    ]
+
+
+_COPIES = _RANDOM, _CHANGED = "random", "changed"
+_ROLE_OF = {  # what the models of line and point are
+    ("", ""): TRAINED,
+    (_RANDOM, ""): RANDOM_LINE,
+    ("", _RANDOM): RANDOM_POINT,
+    (_CHANGED, ""): CHANGED_LINE,
+    ("", _CHANGED): CHANGED_POINT,
+}
 RHO = "\N{GREEK SMALL LETTER RHO}: Spearman, 95 % interval"  # of the mean over the lines
-_ROLES = [TRAINED, RANDOM_LINE, RANDOM_POINT, SHUFFLED]
+_ROLES = [*_ROLE_OF.values(), SHUFFLED]
 _KEPT = [
     *("metric", "dataset", "n", "k", "score", "chance", "null_mean", "null_sd", "threshold"),
     *("p", "p_adjusted", "calibrated", "low", "high"),
 ]
 _COLUMNS = [
-    *("role", "line_family", "line", "line_twin", "line_num_parameters", "line_order"),
+    *("role", "view", "line_family", "line", "line_twin", "line_num_parameters", "line_order"),
     *("point_family", "point", "point_twin", "point_num_parameters", "point_order", "x", "measure"),
     *(*_KEPT, "line_layer", "point_layer"),
 ]
@@ -158,15 +173,21 @@ def _oriented(best: pd.DataFrame, parameters: ScalingFigure) -> pd.DataFrame:
 
 
 def traits(models: pd.DataFrame, side: str) -> pd.DataFrame:
-    """Per label: its trained twin, and what the figure sorts and colours by."""
+    """Per label: what it is a copy of (`twin`), and what the figure sorts and colours by.
+
+    `changed` is the changed view that a copy reads, "" if it is no such copy.
+    """
+    random, changed = models["random"].astype(bool), changed_of(models)
     itself = models.index.to_series()
-    twin = models["random_of"].where(models["random"].astype(bool), itself).fillna(itself)
+    twin = models["random_of"].where(random, itself).fillna(itself).mask(changed != "", changed)
     family = twin.map(models["family"]).fillna(models["family"])
+    view = models["view"].where(changed != "", "") if "view" in models else changed
     return pd.DataFrame(
         {
             f"{side}_twin": twin,
             f"{side}_family": family,
-            f"{side}_random": models["random"].astype(bool),
+            f"{side}_random": random,
+            f"{side}_changed": view,
             f"{side}_num_parameters": models["num_parameters"].astype(float),
             f"{side}_order": models["order"],
         }
@@ -210,7 +231,7 @@ def draw_scaling(points: pd.DataFrame, parameters: ScalingFigure) -> Figure:
     printed_lines = max(len(lines) for lines in printed.values())
     head = title_lines * 0.13 + printed_lines * LINE
     set_limits(panels[0], points, parameters.x, 0.06 + head / grid.panel[1])
-    markers = marker_numbers(trained)
+    markers = marker_numbers(points)
     connect = _connect(parameters)
     for index, (ax, family) in enumerate(zip(panels, families, strict=True)):
         rows = points[points["line_family"] == family]

@@ -1,6 +1,6 @@
 """The tables that figures are drawn from, and the rows of one metric."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
@@ -23,8 +23,9 @@ class Tables:
     performance: one row per model and measure. `model` (label), `measure`, `value`, `source`.
     models: one row per model. `label`, `family`, `modality`, `random`, `random_of` (label of the
         trained twin, "" or missing if it is trained), `num_parameters`, `order` (place in the
-        experiment file), `num_layers`. With `dataset.views` also `variant` (name of the captions
-        that it reads, "" or missing: none) and `num_words` (mean of a caption).
+        experiment file), `num_layers`; `view` (that it reads; "" or missing: a user's own arrays)
+        and `changed_of` (label of the model whose copy on a changed view it is, "" or missing if it
+        is none); of those that read texts `num_words` (mean of one).
     gallery: one row per model pair, control, gallery and k. As `best`, and `queries`, `n` (rows of
         the gallery), `k_rule` (text: a number, or a share such as `1%`), `k`, `score`, `se` (over
         queries), `chance`.
@@ -35,6 +36,31 @@ class Tables:
     models: pd.DataFrame
     scores: pd.DataFrame = field(default_factory=pd.DataFrame)
     gallery: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    def without_changed_views(self) -> "Tables":
+        """The same, as if no model had a copy on a changed view."""
+        copies = self.models.index[changed_of(self.models) != ""]
+        if not len(copies):
+            return self
+        labels = set(self.models.loc[copies, "label"])
+
+        def others(pairs: pd.DataFrame) -> pd.DataFrame:
+            return pairs[~(pairs["x"].isin(labels) | pairs["y"].isin(labels))]
+
+        return replace(
+            self,
+            models=self.models.drop(index=copies),
+            best=others(self.best),
+            scores=others(self.scores) if len(self.scores) else self.scores,
+            gallery=others(self.gallery) if len(self.gallery) else self.gallery,
+        )
+
+
+def changed_of(models: pd.DataFrame) -> pd.Series:
+    """Of each row of `Tables.models` the label of the model whose copy on a changed view it is."""
+    if "changed_of" not in models:
+        return pd.Series("", index=models.index)
+    return models["changed_of"].fillna("")
 
 
 @dataclass(frozen=True)
