@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
-from caption_variants import density_tables
+from caption_views import density_tables
 from changed_views import SCORES, changed_tables
 from sense_tables import sense_tables
 from test_plots import assert_readable, points_on, texts

@@ -43,15 +43,24 @@ class Aligned:
 def model_pairs(config: ExperimentConfig, specs: Sequence[ModelSpec]) -> list[tuple[str, str]]:
     """Labels of the models to score against each other: each pair once, no model with itself.
 
-    A pair is on the sides (x, y) on which the first entry of `align.pairs` puts it.
+    A pair is on the sides (x, y) on which the first entry of `align.pairs` puts it. A copy on a
+    changed view is held against what its original is, of trained models as they are: two changes
+    at once, or a change of random weights, would control for nothing.
     """
     pairs: dict[frozenset[str], tuple[str, str]] = {}
     for wanted in config.align.pairs:
         for x in specs:
             for y in specs:
-                if x.label != y.label and _selects(wanted.x, x) and _selects(wanted.y, y):
+                if _may_meet(x, y) and _selects(wanted.x, x) and _selects(wanted.y, y):
                     pairs.setdefault(frozenset((x.label, y.label)), (x.label, y.label))
     return list(pairs.values())
+
+
+def _may_meet(x: ModelSpec, y: ModelSpec) -> bool:
+    if x.changed_of or y.changed_of:
+        copy, other = (x, y) if x.changed_of else (y, x)
+        return not other.is_control and other.label != copy.changed_of
+    return x.label != y.label
 
 
 def find_cell(run: Run, spec: ModelSpec) -> Aligned:

@@ -75,9 +75,11 @@ def best_table(
 
 def family_of_tests(x: ModelSpec, y: ModelSpec) -> str:
     """The tests that a pair's p-value is corrected over: those of the pairs of trained models, or
-    apart from them those with a random copy. A control is no finding, and must not make findings
-    harder.
+    apart from them those with a random copy, or with a copy on a changed view. A control is no
+    finding, and must not make findings harder.
     """
+    if x.changed_of or y.changed_of:
+        return "pairs with a copy on a changed view"
     return "pairs with a random copy" if x.random_init or y.random_init else "pairs"
 
 

@@ -149,6 +149,11 @@ class ModelSpec(ModelConfig):
     `pool`."""
 
     @property
+    def is_control(self) -> bool:
+        """Whether it is no finding but what findings are held against."""
+        return self.random_init or bool(self.changed_of)
+
+    @property
     def hashes_column(self) -> str | None:
         """The column of rows.parquet that says what the model sees; None: its rows have ids only.
 

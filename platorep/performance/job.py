@@ -37,7 +37,7 @@ class Job:
 
     @cached_property
     def trained(self) -> tuple[ModelSpec, ...]:
-        return tuple(spec for spec in self.run.specs if not spec.random_init)
+        return tuple(spec for spec in self.run.specs if not spec.is_control)
 
     def labelled(self, config: LabelledConfig) -> Labelled:
         """Read once, though several probes may use it."""
@@ -70,4 +70,4 @@ class Planned:
 
     @cached_property
     def trained(self) -> tuple[ModelSpec, ...]:
-        return tuple(spec for spec in self.specs if not spec.random_init)
+        return tuple(spec for spec in self.specs if not spec.is_control)

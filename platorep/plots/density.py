@@ -16,6 +16,11 @@ from platorep.plots.tables import Points, Tables, missing_scores, of_metric
 MEAN, FAMILY, PAIR, CHANCE = "mean", "family", "pair", "chance"
 RANDOM_LANGUAGE, RANDOM_OTHER, SHUFFLED = "random language", "random other", "shuffled"
 
+_FEW = (
+    "nothing to draw: fewer than two kinds of captions have scores. Name at least two views of "
+    "texts under `dataset.views`, let a family of language models read them "
+    "(`reads: [short, long]`), and run the experiment again."
+)
 _CONTROL_LINES = {  # dashes
     RANDOM_LANGUAGE: (3.0, 1.2),
     RANDOM_OTHER: (1.2, 1.2),
@@ -24,7 +29,7 @@ _CONTROL_LINES = {  # dashes
 
 
 def density_points(tables: Tables, parameters: DensityFigure) -> Points:
-    """Rows of `role`, `line`, `family`, `variant`, `num_words`, `score`, `low`, `high`, ...
+    """Rows of `role`, `line`, `family`, `view`, `num_words`, `score`, `low`, `high`, ...
 
     pair: the score of one trained pair, `family` that of its language model.
     mean, family: the mean over trained pairs, of all families and of one (where there are
@@ -34,22 +39,19 @@ def density_points(tables: Tables, parameters: DensityFigure) -> Points:
         model has random weights, and over trained pairs whose rows do not belong together.
     chance: of one pair.
 
-    A variant at which no trained pair has a score is left out, and a mean is over the same pairs at
-    every variant: those that have a score at all that are left.
+    A view at which no trained pair has a score is left out, and a mean is over the same pairs at
+    every view: those that have a score at all that are left.
 
     Raises:
-        AbsentError: no model read the captions in two variants.
-        UnknownNameError: the experiment has no such metric or variant.
+        AbsentError: no model read the captions in two views.
+        UnknownNameError: the experiment has no such metric, or no such view of texts.
     """
     scores, notes = _pairs(tables, parameters)
     both = ~scores["language_random"] & ~scores["other_random"]
     real = scores["control"] == ""
     trained = scores[real & both]
     if trained["view"].nunique() < 2:
-        raise AbsentError(
-            "nothing to draw: fewer than two kinds of captions have scores. List at least two "
-            "under `dataset.views` and run the experiment again."
-        )
+        raise AbsentError(_FEW)
     groups = {(MEAN, ""): trained}
     if trained["family"].nunique() > 1:
         by_family = trained.groupby("family", sort=False)
@@ -74,29 +76,29 @@ def density_points(tables: Tables, parameters: DensityFigure) -> Points:
 
 
 def _pairs(tables: Tables, parameters: DensityFigure) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Every pair with a score of a model that reads a variant and one that lines are for.
+    """Every pair with a score of a model that reads captions and one that lines are for.
 
     Ordered by the place of both in the experiment file, then by words. In `line` stands which pair
-    it is, whatever the variant.
+    it is, whatever the captions.
     """
     best = of_metric(tables.best, parameters.metric)
     models = tables.models.set_index("label")
-    if "view" not in models:
-        raise AbsentError(
-            "nothing to draw: every model reads one text per row. List several under "
-            "`dataset.views` and run the experiment again."
-        )
-    variant = models["view"].fillna("")
-    known = list(dict.fromkeys(name for name in variant if name))
+    if {"view", "num_words"} <= set(models):  # the latter of texts only
+        view = models["view"].where(models["num_words"].notna(), "").fillna("")
+    else:
+        view = pd.Series("", index=models.index)
+    known = list(dict.fromkeys(name for name in view if name))
     for name in parameters.views or ():
         if name not in known:
-            raise UnknownNameError("variant of this experiment", name, known)
+            raise UnknownNameError("view of texts in this experiment", name, known)
     shown = parameters.views or known
-    bare = {str(label): _bare(str(label), name) for label, name in variant.items()}
+    if len(shown) < 2:
+        raise AbsentError(_FEW)
+    bare = {str(label): _bare(str(label), name) for label, name in view.items()}
     sides = []
     for language, other in (("x", "y"), ("y", "x")):
         side = best.assign(
-            variant=best[language].map(variant),
+            view=best[language].map(view),
             num_words=best[language].map(models["num_words"]).astype(float),
             family=best[f"{language}_family"],
             language_random=best[f"{language}_random"].astype(bool),
@@ -123,16 +125,16 @@ def _pairs(tables: Tables, parameters: DensityFigure) -> tuple[pd.DataFrame, tup
     return found.sort_values(["num_words", "order", "other_order"], kind="stable"), notes
 
 
-def _bare(label: str, variant: str) -> str:
-    """A model's label without its variant: the same for all of them."""
-    before, _, after = label.rpartition(f" ({variant})")
+def _bare(label: str, view: str) -> str:
+    """A model's label without its view: the same for all of them."""
+    before, _, after = label.rpartition(f" ({view})")
     return before + after
 
 
 def _means(
     pairs: pd.DataFrame, role: str, family: str, parameters: DensityFigure
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """A point per variant, over the pairs that have a score at all of them."""
+    """A point per view, over the pairs that have a score at all of them."""
     num = pairs.groupby("line")["view"].nunique()
     whole = pairs[pairs["line"].map(num) == pairs["view"].nunique()]
     left_out = pairs["line"].nunique() - whole["line"].nunique()
@@ -140,11 +142,11 @@ def _means(
     if left_out:
         of = f" of {family}" if family else ""
         notes = (
-            f"{left_out} pairs lack a score at some variant, so are not in the mean"
+            f"{left_out} pairs lack a score at some view, so are not in the mean"
             f"{of} ({role}); {whole['line'].nunique()} are",
         )
     rows = []
-    for variant, group in whole.groupby("view", sort=False):
+    for view, group in whole.groupby("view", sort=False):
         scores = group["score"]
         if parameters.spread == "pairs":
             spread = scores.std() / np.sqrt(len(group))
@@ -157,7 +159,7 @@ def _means(
                 "role": role,
                 "line": "",
                 "family": family,
-                "view": variant,
+                "view": view,
                 "num_words": group["num_words"].iloc[0],
                 "score": mean,
                 "low": mean - spread if with_bars else np.nan,
@@ -182,8 +184,8 @@ def draw_density(points: pd.DataFrame, parameters: DensityFigure) -> Figure:
     families = list(dict.fromkeys(points.loc[points["role"] == PAIR, "family"]))
     hues = {family: HUES[i % len(HUES)] for i, family in enumerate(families)}
     lines = _lines(points, parameters, hues)
-    variants = points.drop_duplicates("view").sort_values("num_words")
-    names = [str(name) for name in variants["view"]]
+    views = points.drop_duplicates("view").sort_values("num_words")
+    names = [str(name) for name in views["view"]]
     left = 0.5
     gutter = LEADER + 0.06 + max(text_width(text) for _, text, _ in lines)
     width = (DOUBLE if parameters.width == "double" else SINGLE) - left - gutter
@@ -201,7 +203,7 @@ def draw_density(points: pd.DataFrame, parameters: DensityFigure) -> Figure:
     ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
     ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     _draw(ax, points, hues)
-    label_above(ax, variants["num_words"].tolist(), names, panel[0] + gutter)
+    label_above(ax, views["num_words"].tolist(), names, panel[0] + gutter)
     label_right(
         ax,
         [(float(r["num_words"].iloc[-1]), float(r["score"].iloc[-1])) for r, _, _ in lines],

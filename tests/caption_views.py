@@ -17,14 +17,14 @@ SCORES = {  # of the trained pairs m1 v1, m1 v2, m2 v1, m2 v2, o1 v1, o1 v2
 
 
 def density_tables() -> Tables:
-    """Three language models with three variants each, two vision models, and all controls."""
+    """Three language models that read three views each, two vision models, and all controls."""
     models = []
     for vision, random in itertools.product(VISION, (False, True)):
-        models.append(_model(vision, "V", "vision", random, "", float("nan"), len(models)))
-    for (name, family), variant in itertools.product(LANGUAGE.items(), WORDS):
+        models.append(_model(vision, "V", "vision", random, "image", float("nan"), len(models)))
+    for (name, family), view in itertools.product(LANGUAGE.items(), WORDS):
         for random in (False, True):
-            label = f"{name} ({variant})"
-            row = _model(label, family, "language", random, variant, WORDS[variant], len(models))
+            label = f"{name} ({view})"
+            row = _model(label, family, "language", random, view, WORDS[view], len(models))
             models.append(row)
     best = []
     language = [model for model in models if model["modality"] == "language"]
@@ -32,7 +32,7 @@ def density_tables() -> Tables:
     for x, y, control in itertools.product(language, vision_models, ("", "shuffled")):
         pairs = list(itertools.product(LANGUAGE, VISION))
         name, other = str(x["label"]).split(" (")[0], str(y["label"]).split(" (")[0]
-        score = SCORES[str(x["variant"])][pairs.index((name, other))]
+        score = SCORES[str(x["view"])][pairs.index((name, other))]
         if control:
             score = 0.0103 if not (x["random"] or y["random"]) else 0.5
         elif x["random"] or y["random"]:
@@ -59,7 +59,7 @@ def _model(
     family: str,
     modality: str,
     random: bool,
-    variant: str,
+    view: str,
     num_words: float,
     order: int,
 ) -> dict[str, object]:
@@ -72,6 +72,6 @@ def _model(
         "num_parameters": 1000,
         "num_layers": 2,
         "order": order,
-        "variant": variant,
+        "view": view,
         "num_words": num_words,
     }
