@@ -71,6 +71,10 @@ def cut_gif(encoded: bytes) -> str:
     return "its last block is not marked as the end"
 
 
+def cut_tar(encoded: bytes) -> str:
+    return "" if encoded[-1024:] == bytes(1024) else "its last blocks are not those of an end"
+
+
 def _colors(encoded: bytes, at: int) -> int:
     """Bytes of the colour table that the flags at this place announce."""
     flags = encoded[at] if at < len(encoded) else 0

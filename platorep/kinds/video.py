@@ -18,7 +18,7 @@ from PIL import Image
 
 from platorep.errors import AbsentError, DataError, short
 from platorep.kinds.draws import first_other
-from platorep.kinds.ends import cut_gif, cut_mp4, cut_webm
+from platorep.kinds.ends import cut_gif, cut_mp4, cut_tar, cut_webm
 from platorep.kinds.image import IMAGE, decode_image
 from platorep.kinds.kind import Kind
 from platorep.parameters.views import FrameOrder
@@ -36,7 +36,7 @@ MAX_FILM_PIXELS = 2**34
 MAX_COMPARED = 16
 FOLDER_RATE = 25.0
 _DEMUXERS = {"MP4": "mp4", "WEBM": "webm", "GIF": "gif"}
-_CUT: dict[str, Callable[[bytes], str]] = {"MP4": cut_mp4, "WEBM": cut_webm, "GIF": cut_gif}
+_CUT = {"MP4": cut_mp4, "WEBM": cut_webm, "GIF": cut_gif, "TAR": cut_tar}
 _EXACT = 0x2 | 0x40000 | 0x80000  # bilinear chroma, accurate rounding, the same on each processor
 
 
@@ -77,10 +77,10 @@ def decode_video(encoded: bytes) -> Film:
         AbsentError: av is not installed.
     """
     form = _format(encoded)
-    if form == "TAR":
-        return decode_frames(encoded)
     if cut := _CUT[form](encoded):
         raise DataError(f"the film is cut short ({form}, {len(encoded)} bytes): {cut}")
+    if form == "TAR":
+        return decode_frames(encoded)
     with _opened(encoded, form) as (container, stream):
         _refuse_size(stream.codec_context.width, stream.codec_context.height)
         number = max(stream.frames, sum(p.size > 0 for p in container.demux(stream)))
@@ -177,7 +177,7 @@ def _images(encoded: bytes) -> dict[str, bytes]:
                 assert content is not None, "it is a regular file"
                 images[member.name] = content.read()
     except (tarfile.TarError, ValueError, OSError) as error:
-        raise DataError(f"the tar file of frames is cut or damaged: {error}") from error
+        raise DataError(f"the tar file of frames is damaged: {error}") from error
     return {name: images[name] for name in sorted(images, key=_natural)}
 
 
