@@ -6,7 +6,7 @@ Several processes may work on one cache: a shard is computed by the process that
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -293,20 +293,7 @@ def _divide(works: Sequence[Work], options: Options) -> None:
 def _record_dataset(dataset: EventDataset, results: Results, report: Reporter) -> None:
     rows = pd.DataFrame({"id": dataset.ids} | dict(dataset.hashes))
     results.write_table(results.rows, rows, {"rows": dataset.fingerprint})
-    dropped = [asdict(row) for row in dataset.dropped]
-    copies = {view: asdict(of_view) for view, of_view in dataset.duplicates.items()}
-    results.record(
-        "dataset",
-        dict(dataset.provenance)
-        | {
-            "name": dataset.name,
-            "num_rows": len(dataset),
-            "fingerprint": dataset.fingerprint,
-            "dropped": dropped,
-            "duplicates": copies,
-            "unchanged": dict(dataset.unchanged),
-        },
-    )
+    results.record("dataset", dataset.report())
     report.say(f"dataset {dataset.name}: {len(dataset)} rows")
     for view, copies_there in dataset.duplicates.items():
         if copies_there.count:
@@ -317,7 +304,7 @@ def _record_dataset(dataset: EventDataset, results: Results, report: Reporter) -
             )
     for view, num in dataset.unchanged.items():
         report.warn(f"{view}: the change does nothing in {num} of {len(dataset)} rows")
-    if dropped:
+    if dropped := dataset.dropped:
         report.warn(f"{len(dropped)} rows were dropped; run.json lists them with their reasons")
 
 

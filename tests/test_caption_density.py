@@ -110,7 +110,7 @@ def test_variants_are_texts_of_the_same_rows(tmp_path: Path) -> None:
             alone.ids, alone.views["image"].hashes, alone.views["text"].hashes
         )  # fmt: skip
         assert read.mean_words == pytest.approx(mean(len(t.split()) for t in table[name]))
-    assert dataset.reading("").texts == plain.texts == dataset.views["text"].texts
+    assert dataset.reading("").texts == plain.views["text"].texts == dataset.views["text"].texts
     assert dataset.fingerprint == plain.fingerprint
     assert "variants" not in plain.provenance
     assert [v["name"] for v in dataset.provenance["variants"]] == COLUMNS
@@ -206,14 +206,14 @@ def test_levels_are_the_worlds_own_captions() -> None:
         own = DatasetConfig(source="toyworld", limit=6, world=WorldParameters(caption_level=level))
         texts = dataset.reading(f"level {level}").texts
         assert texts == tuple(caption(world, scene, level) for scene in scenes)
-        assert texts == load_dataset(own).texts
+        assert texts == load_dataset(own).views["text"].texts
     assert dataset.views["text"].texts == dataset.reading("level 5").texts  # the world's own level
     same_place = {"world": {"pairs": "same_place", "caption_level": 3}}
     elsewhere = load_dataset(DatasetConfig.model_validate(TOY["dataset"] | same_place))
     alone = load_dataset(
         DatasetConfig.model_validate({"source": "toyworld", "limit": 6} | same_place)
     )
-    assert elsewhere.texts == alone.texts
+    assert elsewhere.views["text"].texts == alone.views["text"].texts
 
 
 def test_words_can_be_cut_from_toy_captions() -> None:

@@ -110,7 +110,7 @@ def test_an_image_is_decoded_once(tmp_path: Path, kind: str, decoded: list[None]
         first.views["text"].texts,
         first.hashes,
     )
-    assert [again.image_bytes(i) for i in range(3)] == [red(1), red(2), red(3)]
+    assert [again.views["image"].encoded(i) for i in range(3)] == [red(1), red(2), red(3)]
     assert pickle.loads(pickle.dumps(again)).image_bytes(2) == red(3)
 
 
@@ -147,10 +147,10 @@ def test_other_content_of_the_same_size_and_time_is_noticed(
             change(path, other.read_bytes())
 
     after = load(source, kind)
-    assert [after.image_bytes(i) for i in range(2)] == [red(2), red(22)]
+    assert [after.views["image"].encoded(i) for i in range(2)] == [red(2), red(22)]
     assert after.fingerprint != before.fingerprint
     if kind != "class_folders":
-        assert after.texts == ("caption 002", "caption 022")
+        assert after.views["text"].texts == ("caption 002", "caption 022")
 
 
 def test_a_file_more_or_less_is_noticed(tmp_path: Path, kind: str) -> None:
@@ -194,7 +194,7 @@ def test_a_bad_row_that_was_mended_is_noticed(tmp_path: Path, decoded: list[None
         {"deduplicate": "near"},
         {"id": "text", "limit": 2},
         {"caption_index": "first", "separator": "; "},
-        {"variants": [{"name": "one", "max_words": 1}]},
+        {"views": {"one": {"of": "text", "change": "case"}}},
     ],
     ids=str,
 )
@@ -230,7 +230,7 @@ def test_a_damaged_manifest_is_made_anew(tmp_path: Path, decoded: list[None]) ->
         manifest.write_bytes(damaged)
         assert damaged_files(cache_root())["file"].tolist() == [str(manifest)]
         decoded.clear()
-        assert load(source, "folder").texts == first.views["text"].texts
+        assert load(source, "folder").views["text"].texts == first.views["text"].texts
         assert len(decoded) == 2
     assert manifest.read_bytes() == whole
     assert damaged_files(cache_root()).empty
@@ -238,7 +238,7 @@ def test_a_damaged_manifest_is_made_anew(tmp_path: Path, decoded: list[None]) ->
     manifest.unlink()
     manifest.mkdir()
     (manifest / "x").touch()
-    assert load(source, "folder").texts == first.views["text"].texts
+    assert load(source, "folder").views["text"].texts == first.views["text"].texts
     (manifest.parent / ".x.partial").touch()
     clean(cache_root(), broken=True, partial=True, model=None)
     assert list(manifest.parent.iterdir()) == []
@@ -262,7 +262,7 @@ def test_an_image_that_goes_between_the_check_and_its_use(tmp_path: Path) -> Non
     with tarfile.open(tmp_path / "a.tar", "w"):
         pass
     with pytest.raises(IntegrityError, match="changed while it was in use"):
-        known.image_bytes(0)
+        known.views["image"].encoded(0)
 
 
 def test_a_file_of_this_moment_is_waited_for(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Events of the world with their identities, each observed in several views."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -124,16 +124,25 @@ class View(Sequence[Any]):
         if self.change is not None and self.original is not None:
             before = self.original[index]
             return changed_sample(self.kind, before, self.change, self.original.hashes[index])
+        encoded = self.encoded(index)
+        try:
+            return self.kind.decode(encoded)
+        except DataError as error:
+            raise DataError(f"row {index} (id {self.ids[index]!r}): {error}") from error
+
+    def encoded(self, index: int) -> bytes:
+        """What the source has of a row, of a view that is no change and no text.
+
+        Raises:
+            IntegrityError: it is another now.
+        """
         encoded = self.kind.encode(self.cells[index], self.settings)
         if sha256(encoded) != self.hashes[index]:
             raise IntegrityError(
                 f"the {self.name} of row {index} (id {self.ids[index]!r}) changed while it was in "
                 "use. Run the command again."
             )
-        try:
-            return self.kind.decode(encoded)
-        except DataError as error:
-            raise DataError(f"row {index} (id {self.ids[index]!r}): {error}") from error
+        return encoded
 
     @property
     def mean_words(self) -> float | None:
@@ -175,3 +184,15 @@ class EventDataset:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def report(self) -> dict[str, Any]:
+        """What run.json says about the dataset."""
+        return {
+            **self.provenance,
+            "name": self.name,
+            "num_rows": len(self),
+            "fingerprint": self.fingerprint,
+            "dropped": [asdict(row) for row in self.dropped],
+            "duplicates": {view: asdict(copies) for view, copies in self.duplicates.items()},
+            "unchanged": dict(self.unchanged),
+        }

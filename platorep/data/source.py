@@ -22,11 +22,18 @@ class FileReference:
 
     def own_files(self) -> Sequence[Path]:
         """With the folder itself, whose times change when a file joins it."""
-        return [self.path, *self._frames()]
+        return [self.path, *self._frames()] if self._is_folder else [self.path]
+
+    @property
+    def _is_folder(self) -> bool:
+        try:
+            return self.path.is_dir()
+        except (OSError, ValueError):  # a name that no file can have
+            return False
 
     def read(self) -> bytes:
         try:
-            return _as_tar(self._frames()) if self.path.is_dir() else self.path.read_bytes()
+            return _as_tar(self._frames()) if self._is_folder else self.path.read_bytes()
         except FileNotFoundError as error:
             raise DataError(f"there is no file {short(str(self.path))}") from error
         except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
