@@ -107,7 +107,7 @@ def run(part: str, way: str, folder_name: str, arguments: argparse.Namespace) ->
     from platorep.config import ModelSpec
     from platorep.models import Reading, open_model
 
-    data = Data(json.loads((folder / "texts.json").read_text()))
+    data = Data(json.loads((folder / "texts.json").read_text()), part)
     name = str(folder / "llama") if part == "language" else VISION
     spec = ModelSpec(
         **{"name": name, "label": part, "family": part, "modality": part},
@@ -139,12 +139,18 @@ def run(part: str, way: str, folder_name: str, arguments: argparse.Namespace) ->
 class Data:
     """As much of a dataset as models read."""
 
-    def __init__(self, texts: list[str]) -> None:
+    def __init__(self, texts: list[str], part: str) -> None:
         self.texts, self.ids = texts, [str(i) for i in range(len(texts))]
+        self._part = part
 
-    def image(self, i: int, /) -> Any:
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, i: int, /) -> Any:
         from PIL import Image
 
+        if self._part == "language":
+            return self.texts[i]
         small = Image.frombytes("RGB", (8, 6), random.Random(i).randbytes(144))
         return small.resize((500, 375))
 
@@ -215,7 +221,7 @@ def plain(part: str, spec: Any, data: Data, device: str, dtype: Any) -> Any:
     def of_images(rows: Sequence[int]) -> list[torch.Tensor]:
         pooled = []
         for i in rows:
-            image = transform(data.image(i))[None].to(device, dtype)
+            image = transform(data[i])[None].to(device, dtype)
             outputs = network.forward_intermediates(
                 image, return_prefix_tokens=True, output_fmt="NLC", intermediates_only=True
             )

@@ -6,7 +6,6 @@ Axes: n rows, l layers, d features.
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +17,13 @@ from torch import Tensor
 
 from platorep.config import ModelSpec
 from platorep.errors import AbsentError, ConfigError, DataError, IntegrityError
-from platorep.models import Reading, open_model
+from platorep.models import Ids, Reading, open_model
 
 IDS = ("a", "b", "c", "d")
 LAYERS = {  # two widths; layer10 comes after layer2
     "layer2": torch.arange(8.0).reshape(4, 2),
     "layer10": torch.arange(100.0, 112.0).reshape(4, 3),
 }
-
-
-@dataclass
-class Names:
-    """As much of a dataset as arrays need."""
-
-    ids: Sequence[str] = IDS
-    texts: Sequence[str] = ()
-
-    def image(self, i: int, /) -> Any:
-        raise NotImplementedError
 
 
 def make_spec(path: Path, **settings: Any) -> ModelSpec:
@@ -45,7 +33,7 @@ def make_spec(path: Path, **settings: Any) -> ModelSpec:
 
 def extract(path: Path, ids: Sequence[str] = IDS, rows: Any = None, **spec: Any) -> list[Tensor]:
     loaded = open_model(make_spec(path, **spec), offline=True).load("cpu", torch.bfloat16)
-    return loaded.features(Reading(range(len(ids)) if rows is None else rows, Names(ids)))
+    return loaded.features(Reading(range(len(ids)) if rows is None else rows, Ids(ids)))
 
 
 def notes(path: Path) -> tuple[str, ...]:

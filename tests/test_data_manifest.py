@@ -111,7 +111,7 @@ def test_an_image_is_decoded_once(tmp_path: Path, kind: str, decoded: list[None]
         first.hashes,
     )
     assert [again.views["image"].encoded(i) for i in range(3)] == [red(1), red(2), red(3)]
-    assert pickle.loads(pickle.dumps(again)).image_bytes(2) == red(3)
+    assert pickle.loads(pickle.dumps(again)).views["image"].encoded(2) == red(3)
 
 
 def rewritten_in_place(path: Path, content: bytes) -> None:

@@ -13,7 +13,7 @@ from images import encoded, red
 
 from platorep.config import DatasetConfig, LabelledConfig
 from platorep.data import load_dataset
-from platorep.errors import AbsentError, ConfigError, DataError
+from platorep.errors import AbsentError, DataError
 from platorep.performance.labelled import Labelled, read_labelled
 
 NUM = 20
@@ -109,13 +109,13 @@ def test_numbered_classes_of_a_dataset_repository_have_names(tmp_path: Path) -> 
     even = {red(2 * i) for i in range(NUM)}
     for part in (found.train, found.validation, found.test):
         for row, label in zip(part.rows, part.labels, strict=True):
-            assert (label == "cat") == (part.dataset.image_bytes(row) in even)
+            assert (label == "cat") == (part.dataset.views["image"].encoded(row) in even)
 
 
 def test_captions_are_still_no_numbers(tmp_path: Path) -> None:
     path = write_table(tmp_path / "a" / "numbers.parquet", [1, 2])
 
-    with pytest.raises(ConfigError, match="holds int"):
+    with pytest.raises(DataError, match="holds int"):
         load_dataset(DatasetConfig(source=str(path), text="label"))
 
 

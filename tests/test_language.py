@@ -99,8 +99,11 @@ class Texts:
     def __post_init__(self) -> None:
         self.ids = self.ids or [f"row-{i}" for i in range(len(self.texts))]
 
-    def image(self, i: int, /) -> Any:
-        raise NotImplementedError
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, i: int, /) -> str:
+        return self.texts[i]
 
 
 def make_tokenizer(**settings: Any) -> transformers.PreTrainedTokenizerFast:
@@ -569,7 +572,7 @@ def test_absences(tmp_path: Path, llama: Path) -> None:
 def test_settings_of_other_backends_are_refused(llama: Path) -> None:
     with pytest.raises(ConfigError, match="`checkpoint`, `arguments` mean nothing"):
         extract(llama, checkpoint="x.pth", arguments={"img_size": 3})
-    with pytest.raises(ConfigError, match="found modality 'vision'"):
+    with pytest.raises(ConfigError, match="whose kind is image"):
         extract(llama, modality="vision")
 
 

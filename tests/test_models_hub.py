@@ -25,7 +25,15 @@ from platorep.models import Reading, open_model
 class Rows:
     ids, texts = ("a", "b"), ("two children play", "snow")
 
-    def image(self, i: int, /) -> Image.Image:
+    def __init__(self, *, text: bool) -> None:
+        self._text = text
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, i: int, /) -> Any:
+        if self._text:
+            return self.texts[i]
         return Image.new("RGB", (20 + i, 10), (9 * i, 50, 7))
 
 
@@ -54,7 +62,7 @@ def attempt(steps: str, *, offline: bool = False, **settings: Any) -> dict[str, 
                 found["unknown"] = about.unknown
             elif step == "features":
                 layers = model.load("cpu", torch.float32).features(
-                    Reading(range(2), Rows(), workers=0)
+                    Reading(range(2), Rows(text=settings["modality"] == "language"), workers=0)
                 )
                 found[step] = [layer.tolist() for layer in layers]
             else:

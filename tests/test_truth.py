@@ -33,7 +33,7 @@ def test_truth_describes_the_scenes_of_the_rows() -> None:
     model = open_model(truth(), offline=True)
     loaded = model.load("cpu", torch.float32)
 
-    found = loaded.features(Reading([4, 1], dataset))
+    found = loaded.features(Reading([4, 1], dataset.views["image"]))
 
     scenes = [sample_scene(WORLD, 4), sample_scene(WORLD, 1)]
     expected = truth_features(WORLD, scenes)

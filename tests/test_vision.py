@@ -41,10 +41,12 @@ class Images:
     """As much of a dataset as a vision model reads; every image has its own size."""
 
     ids: Sequence[str] = field(default_factory=lambda: [f"row-{i}" for i in range(NUM_IMAGES)])
-    texts: Sequence[str] = ("",) * NUM_IMAGES
     broken: int | None = None
 
-    def image(self, i: int, /) -> Image.Image:
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, i: int, /) -> Image.Image:
         if i == self.broken:
             raise DataError(f"row {self.ids[i]!r}: broken")
         size = 5 + i % 3, 6
@@ -100,7 +102,7 @@ def one_at_a_time(
     rows = []
     for i in range(NUM_IMAGES):
         with torch.no_grad():
-            network(transform(Images().image(i))[None])
+            network(transform(Images()[i])[None])
         rows.append([pooled(seen[module], pool, prefix) for module in modules])
     return [torch.stack(layer).float() for layer in zip(*rows, strict=True)]
 
@@ -195,7 +197,7 @@ def test_other_architectures_equal_forward_intermediates(
     network = timm.create_model(name, num_classes=0, **arguments).eval()
     size = arguments.get("img_size", network.pretrained_cfg["input_size"][1])
     config = resolve_data_config({"input_size": (3, size, size)}, model=network)
-    images = torch.stack([create_transform(**config)(Images().image(i)) for i in range(NUM_IMAGES)])
+    images = torch.stack([create_transform(**config)(Images()[i]) for i in range(NUM_IMAGES)])
     with torch.no_grad():
         maps = network.forward_intermediates(images, intermediates_only=True)
     assert same(found, [m.double().mean((2, 3)).float() for m in maps], 1e-4)
@@ -252,10 +254,10 @@ def test_a_broken_image_stays_one_clear_error(workers: int) -> None:
 
 
 class Deadly(Images):
-    def image(self, i: int, /) -> Image.Image:
+    def __getitem__(self, i: int, /) -> Image.Image:
         if i == 2:
             os._exit(9)
-        return super().image(i)
+        return super().__getitem__(i)
 
 
 def test_a_worker_that_dies_is_explained() -> None:
@@ -282,7 +284,7 @@ def test_transform_overrides_reach_the_network() -> None:
     torch.manual_seed(0)
     network = timm.create_model("test_vit", num_classes=0, img_size=96).eval()
     config = resolve_data_config(override | {"input_size": (3, 96, 96)}, model=network)
-    images = torch.stack([create_transform(**config)(Images().image(i)) for i in range(NUM_IMAGES)])
+    images = torch.stack([create_transform(**config)(Images()[i]) for i in range(NUM_IMAGES)])
     with torch.no_grad():
         tokens = network.forward_intermediates(images, output_fmt="NLC", intermediates_only=True)
     assert same(found, [t.mean(1) for t in tokens])
@@ -316,7 +318,7 @@ def test_local_folders(tmp_path: Path) -> None:
     save_for_hf(network, folder, model_args=arguments, safe_serialization=True)
     found = extract(f"local-dir:{folder}")
     config = resolve_data_config({"input_size": (3, 32, 32)}, model=network)
-    images = torch.stack([create_transform(**config)(Images().image(i)) for i in range(NUM_IMAGES)])
+    images = torch.stack([create_transform(**config)(Images()[i]) for i in range(NUM_IMAGES)])
     with torch.no_grad():
         maps = network.forward_intermediates(
             images, intermediates_only=True, return_prefix_tokens=True
@@ -505,7 +507,7 @@ def test_a_network_without_taps_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_settings_of_other_backends_are_refused() -> None:
     with pytest.raises(ConfigError, match="`prompt`, `max_tokens` mean nothing"):
         extract("test_vit", max_tokens=3, prompt="a {text}")
-    with pytest.raises(ConfigError, match="found modality 'language'"):
+    with pytest.raises(ConfigError, match="whose kind is text"):
         extract("test_vit", modality="language")
     with pytest.raises(ConfigError, match="is no language model: `pool: last`"):
         extract("test_vit", random_init=True, pool="last")

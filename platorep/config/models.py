@@ -1,7 +1,7 @@
 """Families of models, and how they are loaded and tapped."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
 
@@ -125,6 +125,10 @@ def hashes_column(view: str) -> str:
     return f"{view}_sha256"
 
 
+def _usual_kind(spec: dict[str, Any]) -> KindName | None:
+    return None if spec["backend"] == "features" else KIND_OF.get(spec["modality"])
+
+
 class ModelSpec(ModelConfig):
     """A model with all its settings, as the stages see it."""
 
@@ -136,10 +140,10 @@ class ModelSpec(ModelConfig):
     """Where a toy network is trained."""
     step: int | None = None
     """Which checkpoint of a toy network."""
-    view: str = ""
-    """Which view of the dataset it reads; "": none, a user's own arrays are known by ids alone."""
-    kind: KindName | None = None
-    """The kind of that view."""
+    kind: KindName | None = Field(default_factory=_usual_kind)
+    """The kind of the view that it reads; None: none, a user's arrays are known by ids."""
+    view: str = Field(default_factory=lambda spec: spec["kind"] or "")
+    """Which view of the dataset it reads; "": none."""
     random_of: str = ""
     """Label of the model that a random-weight control belongs to."""
     changed_of: str = ""
