@@ -1,13 +1,19 @@
 """Copies on changed views through the stages: who is paired, corrected and measured with whom."""
 
 import itertools
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+from runs import run_of
 
+from platorep.align import align
 from platorep.align.models import model_pairs
 from platorep.align.tables import family_of_tests
 from platorep.config import ExperimentConfig
+from platorep.extract import extract
+from platorep.plots.stage import plot
 
 EXPERIMENT: dict[str, Any] = {
     "name": "changed",
@@ -70,3 +76,49 @@ def test_what_is_a_control(label: str) -> None:
 
     assert specs[label].is_control
     assert not specs["a"].is_control
+
+
+def test_from_the_file_to_the_figure(tmp_path: Path) -> None:
+    """Untrained toy networks: the copies are extracted, scored beside their originals and drawn."""
+    views = {
+        "two words": {"of": "text", "change": "first_words", "n": 2},
+        "grey": {"of": "image", "change": "grey"},
+    }
+    untrained = {"backend": "toyworld", "training": {"steps": 0}}
+    config = ExperimentConfig.model_validate(
+        {
+            "name": "toy",
+            "dataset": {"source": "toyworld", "limit": 24, "views": views},
+            "families": [
+                {"name": "eyes", "modality": "vision", "models": ["conv4"]} | untrained,
+                {"name": "readers", "modality": "language", "models": ["llama4"]} | untrained,
+            ],
+            "extract": {"workers": 0},
+            "align": {
+                "metrics": [{"name": "cka", "kernel": "linear", "estimator": "debiased"}],
+                "null": {"permutations": 9},
+            },
+            "controls": {"changed_views": True},
+            "figures": [{"kind": "changes"}, {"kind": "scaling", "x": "num_parameters"}],
+        }
+    )
+    run = run_of(config, tmp_path / "results", tmp_path / "cache")
+
+    for failures in (extract(run), align(run)[0], plot(run)[0]):
+        assert not failures.errors
+
+    models = pd.read_csv(run.results.models, keep_default_na=False).set_index("label")
+    assert models["changed_of"].to_dict() == {
+        "conv4": "", "llama4": "", "conv4 (grey)": "conv4", "llama4 (two words)": "llama4"
+    }  # fmt: skip
+    assert models.loc["llama4 (two words)", "num_words"] == "2.0"
+    best = pd.read_csv(run.results.best).set_index(["x", "y"])["score"]
+    assert set(best.index) == {("llama4", "conv4"), ("llama4 (two words)", "conv4"),
+                               ("llama4", "conv4 (grey)")}  # fmt: skip
+    assert best.nunique() == 3  # each saw something else
+    drawn = pd.read_csv(run.results.figures / "changes.csv")
+    found = drawn[drawn["role"] == "pair"].set_index("view")[["score", "original"]]
+    assert found.loc["grey"].tolist() == [best["llama4", "conv4 (grey)"], best["llama4", "conv4"]]
+    assert set(pd.read_csv(run.results.figures / "scaling.csv")["role"]) >= {
+        "trained", "changed line", "changed point"
+    }  # fmt: skip

@@ -178,10 +178,18 @@ def _draw(ax: Axes, points: pd.DataFrame, views: list[str], hue: str) -> None:
         y = place[view]
         ax.plot([original, score], [y, y], "-", color=hue, lw=0.9, zorder=3, gid="join")
         ax.plot(
-            [original], [y], "o", mfc="white", mec="black", mew=0.6, ms=4, zorder=4, gid="original"
+            [original],
+            [y],
+            "o",
+            mfc="white",
+            mec="black",
+            mew=0.6,
+            ms=5.5,
+            zorder=4,
+            gid="original",
         )
         colour = GREY if view == RANDOM else hue
-        ax.plot([score], [y], "o", color=colour, ms=4, zorder=5, gid="mean")
+        ax.plot([score], [y], "o", color=colour, ms=3.6, zorder=5, gid="mean")
     for view, text in zip(views, _kept(means), strict=True):
         ax.text(1.02, place[view], text, transform=ax.get_yaxis_transform(), va="center_baseline",
                 fontsize=SMALL, color=readable(hue), gid="kept")  # fmt: skip
@@ -195,7 +203,7 @@ def _draw(ax: Axes, points: pd.DataFrame, views: list[str], hue: str) -> None:
 def _legend(points: pd.DataFrame) -> tuple[list[Artist], list[str]]:
     null = str(points["null_is"].iloc[0])
     handles: list[Artist] = [
-        Line2D([], [], ls="", marker="o", mfc="white", mec="black", mew=0.6, ms=4),
+        Line2D([], [], ls="", marker="o", mfc="white", mec="black", mew=0.6, ms=5.5),
         Line2D([], [], ls="", marker="o", color="#444444", ms=4),
         Line2D([], [], ls="", marker="|", color="#444444", ms=4, mew=0.5),
         Line2D([], [], color=GREY, lw=0.6),
