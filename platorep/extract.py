@@ -4,73 +4,23 @@ Several processes may work on one cache: a shard is computed by the process that
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from platorep.config import ModelSpec
 from platorep.data import EventDataset, load_dataset
 from platorep.errors import DamagedError
-from platorep.failures import Failures
+from platorep.failures import Errors, Failures
 from platorep.features import Cell, CellKey, RowIdentities, cell_of, num_shards
-from platorep.files import ByteLocks, sha256_file
-from platorep.models import Ids, Model, Reading, compute_dtypes, environment, open_remembered
+from platorep.files import sha256_file
+from platorep.models import Model, compute_dtypes, environment, open_remembered
 from platorep.reporting import Reporter
 from platorep.results import Results, cell_settings, networks
 from platorep.run import Options, Run
-from platorep.stamps import Stamp, stamp
-
-
-@dataclass(frozen=True)
-class ModelCell:
-    """One model and its cell of the cache."""
-
-    spec: ModelSpec
-    key: CellKey
-    cell: Cell
-    num_words: float | None = field(default=None, kw_only=True)
-    """Mean per text, of a model that reads texts."""
-
-
-@dataclass
-class Work:
-    """What is to do for one model: the shards of its cell in this process's share."""
-
-    target: ModelCell
-    model: Model
-    rows: RowIdentities
-    rows_per_shard: int
-    shards: Sequence[int]
-    outdated: Mapping[int, Stamp] = field(default_factory=dict)
-    """Shards to make anew (`--overwrite always`), as they were: they stay until then."""
-
-    @property
-    def label(self) -> str:
-        return self.target.spec.label
-
-    @property
-    def cell(self) -> Cell:
-        return self.target.cell
-
-    def missing(self) -> list[int]:
-        """Shards to make: all where the cell has no description."""
-        if not self.cell.exists():
-            return list(self.shards)
-        identities = {i: stamp(self.cell.shard_path(i)) for i in self.shards}
-        return [i for i, now in identities.items() if now in (None, self.outdated.get(i))]
-
-    def outdate(self) -> None:
-        """Have all shards of this share made anew."""
-        identities = {i: stamp(self.cell.shard_path(i)) for i in self.shards}
-        self.outdated = {i: now for i, now in identities.items() if now is not None}
-
-    def share_done(self) -> float:
-        return 1 - len(self.missing()) / max(1, len(self.shards))
+from platorep.work import ModelCell, Work, by_network, complete
 
 
 def extract(run: Run) -> Failures:
@@ -102,12 +52,11 @@ def extract(run: Run) -> Failures:
 
     waiting = works
     for wait in (False, True):  # first what nobody else is doing, then what others left undone
-        undone = []
-        for work in waiting:
-            with failures.catch(work.label):
-                if not _complete(run, work, dataset, wait=wait):
-                    undone.append(work)
-        waiting = undone
+        waiting = [
+            undone
+            for together in by_network(waiting)
+            for undone in complete(run, together, dataset, failures, wait=wait)
+        ]
     _record_cells(run, [work.target for work in works])
 
     results.record(
@@ -167,7 +116,7 @@ def _work(run: Run, model: Model, dataset: EventDataset, rows: RowIdentities, ke
 
 def complete_cell(run: Run, work: Work, dataset: EventDataset) -> Cell:
     """Make what is missing of a cell, and wait for what other processes are making of it."""
-    _complete(run, work, dataset, wait=True)
+    complete(run, [work], dataset, Errors(keep_going=False), wait=True)
     return work.cell
 
 
@@ -217,61 +166,6 @@ def models_table(cells: dict[str, dict[str, Any]]) -> pd.DataFrame:
     columns += ["order", "view", "changed_of", "num_words"]
     table = pd.DataFrame(rows, columns=columns).sort_values("order")
     return table.astype({"num_parameters": "Int64"}).reset_index(drop=True)
-
-
-def _complete(run: Run, work: Work, dataset: EventDataset, *, wait: bool) -> bool:
-    """Make the missing shards that no other process is making; True if none is left to make."""
-    if work.cell.exists() and work.cell.mend_rows(work.rows):
-        run.report.warn(f"{work.label}: {work.cell.rows_path} was damaged, and is written anew")
-    if not work.missing():
-        run.report.detail(f"{work.label}: cached")
-        return True
-    run.must_compute(f"{work.label}: its features", work.cell.folder)
-    with ByteLocks(work.cell.folder / ".lock") as locks:
-        locked = [i for i in work.missing() if locks.acquire(i, wait=wait)]
-        mine = [i for i in locked if i in work.missing()]  # another may just have finished it
-        if mine:
-            _compute(run, work, mine, dataset)
-    return not work.missing()
-
-
-def _compute(run: Run, work: Work, shards: Sequence[int], dataset: EventDataset) -> None:
-    def rows_of(shard: int) -> range:
-        start = shard * work.rows_per_shard
-        return range(start, min(start + work.rows_per_shard, len(work.rows)))
-
-    spec, key, report = work.target.spec, work.target.key, run.report
-    num_rows = sum(len(rows_of(shard)) for shard in shards)
-    samples = dataset.views[spec.view] if spec.view else Ids(dataset.ids)
-    report.detail(f"{work.label}: loading on {run.device}")
-    loaded = work.model.load(run.device, getattr(torch, key.compute_dtype))
-    with (
-        closing(loaded),
-        report.task(f"extract {work.label}", num_rows, "rows") as advance,
-    ):
-        for shard in shards:
-            batch, workers = run.config.extract.batch, run.config.extract.workers
-            features = loaded.features(Reading(rows_of(shard), samples, batch, workers, advance))
-            work.cell.create(
-                key,
-                work.rows,
-                [(name, f.shape[1]) for name, f in zip(loaded.layers, features, strict=True)],
-                work.rows_per_shard,
-                {
-                    "environment": environment(run.device),
-                    "label": work.label,
-                    "name": spec.name,
-                    "num_parameters": work.model.describe().parameters,
-                    "notes": list(loaded.notes),
-                    "batches": loaded.batching.value,
-                },
-            )
-            work.cell.write_shard(shard, features)
-            report.detail(f"{work.label}: wrote {work.cell.shard_path(shard).name}")
-    for detail in loaded.details:
-        report.detail(f"{work.label}: {detail}")
-    for note in loaded.notes:
-        report.warn(f"{work.label}: {note}")
 
 
 def _divide(works: Sequence[Work], options: Options) -> None:

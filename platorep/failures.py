@@ -19,8 +19,8 @@ class Errors:
         self.errors: dict[str, Exception] = {}
 
     @contextmanager
-    def catch(self, cell: str) -> Iterator[None]:
-        """Note the block's error as a failure of `cell` and go on; a full disk stops everything."""
+    def catch(self, *cells: str) -> Iterator[None]:
+        """Note the block's error as a failure of `cells` and go on; a full disk stops all."""
         try:
             yield
         except StorageError:
@@ -29,8 +29,9 @@ class Errors:
             error = refusal(unknown) or unknown
             if not self._keep_going:
                 raise error from (None if error is unknown else unknown)
-            self.errors[cell] = error
-            self._tell(cell, error)
+            for cell in cells:
+                self.errors[cell] = error
+                self._tell(cell, error)
 
     def _tell(self, cell: str, error: Exception) -> None:
         """Beyond keeping it."""

@@ -21,7 +21,7 @@ from platorep.config.performance import PerformanceConfig
 from platorep.data import EventDataset, load_dataset
 from platorep.drawn import undrawn_figures
 from platorep.errors import ConfigError, NotComputedError, PlatorepError
-from platorep.extract import Work, open_work
+from platorep.extract import open_work
 from platorep.failures import Errors
 from platorep.models import Description, Model, compute_dtype, open_remembered
 from platorep.models.cost import BYTES_PER_TOKEN, products_per_second
@@ -30,6 +30,7 @@ from platorep.performance import measure_of, plan_measure
 from platorep.performance.job import Job
 from platorep.reporting import Reporter
 from platorep.run import Run
+from platorep.work import Work
 
 COLUMNS = (
     *("stage", "cell", "state", "rows", "layers", "width", "parameters"),

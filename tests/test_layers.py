@@ -17,6 +17,7 @@ LAYERS = (
     {"data", "models"},
     {"failures", "features", "results"},
     {"run", "upkeep"},
+    {"work"},
     {"drawn", "extract"},
     {"performance", "align", "plots", "theory"},
     {"listing", "plan", "execute"},

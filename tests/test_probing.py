@@ -150,7 +150,7 @@ def test_an_image_network_that_mixes_its_batch_sees_one_image_at_a_time() -> Non
         network = timm.create_model("test_resnet", num_classes=0, **settings).eval()
         transform = create_transform(**resolve_data_config({}, model=network))
         return LoadedVisionModel(
-            PooledBlocks(network, (3, 160, 160), "mean", (0, 3)), transform, ()
+            PooledBlocks(network, (3, 160, 160), ["mean"], (0, 3)), transform, ()
         )
 
     plain, mixing = load(), load(norm_layer=BatchStatistics)

@@ -3,7 +3,6 @@
 Relative paths in a file mean: relative to the file's own folder.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -114,14 +113,16 @@ def random_copies(specs: Iterable[ModelSpec], seed: int) -> tuple[ModelSpec, ...
     one seed would be one and the same network.
     """
     copies: list[ModelSpec] = []
-    taken: Counter[tuple[str, ...]] = Counter()
+    taken: dict[tuple[str, ...], list[str]] = {}
     for spec in filter(_has_random_copy, specs):
         architecture = spec.name.partition(".")[0] if spec.backend == "timm" else spec.name
-        same = spec.backend, architecture, spec.view
-        changes = {"random_init": True, "seed": seed + taken[same], "random_of": spec.label}
-        changes |= {"adapter": None, "label": f"{spec.label} (random)"}
+        before = taken.setdefault((spec.backend, architecture, spec.view), [])
+        whole = spec.label.replace(f" ({spec.pool})", "", 1)  # several pools are of one network
+        if whole not in before:
+            before.append(whole)
+        changes: dict[str, Any] = {"random_init": True, "seed": seed + before.index(whole)}
+        changes |= {"random_of": spec.label, "adapter": None, "label": f"{spec.label} (random)"}
         copies.append(spec.model_copy(update=changes))
-        taken[same] += 1
     return tuple(copies)
 
 
@@ -191,12 +192,27 @@ def _specs(family: FamilyConfig, entry: ModelConfig, dataset: DatasetConfig) -> 
         seed = settings["training"].seed
         label += f"-seed{seed}" if seed and backend == "toyworld" else ""
         label += " (random)" if settings.get("random_init") else ""
-    spec = ModelSpec.model_validate(
-        settings | {"label": label, "family": family.name, "backend": backend}
-    )
-    if backend != "toyworld":
-        yield spec
+    settings |= {"label": label, "family": family.name, "backend": backend}
+    for spec in _by_pool(settings):
+        yield from _toy_steps(spec, dataset) if backend == "toyworld" else (spec,)
+
+
+def _by_pool(settings: Mapping[str, Any]) -> Iterator[ModelSpec]:
+    """A model, or one for each of several pools, whose name stands in brackets behind its label."""
+    pools = settings.get("pool")
+    if not isinstance(pools, tuple):
+        yield ModelSpec.model_validate(settings)
         return
+    if not pools or len(set(pools)) < len(pools):
+        raise ValueError(f"{settings['label']}: `pool` must list at least one, and none twice")
+    for pool in pools:
+        label = f"{settings['label']} ({pool})"
+        yield ModelSpec.model_validate(dict(settings) | {"pool": pool, "label": label})
+
+
+def _toy_steps(spec: ModelSpec, dataset: DatasetConfig) -> Iterator[ModelSpec]:
+    """The checkpoints of a toy network, or the truth of its world."""
+    label = spec.label
     if dataset.source != "toyworld":
         raise ValueError(f"{label}: `backend: toyworld` needs `dataset: {{source: toyworld}}`")
     if spec.modality == "truth":

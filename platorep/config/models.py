@@ -36,9 +36,10 @@ class ModelSettings(Section):
     that are trained in the world of the dataset on first use (modality: truth: the model called
     `truth`, the true attributes of the scenes)."""
     revision: str | None = None
-    pool: Pool | None = None
-    """Over real tokens: mean, last, cls (the first). Absent: language mean; vision cls, or the
-    mean where the network has no class token."""
+    pool: Pool | tuple[Pool, ...] | None = None
+    """Over real tokens: mean, last, cls (the first), patches_mean (the mean without tokens before
+    the patches of an image). Several make a model of each, from one forward pass. Absent: language
+    mean; vision cls, or the mean where the network has no class token."""
     layers: Literal["all"] | tuple[int, ...] | tuple[str, ...] = "all"
     """Tap points to keep, counted from 0 (negative: from the end); or modules by name, as globs
     over `named_modules()` (`["blocks.*", norm]`): `*` stops at dots, `**` does not, and `output` is
@@ -136,6 +137,7 @@ class ModelSpec(ModelConfig):
     family: str
     modality: Modality
     backend: Backend
+    pool: Pool | None = None
     world: WorldParameters = WorldParameters()
     """Where a toy network is trained."""
     step: int | None = None

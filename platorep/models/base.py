@@ -106,6 +106,9 @@ class Loaded(ABC):
             AbsentError: not even one sample fits into memory.
         """
 
+    def forget(self) -> None:  # noqa: B027 - most have nothing to tell of rows
+        """Let `notes` say nothing of the rows read so far: another view is read now."""
+
     def remembered_batches(self, batch: int | Auto, auto: int) -> Batches:
         """The batches of the last call, which know what fits, unless another size is asked."""
         size = auto if batch == "auto" else batch

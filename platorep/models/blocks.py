@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from platorep.errors import ConfigError
+from platorep.models.memory import by_pool
 from platorep.models.probing import BatchProbe, probe_batches
 
 Pool = Literal["mean", "cls"]
@@ -28,9 +29,13 @@ class PooledBlocks:
     """
 
     def __init__(
-        self, network: nn.Module, input_size: Sequence[int], pool: Pool, layers: Sequence[int]
+        self,
+        network: nn.Module,
+        input_size: Sequence[int],
+        pools: Sequence[Pool],
+        layers: Sequence[int],
     ) -> None:
-        self._network, self._pool, self._layers = network, pool, list(layers)
+        self._network, self._pools, self._layers = network, pools, list(layers)
         self._num_prefix = 0  # class, register and distillation tokens before the patches
         self._kept: dict[int, Tensor] = {}
         taps = tap_points(network)
@@ -39,18 +44,20 @@ class PooledBlocks:
         self._modules = [modules.get(name) for name in self.names]
         parameter = next(network.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
-        one, other = (_noise(input_size, seed).to(self.device, self.dtype) for seed in (0, 1))
+        one, other = probe_images(input_size, self.device, self.dtype)
         self.hooked = None not in self._modules and self._check(one)
         self.probe: BatchProbe = probe_batches(
             lambda images: self(torch.stack(list(images))), one, other, None, self.dtype
         )
 
     def __call__(self, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b _"]]:
-        """Pooled float32 outputs of the kept layers."""
+        """Pooled float32 outputs: all kept layers with the first pool, then all with the next."""
         images = images.to(self.device, self.dtype)
-        if not self.hooked:
-            return self._pool_outputs(self._intermediates(images, self._layers))
-        return self._by_hooks(images, [max(self._layers)])
+        if self.hooked:
+            pooled = self._by_hooks(images, [max(self._layers)])
+        else:
+            pooled = self._pool_outputs(self._intermediates(images, self._layers))
+        return by_pool(pooled, len(self._pools))
 
     def _by_hooks(self, images: Tensor, indices: list[int]) -> list[Tensor]:
         self._kept = {}
@@ -70,23 +77,27 @@ class PooledBlocks:
         if isinstance(output, Tensor) and output.ndim in (3, 4):
             self._kept[layer] = self._pool_output(output)
 
-    def _pool_output(self, output: Tensor) -> Float[Tensor, "b d"]:
+    def _pool_output(self, output: Tensor) -> Float[Tensor, "b _"]:
+        """The vectors of each pool side by side."""
         if output.ndim == 4:  # b d h w
-            return output.mean(dim=(2, 3), dtype=torch.float32)
-        if self._pool == "cls":
-            return output[:, 0].to(torch.float32, copy=True)  # a view would keep every token
-        return output[:, self._num_prefix :].mean(dim=1, dtype=torch.float32)
+            return output.mean(dim=(2, 3), dtype=torch.float32).repeat(1, len(self._pools))
+        of_pools = {
+            "cls": lambda: output[:, 0].to(torch.float32),
+            "mean": lambda: output[:, self._num_prefix :].mean(dim=1, dtype=torch.float32),
+        }
+        return torch.cat([of_pools[pool]() for pool in self._pools], dim=1)
 
     def _pool_outputs(self, outputs: list[Any]) -> list[Tensor]:
         """The pooled kept layers from what `forward_intermediates` returns."""
         pooled = []
         for output in outputs:
             places, prefix = output if isinstance(output, tuple) else (output, None)
-            if self._pool == "cls":
-                assert prefix is not None
-                pooled.append(prefix[:, 0].to(torch.float32, copy=True))
-            else:
-                pooled.append(places.mean(dim=(2, 3), dtype=torch.float32))
+            parts = []
+            for pool in self._pools:
+                assert pool == "mean" or prefix is not None
+                mean = places.mean(dim=(2, 3), dtype=torch.float32)
+                parts.append(mean if pool == "mean" else prefix[:, 0].to(torch.float32))
+            pooled.append(torch.cat(parts, dim=1))
         return [pooled[sorted(self._layers).index(i)] for i in self._layers]
 
     def _intermediates(self, images: Tensor, indices: list[int]) -> list[Any]:
@@ -107,8 +118,14 @@ class PooledBlocks:
         )
 
 
-def _noise(input_size: Sequence[int], seed: int) -> Float[Tensor, "3 h w"]:
-    return torch.randn(*input_size, generator=torch.Generator().manual_seed(seed))
+def probe_images(
+    input_size: Sequence[int], device: torch.device, dtype: torch.dtype
+) -> tuple[Float[Tensor, "3 h w"], Float[Tensor, "3 h w"]]:
+    """Two images of noise."""
+    one, other = (
+        torch.randn(*input_size, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)
+    )
+    return one.to(device, dtype), other.to(device, dtype)
 
 
 def intermediates(network: Any, images: Tensor, indices: Sequence[int] | None = None) -> list[Any]:
@@ -148,7 +165,7 @@ def choose_pool(pool: str | None, name: str, *, class_token: bool) -> Pool:
     """
     if pool is None:
         return "cls" if class_token else "mean"
-    if pool == "mean":
+    if pool in ("mean", "patches_mean"):  # the mean leaves the tokens before the patches out
         return "mean"
     if pool == "cls" and class_token:
         return "cls"

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from platorep.errors import ConfigError
+from platorep.models.memory import by_pool
 
 Read = TypeVar("Read")
 
@@ -23,13 +24,18 @@ Read = TypeVar("Read")
 class Reader(ABC, Generic[Read]):
     """How a network is given a batch, and how its states of that batch are pooled."""
 
+    num_pools = 1
+
     @abstractmethod
     def read(self, batch: Sequence[Read], *, all_states: bool) -> Any:
         """The network's output, with `hidden_states` if `all_states`."""
 
     @abstractmethod
     def pool(self, states: Tensor) -> Float[Tensor, "b d"] | None:
-        """A float32 vector per sample of the last batch; None: these are no states of it."""
+        """A float32 vector per sample of the last batch, of several pools side by side.
+
+        None: these are no states of it.
+        """
 
 
 class PooledStates(Generic[Read]):
@@ -77,13 +83,13 @@ class PooledStates(Generic[Read]):
         return dtype
 
     def __call__(self, batch: Sequence[Read], layers: Sequence[int]) -> list[Float[Tensor, "b _"]]:
-        """Pooled states of `layers`."""
+        """Pooled states of `layers`: all with the first pool, then all with the next."""
         if self.hooked:
             kept = self._read_hooked(batch, layers)
-            return [kept[i] for i in layers]
+            return by_pool([kept[i] for i in layers], self._reader.num_pools)
         states = self._reader.read(batch, all_states=True).hidden_states
         pooled = [self._reader.pool(states[i]) for i in layers]
-        return [state for state in pooled if state is not None]
+        return by_pool([one for one in pooled if one is not None], self._reader.num_pools)
 
     def _read_hooked(self, batch: Sequence[Read], layers: Sequence[int]) -> dict[int, Tensor]:
         """What goes into block i is hidden state i; the last is the network's, or a block's output.

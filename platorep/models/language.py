@@ -147,7 +147,8 @@ class LanguageModel(Model):
             longest=longest,
             special=self._tokenizer.all_special_ids,
         )
-        reader = TokenBatches(network, self._pool, self._padding)
+        pools: Any = self.spec.pools or (self._pool,)
+        reader = TokenBatches(network, pools, self._padding)
         with reading_texts(network, self._config, self.spec):
             states = PooledStates(network, reader, Tokens.all_pooled(texts[-1]))
         kept = kept_layers(self.spec, states.num_layers)
@@ -175,6 +176,11 @@ class LanguageModel(Model):
 
     @property
     def _pool(self) -> Any:
+        if self.spec.pool == "patches_mean":
+            raise ConfigError(
+                f"model {self.spec.label!r}: `pool: patches_mean` is one of images, and this model "
+                "reads texts. Use `pool: mean`, `last` or `cls`."
+            )
         return self.spec.pool or "mean"
 
     @cached_property
@@ -332,6 +338,9 @@ class LoadedLanguageModel(Loaded):
     @property
     def notes(self) -> tuple[str, ...]:
         return self._reader.notes + self._probe.notes("texts")
+
+    def forget(self) -> None:
+        self._reader.forget()
 
     @default_switches()
     def features(self, reading: Reading) -> list[Float[Tensor, "n _"]]:

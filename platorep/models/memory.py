@@ -84,3 +84,10 @@ class PooledRows:
             ]
         for layer, part in zip(self.layers, pooled, strict=True):
             layer[list(places)] = part.float().cpu()
+
+
+def by_pool(layers: Sequence[Float[Tensor, "b _"]], num_pools: int) -> list[Float[Tensor, "b _"]]:
+    """Layers whose vectors of several pools stand side by side: all with the first pool, then all
+    with the next."""
+    parts = [layer.chunk(num_pools, dim=1) for layer in layers]
+    return [of_layer[i] for i in range(num_pools) for of_layer in parts]

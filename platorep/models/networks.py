@@ -21,6 +21,7 @@ from platorep.errors import (
     UnknownNameError,
 )
 from platorep.hub import FETCH_FIRST, bounded_sockets
+from platorep.models.base import globs
 from platorep.models.checkpoints import WEIGHTS, first_weights, losses, read_pickled
 from platorep.models.hub import Repository, open_repository
 from platorep.models.sources import file_hash
@@ -80,11 +81,11 @@ class Network:
         """
         with torch.device("meta"):
             network = self._create().eval()
-        if not hasattr(network, "forward_intermediates"):
+        if not hasattr(network, "forward_intermediates") and not globs(self._spec):
             raise ConfigError(
                 f"model {self._spec.name!r}: timm's {type(network).__name__} has no "
-                "`forward_intermediates`, so its layers cannot be tapped. Choose another "
-                "architecture."
+                "`forward_intermediates`, so its layers are not known. Name the modules to tap "
+                '(`layers: ["blocks.*"]`), or choose another architecture.'
             )
         return network
 

@@ -206,4 +206,10 @@ class PooledTaps:
                     " over all tokens."
                 )
             output = output[:, self._num_prefix :]
+            if output.shape[1] == 0:
+                raise ConfigError(
+                    f"model {self.label!r}: of {self._num_prefix} tokens before the patches, a "
+                    "module that `layers` names gives no more, so there is no mean over patches. "
+                    "Use `pool: cls`, or name other modules."
+                )
         return output.mean(dim=1, dtype=torch.float32)

@@ -38,10 +38,11 @@ def pool_tokens(
 class TokenBatches(Reader[Tokens]):
     """Pads texts on the right, and pools over the tokens that count."""
 
-    def __init__(self, network: Any, pool: Pool, padding: int) -> None:
+    def __init__(self, network: Any, pools: Sequence[Pool], padding: int) -> None:
         network.config.use_cache = False  # nothing is generated
         self._network, self._padding = network, padding
-        self._pool: Pool = pool
+        self._pools = pools
+        self.num_pools = len(pools)
         self._device = next(network.parameters()).device
         self._pooled: Tensor = torch.zeros(0, 0, dtype=torch.bool)
 
@@ -65,4 +66,5 @@ class TokenBatches(Reader[Tokens]):
     def pool(self, states: Tensor) -> Float[Tensor, "b d"] | None:
         if states.ndim != 3 or states.shape[:2] != self._pooled.shape:
             return None
-        return pool_tokens(states, self._pooled, self._pool)
+        pooled = [pool_tokens(states, self._pooled, pool) for pool in self._pools]
+        return pooled[0] if len(pooled) == 1 else torch.cat(pooled, dim=1)

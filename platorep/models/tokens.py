@@ -40,6 +40,10 @@ class TextReader:
         self._spec = spec
         self._longest, self._num_embeddings = longest, num_embeddings
         self._special = special_ids(tokenizer)
+        self.forget()
+
+    def forget(self) -> None:
+        """Let `notes` begin anew."""
         self._not_given_back = 0
         self._first_not_given_back = ""
 

@@ -1,13 +1,13 @@
 """Vision models through timm: every architecture that has `forward_intermediates`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from timm.data import create_transform, resolve_data_config
-from torch import Tensor
+from torch import Tensor, nn
 
 from platorep.config import ModelSpec
 from platorep.errors import ConfigError, PlatorepError
@@ -16,6 +16,7 @@ from platorep.models.base import (
     Loaded,
     Model,
     Reading,
+    globs,
     kept_layers,
     refuse_other_settings,
 )
@@ -25,18 +26,23 @@ from platorep.models.blocks import (
     choose_pool,
     has_class_token,
     intermediates,
+    probe_images,
     tap_points,
 )
 from platorep.models.cost import count_flops
 from platorep.models.images import ImageStream
 from platorep.models.memory import PooledRows
 from platorep.models.networks import Network
+from platorep.models.probing import probe_batches
+from platorep.models.taps import PooledTaps, named_taps
 from platorep.switches import default_switches
 
 IMAGE_SETTINGS = ("pool", "layers", "dtype", "random_init", "seed", "transform")
 """What an image network takes of `ModelSettings`, wherever it comes from."""
 FROM_ELSEWHERE = ("revision", "checkpoint", "arguments")
 """What only one takes that was not made here."""
+BY_NAME = "outputs of modules"
+"""How taps by name are called in a key."""
 GPU_IMAGES = 64
 """Images per batch to begin with: more do not run faster."""
 THREADS_PER_IMAGE = 4
@@ -58,15 +64,15 @@ class VisionModel(Model):
         return {
             "backend": "timm",
             **self._network.identity(),
-            "tap": "forward_intermediates, without a final norm",
-            "layers": "all" if self.spec.layers == "all" else list(self._kept),
+            "tap": BY_NAME if self._globs else "forward_intermediates, without a final norm",
+            "layers": self.spec.layers if self.spec.layers == "all" else list(self._asked),
             "pool": self._pool,
             "transform": {key: _json(value) for key, value in self._data_config.items()},
         }
 
     def describe(self) -> Description:
         try:
-            kept, names = self._kept, tap_points(self._network.skeleton)
+            names, widths = self._names, self._widths
         except PlatorepError as error:
             return Description(unknown=(str(error),))
         unknown: tuple[str, ...] = ()
@@ -76,8 +82,8 @@ class VisionModel(Model):
             weight_bytes = download_bytes = None
             unknown = (str(error),)
         return Description(
-            layers=tuple(names[i] for i in kept),
-            widths=tuple(self._widths[i] for i in kept),
+            layers=names,
+            widths=widths,
             parameters=sum(p.numel() for p in self._network.skeleton.parameters()),
             weight_bytes=weight_bytes,
             download_bytes=download_bytes,
@@ -98,12 +104,14 @@ class VisionModel(Model):
             network = self._network.random()
         else:
             network, left_over = self._network.pretrained()
-        blocks = PooledBlocks(
-            network.eval().to(device, dtype),
-            self._data_config["input_size"],
-            self._pool,
-            self._kept,
-        )
+        network = network.eval().to(device, dtype)
+        size = self._data_config["input_size"]
+        pools = [self._chosen(pool) for pool in self.spec.pools] or [self._pool]
+        blocks: PooledBlocks | NamedBlocks
+        if self._globs:
+            blocks = NamedBlocks(network, size, self._taps(network, pools))
+        else:
+            blocks = PooledBlocks(network, size, pools, self._kept)
         return LoadedVisionModel(blocks, create_transform(**self._data_config), left_over)
 
     @cached_property
@@ -116,19 +124,59 @@ class VisionModel(Model):
             except (RuntimeError, NotImplementedError):  # a network that looks at the numbers
                 return intermediates(self._network.random().eval(), image)
 
+    @property
+    def _globs(self) -> tuple[str, ...]:
+        return globs(self.spec)
+
+    @property
+    def _asked(self) -> tuple[int, ...] | tuple[str, ...]:
+        return self._globs or self._kept
+
+    def _taps(self, network: nn.Module, pools: Sequence[str]) -> PooledTaps:
+        """The modules that globs name. A mean leaves the tokens before the patches out, as ever."""
+        names = named_taps(network, self._globs, self.spec.label)
+        known = getattr(network, "num_prefix_tokens", None) is not None
+        patches = {"mean": "patches_mean"} if known else {}
+        return PooledTaps(network, names, [patches.get(p, p) for p in pools], self.spec.label)
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        network = self._network.skeleton
+        if self._globs:
+            return named_taps(network, self._globs, self.spec.label)
+        taps = tap_points(network)
+        return tuple(taps[i] for i in self._kept)
+
     @cached_property
     def _widths(self) -> tuple[int, ...]:
+        """Of the kept layers."""
+        if self._globs:
+            image = torch.zeros(1, *self._data_config["input_size"])
+            try:
+                taps = self._taps(self._network.skeleton, [self._pool])
+                return tuple(layer.shape[1] for layer in taps(image.to("meta")))
+            except (RuntimeError, NotImplementedError):  # a network that looks at the numbers
+                taps = self._taps(self._network.random().eval(), [self._pool])
+                return tuple(layer.shape[1] for layer in taps(image))
         maps = (output[0] if isinstance(output, tuple) else output for output in self._outputs)
-        return tuple(features.shape[1] for features in maps)
+        widths = [features.shape[1] for features in maps]
+        return tuple(widths[i] for i in self._kept)
 
     @cached_property
     def _kept(self) -> tuple[int, ...]:
-        return kept_layers(self.spec, len(self._widths))
+        return kept_layers(self.spec, len(self._outputs))
 
     @cached_property
     def _pool(self) -> Pool:
-        class_token = has_class_token(self._network.skeleton, self._outputs)
-        return choose_pool(self.spec.pool, self.spec.label, class_token=class_token)
+        return self._chosen(self.spec.pool)
+
+    def _chosen(self, pool: str | None) -> Pool:
+        network = self._network.skeleton
+        if hasattr(network, "forward_intermediates"):
+            class_token = has_class_token(network, self._outputs)
+        else:
+            class_token = getattr(network, "cls_token", None) is not None
+        return choose_pool(pool, self.spec.label, class_token=class_token)
 
     @cached_property
     def _data_config(self) -> dict[str, Any]:
@@ -141,10 +189,28 @@ class VisionModel(Model):
         return config
 
 
+class NamedBlocks:
+    """Modules of a timm network by name, as `PooledBlocks` has the tap points that timm names."""
+
+    def __init__(self, network: nn.Module, input_size: Sequence[int], taps: PooledTaps) -> None:
+        self._taps, self.names = taps, taps.names
+        parameter = next(network.parameters())
+        self.device, self.dtype = parameter.device, parameter.dtype
+        one, other = probe_images(input_size, self.device, self.dtype)
+        taps.find_batch_axes(taps.shapes(one[None]), taps.shapes(torch.stack([one, one])))
+        self.probe = probe_batches(
+            lambda images: self(torch.stack(list(images))), one, other, None, self.dtype
+        )
+
+    def __call__(self, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b _"]]:
+        """Pooled float32 outputs: all modules with the first pool, then all with the next."""
+        return self._taps(images.to(self.device, self.dtype))
+
+
 class LoadedVisionModel(Loaded):
     def __init__(
         self,
-        blocks: PooledBlocks,
+        blocks: PooledBlocks | NamedBlocks,
         transform: Callable[[Any], Tensor],
         left_over: tuple[str, ...],
     ) -> None:

@@ -1,0 +1,168 @@
+"""Modules tapped by name, of networks of timm, and weights as torch.hub has them.
+
+Axes: n images, d features or channels.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from PIL import Image
+from timm.data import create_transform, resolve_data_config
+from torch import Tensor
+
+from platorep.config import ModelSpec
+from platorep.errors import ConfigError, IntegrityError
+from platorep.models import Reading, open_model
+
+NUM_IMAGES = 3
+SWIN = "swin_tiny_patch4_window7_224"
+SMALL = {"img_size": 32, "depth": 2, "embed_dim": 32, "num_heads": 2}
+
+
+class Images:
+    ids: Sequence[str] = tuple(f"row-{i}" for i in range(NUM_IMAGES))
+
+    def __len__(self) -> int:
+        return NUM_IMAGES
+
+    def __getitem__(self, i: int, /) -> Image.Image:
+        noise = torch.randint(256, (6, 5, 3), generator=torch.Generator().manual_seed(i))
+        small = Image.frombytes("RGB", (5, 6), noise.to(torch.uint8).numpy().tobytes())
+        return small.resize((200 + i, 180), Image.Resampling.BILINEAR)
+
+
+def make_spec(name: str, **settings: Any) -> ModelSpec:
+    fixed = {"label": "tiny", "family": "f", "modality": "vision", "backend": "timm"}
+    return ModelSpec.model_validate(
+        {"name": name, "random_init": True, "view": "image", "kind": "image"} | fixed | settings
+    )
+
+
+def features(spec: ModelSpec) -> tuple[tuple[str, ...], list[Tensor]]:
+    loaded = open_model(spec, offline=True).load("cpu", torch.float32)
+    found = loaded.features(Reading(range(NUM_IMAGES), Images(), workers=0))
+    assert open_model(spec, offline=True).describe().layers == loaded.layers
+    num_pools = max(1, len(spec.pools))
+    widths = open_model(spec, offline=True).describe().widths
+    assert widths == tuple(layer.shape[1] for layer in found[: len(found) // num_pools])
+    return loaded.layers, found
+
+
+def by_hand(name: str, modules: Sequence[str], **arguments: Any) -> list[list[Tensor]]:
+    """What modules give for each image alone."""
+    torch.manual_seed(0)
+    network = timm.create_model(name, num_classes=0, **arguments).eval()
+    config = resolve_data_config({}, model=network)
+    if "img_size" in arguments:
+        config["input_size"] = (3, arguments["img_size"], arguments["img_size"])
+    transform = create_transform(**config)
+    seen: dict[str, list[Tensor]] = {module: [] for module in modules}
+    for module in modules:
+        network.get_submodule("" if module == "output" else module).register_forward_hook(
+            lambda _, __, output, module=module: seen[module].append(output[0].double())
+        )
+    for i in range(NUM_IMAGES):
+        with torch.no_grad():
+            network(transform(Images()[i])[None])
+    return [seen[module] for module in modules]
+
+
+def close(found: Tensor, expected: Sequence[Tensor]) -> None:
+    torch.testing.assert_close(found, torch.stack(list(expected)).float(), rtol=1e-4, atol=1e-5)
+
+
+def test_named_blocks_are_the_numbered_layers() -> None:
+    name = "vit_base_patch14_reg4_dinov2"
+    arguments = SMALL | {"img_size": 28}
+    for pool in ("cls", "mean"):
+        names, numbered = features(make_spec(name, arguments=arguments, pool=pool))
+        taps = {"layers": ["blocks.*", "norm"], "arguments": arguments, "pool": pool}
+        named_names, named = features(make_spec(name, **taps))
+        assert named_names == (*names, "norm")
+        for found, expected in zip(named, numbered, strict=False):
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+        (norm,) = by_hand(name, ["norm"], **arguments)
+        prefix = 5  # a class token and four registers
+        close(named[-1], [one[0] if pool == "cls" else one[prefix:].mean(0) for one in norm])
+
+
+def test_convolutional_networks_by_name() -> None:
+    names, found = features(make_spec("test_resnet", layers=["layer4", "layer1.*", "output"]))
+    assert names == ("layer4", "layer1.0", "output")
+    layer4, inner, output = by_hand("test_resnet", names)
+    close(found[0], [one.mean((1, 2)) for one in layer4])
+    close(found[1], [one.mean((1, 2)) for one in inner])
+    close(found[2], output)
+
+
+def test_channels_are_last_where_timm_says_so() -> None:
+    arguments = {"img_size": 64, "embed_dim": 8, "window_size": 4}
+    names, found = features(make_spec(SWIN, layers=["layers.*"], arguments=arguments))
+    outputs = by_hand(SWIN, names, **arguments)
+    for layer, expected in zip(found, outputs, strict=True):
+        close(layer, [one.mean((0, 1)) for one in expected])
+
+
+def test_several_pools_of_named_modules() -> None:
+    alone = [
+        features(make_spec("test_vit", layers=["blocks.*"], pool=pool))[1]
+        for pool in ("cls", "mean")
+    ]
+    _, both = features(make_spec("test_vit", layers=["blocks.*"], pools=("cls", "mean")))
+    for found, expected in zip(both, [*alone[0], *alone[1]], strict=True):
+        assert torch.equal(found, expected)
+
+
+def test_the_patches_mean_is_timms_mean() -> None:
+    keys = [
+        open_model(make_spec("test_vit", pool=pool), offline=True).identity()
+        for pool in ("mean", "patches_mean")
+    ]
+    assert keys[0] == keys[1]
+
+
+def test_what_a_name_leads_to_is_in_the_key() -> None:
+    def key(layers: Any) -> Any:
+        return open_model(make_spec("test_vit", layers=layers), offline=True).identity()
+
+    assert key(["blocks.*"])["layers"] == ["blocks.*"]
+    assert key(["blocks.*"]) != key("all")
+    assert key([0, -1])["tap"] == "forward_intermediates, without a final norm"
+    with pytest.raises(ConfigError, match=r"no module of VisionTransformer is called 'block\.\*'"):
+        open_model(make_spec("test_vit", layers=["block.*"]), offline=True).load(
+            "cpu", torch.float32
+        )
+
+
+@pytest.mark.parametrize("wrap", ["plain", "state_dict", "model", "module."])
+def test_weights_as_torch_hub_has_them(wrap: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    state = timm.create_model("test_vit").state_dict()
+    content: Any = {"state_dict": {"epoch": 3, "state_dict": state}, "model": {"model": state}}.get(
+        wrap, state
+    )
+    if wrap == "module.":
+        content = {f"module.{name}": value for name, value in state.items()}
+    torch.save(content, tmp_path / "weights.pth")
+    spec = make_spec("test_vit", checkpoint=str(tmp_path / "weights.pth"), random_init=False)
+    _, found = features(spec)
+    torch.save(state, tmp_path / "plain.bin")
+    _, plain = features(spec.model_copy(update={"checkpoint": str(tmp_path / "plain.bin")}))
+    assert all(torch.equal(x, y) for x, y in zip(found, plain, strict=True))
+
+
+class Evil:
+    def __reduce__(self) -> Any:
+        return (exec, ("raise SystemExit('code was run')",))
+
+
+@pytest.mark.parametrize("content", [{"state_dict": Evil()}, {"epoch": 3}, [1, 2]])
+def test_weights_with_code_or_without_tensors_are_refused(content: Any, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "weights.pth")
+    spec = make_spec("test_vit", checkpoint=str(tmp_path / "weights.pth"), random_init=False)
+    with pytest.raises(IntegrityError, match=r"weights\.pth"):
+        open_model(spec, offline=True).load("cpu", torch.float32)
