@@ -76,7 +76,7 @@ def with_nan(value: float) -> bytes:
 
 
 def flac_of_unknown_length() -> bytes:
-    """The header's count of samples is 0, which stands for any: the stream is read to its end."""
+    """The header's count of samples is 0, which stands for any."""
     content = bytearray(CODED["FLAC"])
     content[21] &= 0xF0
     content[22:26] = b"\0\0\0\0"
@@ -115,6 +115,11 @@ DAMAGED: dict[str, tuple[bytes, str]] = {
     "2 GHz": (sound(TONE, rate=2_000_000_000), "rate of 2000000000 Hz"),
     "too many channels": (sound(np.tile(TONE[:, None], 33)), f"33 channels.*{MAX_CHANNELS}"),
     "a header of hours": (HOURS + bytes(100), "cut short"),
+    "a FLAC that was streamed": (flac_of_unknown_length(), "does not say how many samples"),
+    "an OGG that ends with a whole page": (
+        CODED["OGG"][: CODED["OGG"].rindex(b"OggS")],
+        "not marked as the end",
+    ),
     "a FLAC header of hours": (flac_of_hours(), r"hours at 16000 Hz\); at most"),
 }
 
@@ -141,11 +146,10 @@ def test_no_cut_is_taken_for_the_whole(form: str) -> None:
 
 
 def test_more_samples_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The limit counts what comes, whatever the header says."""
     monkeypatch.setattr("platorep.kinds.audio.MAX_SAMPLES", len(TONE) - 1)
-    for content in (CODED["WAV"], flac_of_unknown_length()):
+    for form in ("WAV", "FLAC", "OGG"):
         with pytest.raises(DataError, match=f"at most {len(TONE) - 1} samples"):
-            decode_audio(content)
+            decode_audio(CODED[form])
     assert MAX_SAMPLES == 2**26
 
 

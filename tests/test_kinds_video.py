@@ -183,6 +183,23 @@ def large_gif(side: int, num: int) -> bytes:
     return b"GIF89a" + screen + one * num + b";"
 
 
+def of_two_sizes() -> bytes:
+    """A webm whose stream goes on with larger frames than its header says."""
+    stream = BytesIO()
+    with av.open(stream, "w", format="webm") as joined:
+        track, time_ms = None, 0
+        for side in (32, 64):
+            with av.open(BytesIO(film(drifting(3, height=side, width=side), "webm"))) as part:
+                track = track or joined.add_stream_from_template(part.streams.video[0])
+                for packet in part.demux(video=0):
+                    if packet.size:
+                        packet.pts = packet.dts = time_ms
+                        packet.stream = track
+                        joined.mux(packet)
+                        time_ms += 100
+    return stream.getvalue()
+
+
 DAMAGED: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "none of the formats"),
     "text": (b"not a film", "none of the formats"),
@@ -202,12 +219,13 @@ DAMAGED: dict[str, tuple[bytes, str]] = {
     "a gif without frames": (large_gif(8, 0), "0 frames|does not decode"),
     "an empty mp4 box": (b"\0\0\0\x10ftypisom\0\0\0\0", "'moov'"),
     "a webm header alone": (b"\x1a\x45\xdf\xa3\x80", "no segment"),
-    "noise in the frames": (FAST[:-900] + bytes(range(100)) * 9, "damaged|does not decode"),
+    "noise in the frames": (FAST[:-900] + bytes(range(100)) * 9, "does not decode"),
     "sound only": (only_sound(), "no film in the file"),
     "a rate of 5000": (film(FRAMES, rate=5000), "5000 frames per second"),
     "a rate of 1/1000": (film(FRAMES[:3], rate=Fraction(1, 1000)), "0.001 frames per second"),
     "a codec outside the list": (film(FRAMES, rate=25, codec="mpeg2video"), "encoded as mpeg2"),
     "frames of 60000 x 60000": (large_gif(60_000, 2), "more than 33554432 pixels"),
+    "frames of two sizes": (of_two_sizes(), "at frame 3, from 32 x 32 to 64 x 64"),
     "many large frames": (large_gif(5000, 700), "700 frames of 5000 x 5000"),
 }
 
@@ -254,6 +272,14 @@ def test_more_pixels_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     for content in CODED.values():
         with pytest.raises(DataError, match="more than 1535 pixels"):
             decode_video(content)
+
+
+def test_frames_that_are_larger_than_the_header_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The decoder refuses them before it makes room for them."""
+    content = of_two_sizes()
+    monkeypatch.setattr("platorep.kinds.video.MAX_PIXELS", 32 * 32)
+    with pytest.raises(DataError, match="does not decode"):
+        decode_video(content)
 
 
 @pytest.mark.parametrize(("num", "wanted"), [(12, 1), (12, 4), (12, 12), (17, 5), (300, 16)])

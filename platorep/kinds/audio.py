@@ -28,6 +28,7 @@ MAX_SAMPLES = 2**26
 MAX_COEFFICIENTS = 2**22
 """Of the filter that changes a rate: reached only by two large rates without a common factor."""
 _AT_ONCE = 2**18
+_UNKNOWN = 2**63 - 1  # libsndfile's word for it
 _CUT = {"WAV": cut_wav, "OGG": cut_ogg}
 
 
@@ -153,14 +154,15 @@ def _refuse(file: Any) -> None:
         raise DataError(
             f"the sound has a rate of {file.samplerate} Hz, expected {MIN_RATE} to {MAX_RATE}"
         )
-    _refuse_length(file, file.frames)
-
-
-def _refuse_length(file: Any, frames: int) -> None:
-    if frames * file.channels > MAX_SAMPLES:
+    if file.frames == _UNKNOWN:
         raise DataError(
-            f"the sound has {frames} samples in each of {file.channels} channels "
-            f"({frames / file.samplerate / 3600:.1f} hours at {file.samplerate} Hz); at most "
+            f"the sound ({file.format}) does not say how many samples it has, as a recording that "
+            "was streamed. Encode its file anew"
+        )
+    if file.frames * file.channels > MAX_SAMPLES:
+        raise DataError(
+            f"the sound has {file.frames} samples in each of {file.channels} channels "
+            f"({file.frames / file.samplerate / 3600:.1f} hours at {file.samplerate} Hz); at most "
             f"{MAX_SAMPLES} samples are read. Cut it into pieces"
         )
 
@@ -170,7 +172,6 @@ def _mono(file: Any) -> Float32[np.ndarray, " n"]:
     number = 0
     while len(block := file.read(_AT_ONCE // file.channels, dtype="float32", always_2d=True)):
         number += len(block)
-        _refuse_length(file, number)  # a header may promise less than comes
         blocks.append(block.mean(axis=1, dtype=np.float64).astype(np.float32))
     if number < file.frames:
         raise DataError(
