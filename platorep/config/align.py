@@ -14,11 +14,11 @@ from pydantic import (
     model_validator,
 )
 
-from platorep.config.models import Modality
 from platorep.config.paths import NameOrPath
 from platorep.errors import PlatorepError, nearest
 from platorep.parameters.metrics import PRESETS, MetricParameters, MutualKnn, parse
 from platorep.parameters.section import Section
+from platorep.parameters.views import Modality
 
 
 class SelectorConfig(Section):

@@ -16,7 +16,6 @@ from platorep.config.models import (
     Backend,
     ExtractConfig,
     FamilyConfig,
-    Modality,
     ModelConfig,
     ModelSpec,
 )
@@ -25,6 +24,7 @@ from platorep.errors import nearest
 from platorep.parameters.figures import FigureConfig
 from platorep.parameters.section import Section
 from platorep.parameters.toyworld import ToyTraining
+from platorep.parameters.views import Modality
 
 
 class ControlsConfig(Section):

@@ -8,9 +8,8 @@ from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
 from platorep.config.paths import NameOrPath
 from platorep.parameters.section import Section
 from platorep.parameters.toyworld import ToyTraining, WorldParameters
-from platorep.parameters.views import KindName
+from platorep.parameters.views import KindName, Modality
 
-Modality = Literal["language", "vision", "audio", "video", "truth", "other"]
 Backend = Literal["transformers", "timm", "features", "module", "toyworld"]
 Pool = Literal["mean", "last", "cls", "patches_mean"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]

@@ -6,10 +6,10 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from platorep.parameters.section import Section
+from platorep.parameters.views import Modality
 
 SIZE = "num_parameters"
 """What a figure may put on an axis besides the measures: the models' sizes."""
-Modality = Literal["language", "vision", "truth", "other"]
 
 
 class _Figure(Section):
@@ -205,7 +205,7 @@ class DensityFigure(_Figure):
     views: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
     """Names of the views of text to show; all of them when absent. Those of one figure should be
     of one kind (joined, cut, ordered by length), since one line goes through them."""
-    lines: Literal["vision", "truth", "other"] = "vision"
+    lines: Modality = "vision"
     """The models that the language models are aligned with."""
     spread: Literal["pairs", "models"] = "pairs"
     """Bars: the standard error over model pairs, or the standard deviation over language models (of

@@ -18,6 +18,8 @@ from pydantic import (
 
 from platorep.parameters.section import Section
 
+Modality = Literal["language", "vision", "audio", "video", "truth", "other"]
+"""What a model is of; the sense of its family."""
 KindName = Literal["image", "text", "audio", "video", "array"]
 KIND_NAMES: tuple[KindName, ...] = get_args(KindName)
 CaptionChoice = NonNegativeInt | tuple[NonNegativeInt, ...] | Literal["first", "all"]

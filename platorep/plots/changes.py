@@ -12,6 +12,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from platorep.errors import AbsentError
 from platorep.parameters.figures import ChangesFigure
@@ -30,7 +31,7 @@ def changes_points(tables: Tables, parameters: ChangesFigure) -> Points:
     pair: `copy` (a model's copy on a changed view, or with random weights) and `other` (a trained
         model on what it reads itself); `original` is the score of the copy's original with `other`.
     mean: over the pairs of one panel and view; `kept` is (score - null) / (original - null), NaN
-        where the originals are not above the null.
+        where the originals are not above the `threshold` of the null: there is nothing to keep.
 
     `null` is the mean of the permutation null, or chance where there is none. `panel` names the
     modality that is changed, then the other.
@@ -55,9 +56,10 @@ def changes_points(tables: Tables, parameters: ChangesFigure) -> Points:
     pairs = pairs[(pairs["view"] != RANDOM) | beside]
     means = []
     for (panel, view), group in pairs.groupby(["panel", "view"], sort=False):
-        mean = group[["score", "original", "null"]].mean()
+        mean = group[["score", "original", "null", "threshold"]].mean()
         room = mean["original"] - mean["null"]
-        kept = (mean["score"] - mean["null"]) / room if room > 0 else np.nan
+        above = mean["original"] > mean["threshold"]
+        kept = (mean["score"] - mean["null"]) / room if above else np.nan
         means.append({"role": MEAN, "panel": panel, "view": view, **mean}
                      | {"kept": kept, "num_pairs": len(group)})  # fmt: skip
     frame = pd.concat([pairs.assign(role=PAIR), pd.DataFrame(means)], ignore_index=True)
@@ -81,6 +83,8 @@ def _pairs(best: pd.DataFrame, models: pd.DataFrame, copies: pd.DataFrame) -> pd
     """Scored pairs of a copy with a model that is none, beside the score of its original."""
     null = best["null_mean"] if "null_mean" in best else pd.Series(np.nan, index=best.index)
     best = best.assign(null=null.fillna(best["chance"]))
+    threshold = best["threshold"] if "threshold" in best else best["null"]
+    best["threshold"] = threshold.fillna(best["null"])
     score = {
         frozenset((x, y)): score
         for x, y, score in zip(best["x"], best["y"], best["score"], strict=True)
@@ -104,6 +108,7 @@ def _pairs(best: pd.DataFrame, models: pd.DataFrame, copies: pd.DataFrame) -> pd
                         )
                     ],
                     "null": own["null"],
+                    "threshold": own["threshold"],
                 }
             )
         )
@@ -163,7 +168,11 @@ _ROW = 1.5 * LINE  # height of a line of the figure, inches
 def _kept(means: pd.DataFrame) -> Iterator[str]:
     """What stands at the end of each line."""
     for kept in means["kept"]:
-        yield f"{100 * kept:.0f} %".replace("-", "\N{MINUS SIGN}") if np.isfinite(kept) else ""
+        yield (
+            f"{100 * kept:.0f} %".replace("-", "\N{MINUS SIGN}")
+            if np.isfinite(kept)
+            else "\N{EN DASH}"
+        )
 
 
 def _draw(ax: Axes, points: pd.DataFrame, views: list[str], hue: str) -> None:
@@ -198,17 +207,22 @@ def _draw(ax: Axes, points: pd.DataFrame, views: list[str], hue: str) -> None:
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="y", color="#eeeeee", lw=0.5, zorder=0)
     ax.margins(x=0.05)
+    ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
 
 
 def _legend(points: pd.DataFrame) -> tuple[list[Artist], list[str]]:
     null = str(points["null_is"].iloc[0])
     handles: list[Artist] = [
         Line2D([], [], ls="", marker="o", mfc="white", mec="black", mew=0.6, ms=5.5),
-        Line2D([], [], ls="", marker="o", color="#444444", ms=4),
+        Line2D([], [], ls="", marker="o", color="#444444", ms=3.6),
         Line2D([], [], ls="", marker="|", color="#444444", ms=4, mew=0.5),
         Line2D([], [], color=GREY, lw=0.6),
         Line2D([], [], ls=""),
     ]
     what = "mean of the permutation null" if null == "null" else "chance"
-    return handles, ["as it is, mean", "changed, mean", "changed, each pair", what,
-                     "at the right: the share kept of what is above it"]  # fmt: skip
+    texts = ["as it is, mean", "changed, mean", "changed, each pair", what,
+             "at the right: the share kept of what is above it"]  # fmt: skip
+    if points.loc[points["role"] == MEAN, "kept"].isna().any():
+        handles.append(Line2D([], [], ls=""))
+        texts.append("\N{EN DASH}: as it is, not above the null's threshold")
+    return handles, texts

@@ -12,7 +12,8 @@ from platorep.plots.tables import Tables
 def values_of(measure: str, tables: Tables) -> pd.Series:
     """Label -> place on the axis; turned if less is better, so that better is to the right."""
     if measure == SIZE:
-        return tables.models.set_index("label")[SIZE].astype(float)
+        size = tables.models.set_index("label")[SIZE].astype(float)
+        return size.where(size > 0)  # what has no parameters has no place on a log axis
     value = _rows(measure, tables)["value"].astype(float)
     return 1 - value if less_is_better(measure, tables) else value
 
