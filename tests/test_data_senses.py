@@ -3,10 +3,7 @@
 import csv
 import io
 import json
-import os
 import pickle
-import subprocess
-import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -258,38 +255,3 @@ def test_a_change_that_does_nothing_is_counted(tmp_path: Path) -> None:
     data = load_dataset(DatasetConfig.model_validate({"source": str(tmp_path), "views": views}))
     assert data.unchanged == {"backwards": 1, "scrambled": 1}
     assert data.views["scrambled"].texts == ("dog", "dog a")
-
-
-@pytest.mark.parametrize(("view", "package"), [("audio", "soundfile"), ("clip", "av")])
-def test_without_the_extra_the_command_ends_with_its_cure(
-    view: str, package: str, tmp_path: Path
-) -> None:
-    extra = {"audio": "audio", "clip": "video"}[view]
-    np.savez(tmp_path / "mine.npz", x=np.eye(NUM, dtype=np.float32), ids=np.arange(NUM).astype(str))
-    table(tmp_path)
-    (tmp_path / "mine.yaml").write_text(
-        f"name: mine\n"
-        f"dataset: {{source: {tmp_path}/events.parquet, views: {{{view}: {{kind: {extra}}}}}}}\n"
-        f"families:\n"
-        f"  - {{name: Mine, modality: other, backend: features, models: [{tmp_path}/mine.npz]}}\n"
-        f"align: {{pairs: [[other, other]], metrics: [{{name: mutual_knn, k: 1}}]}}\n"
-    )
-    code = (
-        f"import sys; sys.modules[{package!r}] = None\n"
-        f"from platorep.__main__ import main\n"
-        f"sys.argv = ['platorep', 'extract', 'mine.yaml', '--output', 'out']\n"
-        f"sys.exit(main())"
-    )
-    environment = {**os.environ, "PLATOREP_CACHE": str(tmp_path / "cache")}
-
-    found = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-        cwd=tmp_path,
-    )
-
-    assert found.returncode == 4, found.stderr
-    assert f"pip install 'platorep[{extra}]'" in found.stderr

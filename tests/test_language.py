@@ -572,7 +572,7 @@ def test_absences(tmp_path: Path, llama: Path) -> None:
 def test_settings_of_other_backends_are_refused(llama: Path) -> None:
     with pytest.raises(ConfigError, match="`checkpoint`, `arguments` mean nothing"):
         extract(llama, checkpoint="x.pth", arguments={"img_size": 3})
-    with pytest.raises(ConfigError, match="whose kind is image"):
+    with pytest.raises(ConfigError, match="reads text, and no view of kind image"):
         extract(llama, modality="vision")
 
 

@@ -80,6 +80,7 @@ ANYWHERE: dict[str, Any] = {
     "layers": (0,),
     "dtype": "float16",
     "attention": "eager",
+    "side": "language",
     "device_map": "cpu",
     "random_init": True,
     "seed": 1,
@@ -103,16 +104,18 @@ TAKEN: dict[str, dict[str, str]] = {
     | {"revision": HUB, "device_map": NEUTRAL, "trust_remote_code": KEY, "adapter": KEY},
     "image": IMAGES | {"revision": HUB, "arguments": KEY},
     "image with a checkpoint": {"checkpoint": KEY},
+    "text of two halves": {"side": KEY},
     "toy text": TEXT | {"training": KEY},
     "toy image": IMAGES | {"training": KEY},
     "truth": {"layers": KEY},
     "arrays": {"layers": KEY},
 }
+ONLY = ("image with a checkpoint", "text of two halves")
 CASES = [
     (kind, name)
     for kind, taken in TAKEN.items()
     for name in ANYWHERE
-    if name != "backend" and (kind != "image with a checkpoint" or name in taken)
+    if name != "backend" and (kind not in ONLY or name in taken)
 ]
 
 
@@ -120,6 +123,7 @@ CASES = [
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     save(folder / "llama")
+    save(folder / "t5", "t5")
     write_adapter(folder / "adapter")
     for seed in (0, 1):
         torch.manual_seed(seed)
@@ -146,6 +150,11 @@ def spec_of(kind: str, made: Path, **settings: Any) -> ModelSpec:
     toy = {"backend": "toyworld", "world": WorldParameters(image_size=16), "step": 0}
     bases: dict[str, dict[str, Any]] = {
         "text": {"name": str(made / "llama"), "modality": "language", "backend": "transformers"},
+        "text of two halves": {
+            "name": str(made / "t5"),
+            "modality": "language",
+            "backend": "transformers",
+        },
         "image": {"name": f"local-dir:{made / 'vit0'}", "modality": "vision", "backend": "timm"},
         "image with a checkpoint": {
             "name": "test_vit",

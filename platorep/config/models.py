@@ -45,6 +45,10 @@ class ModelSettings(Section):
     what the network returns. docs/models.md says what layer i is."""
     dtype: Dtype | None = None
     """Overrides `extract.dtype`."""
+    side: Literal["text", "vision", "audio", "language"] | None = None
+    """Which part of a network of several senses is read (transformers): text or vision of CLIP,
+    vision or language of LLaVA, text (encoder) or language (decoder) of T5. Absent: the one that
+    reads the kind of the view."""
     attention: Literal["eager", "sdpa", "flash_attention_2"] | None = None
     """Attention implementation (transformers); absent: the library's choice."""
     device_map: str | None = None

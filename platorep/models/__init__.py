@@ -38,6 +38,10 @@ def open_model(spec: ModelSpec, *, offline: bool) -> Model:
         ConfigError: a setting does not fit the backend.
     """
     # Imported here, so that a user's own arrays need neither transformers nor timm.
+    if spec.backend == "transformers" and spec.kind != "text":
+        from platorep.models.senses import SensedModel
+
+        return SensedModel(spec, offline=offline)
     if spec.backend == "transformers":
         from platorep.models.language import LanguageModel
 

@@ -1,8 +1,7 @@
 """Hidden states of a transformer, pooled one layer at a time.
 
-Layer 0 is what enters the first block (the embedding output) and the others are those that
-`output_hidden_states=True` has, whatever the network reads. Axes: b samples of a batch, t tokens,
-d features.
+Layer 0 is what enters the first block (the embedding output), the others are what
+`output_hidden_states=True` has. Axes: b samples of a batch, t tokens, d features.
 """
 
 from abc import ABC, abstractmethod
@@ -52,7 +51,7 @@ class PooledStates(Generic[Read]):
             ConfigError: the network gives no hidden states.
         """
         self._network, self._reader = network, reader
-        self._device = next(network.parameters()).device
+        self.device: torch.device = next(network.parameters()).device
         self._kept: dict[int, Tensor] = {}
         self._blocks: Sequence[nn.Module] = ()
         self._sample_axis = 0
@@ -71,10 +70,6 @@ class PooledStates(Generic[Read]):
         """Layers that do not have one state for each token, which no pooling fits."""
         expected = [state for state in pooled if state is not None]
         self.hooked = not self.unpoolable and self._find_hooks(sample, expected)
-
-    @property
-    def on_gpu(self) -> bool:
-        return str(self._device.type) == "cuda"
 
     @property
     def dtype(self) -> torch.dtype:

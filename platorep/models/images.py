@@ -1,25 +1,27 @@
-"""Images of a dataset, decoded and transformed in worker processes, in the order asked for."""
+"""Samples of a dataset, decoded and transformed in worker processes, in the order asked for."""
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch.multiprocessing
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from platorep.errors import ConfigError, PlatorepError
 from platorep.models.base import Auto, Samples
 
+Transformed = Tensor | Mapping[str, Tensor]
 MOST_WORKERS = 8
 START_METHOD = "forkserver"
 """Workers are forked from a clean process: forking one with CUDA or threads can hang."""
 
 
 class ImageStream:
-    """Transformed images of rows; keeps its workers from call to call.
+    """Transformed samples of rows, of any kind; keeps its workers from call to call.
 
-    One image at a time crosses between processes, so that small shared memory (64 MiB in many
+    One sample at a time crosses between processes, so that small shared memory (64 MiB in many
     containers) is enough for any batch.
     """
 
@@ -51,29 +53,29 @@ class ImageStream:
         return self._dataset is dataset and self._workers == workers
 
     def images(self, rows: Sequence[int]) -> Iterator[Any]:
-        """The images of `rows`, one by one.
+        """The transformed samples of `rows`, one by one.
 
         Raises:
-            DataError: an image cannot be decoded.
+            DataError: a sample cannot be decoded, or not be read by the model.
             ConfigError: a worker process has died.
         """
         self._rows[:] = rows
         loaded = iter(self._loader)
         for _ in rows:
             try:
-                image = next(loaded)
+                sample = next(loaded)
             except (RuntimeError, ConnectionError, EOFError) as error:
                 if isinstance(error, RuntimeError) and "exited unexpectedly" not in str(error):
                     raise
                 raise ConfigError(
-                    f"a process that decodes images has died: {error}. Either memory ran out, or "
+                    f"a process that decodes samples has died: {error}. Either memory ran out, or "
                     "a script of yours that calls platorep does not keep its calls under "
                     "`if __name__ == '__main__':`, which worker processes need. Do so, or set "
                     "`extract.workers: 0`."
                 ) from error
-            if isinstance(image, PlatorepError):
-                raise image
-            yield image
+            if isinstance(sample, PlatorepError):
+                raise sample
+            yield sample
 
     def close(self) -> None:
         """End the workers."""

@@ -1,19 +1,14 @@
 """Language models through transformers' Auto classes: causal, masked and encoder models."""
 
-import copy
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from jaxtyping import Float
-from torch import Tensor, nn
-from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
+from torch import Tensor
 
 from platorep.config import ModelSpec
-from platorep.errors import ConfigError, IntegrityError, PlatorepError
-from platorep.models.adapters import Adapter, class_with_head, open_adapter
+from platorep.errors import ConfigError, PlatorepError
 from platorep.models.base import (
     Description,
     Loaded,
@@ -24,19 +19,11 @@ from platorep.models.base import (
 )
 from platorep.models.cost import TOKENS, count_flops
 from platorep.models.hidden_states import PooledStates
-from platorep.models.loading import (
-    as_own_errors,
-    lacking,
-    quiet,
-    read_config,
-    read_tokenizer,
-    reading_texts,
-    refuse_more_than_texts,
-    refuse_other_inputs,
-)
+from platorep.models.loading import failing, read_tokenizer
 from platorep.models.memory import PooledRows
+from platorep.models.pretrained import Pretrained, weight_facts
 from platorep.models.probing import BatchProbe, probe_batches, probe_texts
-from platorep.models.sources import Source, open_source
+from platorep.models.sides import FEATURES, Side, choose_side, reads, sides
 from platorep.models.token_batches import TokenBatches
 from platorep.models.tokens import TextReader, Tokens, longest_text, num_embeddings
 from platorep.switches import default_switches
@@ -46,12 +33,14 @@ TEXT_SETTINGS = (
     *("random_init", "seed"),
 )
 """What a language model takes of `ModelSettings`, wherever it comes from."""
-FROM_ELSEWHERE = ("revision", "device_map", "trust_remote_code", "adapter")
+FROM_ELSEWHERE = ("revision", "device_map", "trust_remote_code", "adapter", "side")
 """What only one takes that was not made here."""
 GPU_TOKENS = 16384
 """Tokens per batch to begin with: more do not run faster."""
 CPU_TOKENS, TOKENS_PER_THREAD = 512, 128
 """On a CPU fewer tokens stay in its caches; many threads need more."""
+LOOKS_AT_NUMBERS = (RuntimeError, NotImplementedError)
+"""How a network without memory fails that looks at numbers, and would not with them."""
 SPECIAL_TOKENS = {"keep": "as the tokenizer adds them", "drop": "added, read and not pooled"}
 
 
@@ -74,12 +63,13 @@ class LanguageModel(Model):
             )
         self.spec = spec
         self._offline = offline
+        self._network = Pretrained(spec, offline=offline)
 
     def identity(self) -> dict[str, Any]:
         layers = "all" if self.spec.layers == "all" else list(self._kept)
         found: dict[str, Any] = {
             "backend": "transformers",
-            **self._source.identity(weights=not self.spec.random_init),
+            **self._network.identity(),
             "tap": "hidden states: embedding output, every layer, the last after the final norm",
             "layers": layers,
             "pool": self._pool,
@@ -88,13 +78,9 @@ class LanguageModel(Model):
             "truncate": "right",
             "special_tokens": SPECIAL_TOKENS[self.spec.special_tokens],
             "attention": self._attention,
-            "trust_remote_code": self.spec.trust_remote_code,
         }
-        if self.spec.random_init:
-            initialised_by = f"transformers {transformers.__version__}"
-            found["random_init"] = {"seed": self.spec.seed, "initialised_by": initialised_by}
-        if self._adapter is not None:
-            found["adapter"] = self._adapter.identity()
+        if self._side is not None:
+            found["side"] = self._side.path
         return found
 
     def describe(self) -> Description:
@@ -104,18 +90,11 @@ class LanguageModel(Model):
             return Description(unknown=(str(error),))
         except Exception as error:  # a repository's own code may do anything without weights
             return Description(unknown=(f"it cannot be built without its weights: {error}",))
-        weight_bytes = download_bytes = None
-        unknown: tuple[str, ...] = ()
-        try:
-            if not self.spec.random_init:
-                weight_bytes = self._source.weight_bytes()
-            download_bytes = self._source.missing_bytes(weights=not self.spec.random_init)
-        except PlatorepError as error:
-            unknown = (str(error),)
+        weight_bytes, download_bytes, unknown = weight_facts(self._network)
         return Description(
             layers=tuple(f"hidden_states.{i}" for i in kept),
             widths=tuple(self._widths[i] for i in kept),
-            parameters=sum(p.numel() for p in self._skeleton.parameters()),
+            parameters=sum(p.numel() for p in self._part.parameters()),
             weight_bytes=weight_bytes,
             download_bytes=download_bytes,
             unknown=unknown,
@@ -123,24 +102,20 @@ class LanguageModel(Model):
 
     def flops(self) -> int | None:
         tokens = torch.zeros(1, TOKENS, dtype=torch.long, device="meta")
-        counted = count_flops(lambda: self._skeleton(input_ids=tokens))
+        counted = count_flops(lambda: self._part(**self._fed(tokens)))
         return counted and counted // TOKENS
 
     def download(self) -> None:
-        self._source.folder(weights=not self.spec.random_init)
-        if self._adapter is not None:
-            self._adapter.folder()
+        self._network.download()
 
     @default_switches()
     def load(self, device: torch.device | str, dtype: torch.dtype) -> Loaded:
         self._refuse_what_reads_no_text()
-        with quiet(), as_own_errors(self.spec):
-            if self.spec.random_init:
-                network = self._random(dtype).to(device)
-            else:
-                network = self._pretrained(device, dtype)
-        network = network.eval()
-        longest = longest_text(self._config, network, self._tokenizer)
+        side = "" if self._side is None or self._decodes else self._side.path
+        network = self._taken_from(self._network.load(dtype, side)).eval()
+        if self.spec.device_map is None:
+            network = network.to(device)
+        longest = longest_text(self._network.config, network, self._tokenizer)
         table_size = num_embeddings(network)
         texts = probe_texts(
             min(table_size or len(self._tokenizer), len(self._tokenizer)),
@@ -148,8 +123,8 @@ class LanguageModel(Model):
             special=self._tokenizer.all_special_ids,
         )
         pools: Any = self.spec.pools or (self._pool,)
-        reader = TokenBatches(network, pools, self._padding)
-        with reading_texts(network, self._config, self.spec):
+        reader = TokenBatches(network, pools, self._padding, self._decoder_start)
+        with failing(network, self.spec):
             states = PooledStates(network, reader, Tokens.all_pooled(texts[-1]))
         kept = kept_layers(self.spec, states.num_layers)
         if without := sorted(set(kept) & set(states.unpoolable)):
@@ -184,140 +159,96 @@ class LanguageModel(Model):
         return self.spec.pool or "mean"
 
     @cached_property
-    def _source(self) -> Source:
-        return open_source(self.spec, offline=self._offline)
-
-    @cached_property
-    def _adapter(self) -> Adapter | None:
-        return open_adapter(self.spec, offline=self._offline)
-
-    @cached_property
-    def _folder(self) -> Path:
-        """A folder with configuration and tokenizer, not necessarily with weights."""
-        return self._source.folder(weights=False)
-
-    @property
-    def _code(self) -> dict[str, bool]:
-        return {
-            "trust_remote_code": self.spec.trust_remote_code,
-            "local_files_only": self._offline,
-        }
-
-    @cached_property
-    def _config(self) -> Any:
-        return read_config(self._folder, self.spec, offline=self._offline)
-
-    @cached_property
     def _tokenizer(self) -> Any:
-        return read_tokenizer(self._folder, self.spec, offline=self._offline)
+        return read_tokenizer(self._network.folder, self.spec, offline=self._offline)
 
     @property
     def _padding(self) -> int:
         """Any valid id will do, since padding is masked; RoBERTa counts positions by its own."""
-        text_config = self._config.get_text_config()
+        text_config = self._network.config.get_text_config()
         found = getattr(text_config, "pad_token_id", None)
         if not isinstance(found, int):
             return 0
         return found if 0 <= found < getattr(text_config, "vocab_size", found + 1) else 0
 
     @cached_property
-    def _skeleton(self) -> Any:
-        """The network without memory for its weights, with the library's choice of attention."""
-        with quiet(), as_own_errors(self.spec), torch.device("meta"):
-            network = self._build()
-        refuse_other_inputs(network, self._config, self.spec)
-        network.config.pad_token_id = None  # GPT-2 looks for it among the tokens
-        return network
+    def _side(self) -> Side | None:
+        """The part that reads the texts; None: the whole network, or the encoder of two halves.
+
+        A network that sees as well may read a text alone, as Gemma 3 and LLaVA do, and is asked.
+        """
+        network, side = self._network.skeleton, self.spec.side
+        halves = self._network.config.is_encoder_decoder
+        if "text" in reads(network) and (side is None or (halves and side == "text")):
+            if halves or not sides(network):
+                return None
+            try:
+                self._states_of(network)
+            except Exception as error:
+                if not isinstance(error, LOOKS_AT_NUMBERS):
+                    return choose_side(network, self.spec)
+            return None
+        return choose_side(network, self.spec)
+
+    @property
+    def _decodes(self) -> bool:
+        """Whether the decoder of two halves is asked for: both read the text."""
+        return self._side is not None and self._side.path == "decoder"
+
+    @property
+    def _decoder_start(self) -> int | None:
+        return self._network.config.decoder_start_token_id if self._decodes else None
+
+    @cached_property
+    def _part(self) -> Any:
+        """What is run, without memory for its weights."""
+        part = self._taken_from(self._network.skeleton)
+        part.config.pad_token_id = None  # GPT-2 looks for it among the tokens
+        return part
+
+    def _taken_from(self, network: Any) -> Any:
+        if self._decodes or (self._side is None and not self._network.config.is_encoder_decoder):
+            return network
+        return network.get_encoder() if self._side is None else self._side.of(network)
 
     @property
     def _attention(self) -> str:
-        """What is asked for, or what transformers chooses for this architecture."""
-        if self.spec.attention is not None:
-            return self.spec.attention
         try:
-            return str(self._skeleton.config._attn_implementation)
+            return self._network.attention(self._part)
         except PlatorepError:
             raise
         except Exception:  # a repository's own code may do anything without weights
             return "the library's choice"
 
-    @property
-    def _attention_argument(self) -> dict[str, str]:
-        asked = self.spec.attention
-        return {} if asked is None else {"attn_implementation": asked}
+    def _fed(self, tokens: Tensor) -> dict[str, Tensor]:
+        return {"input_ids": tokens} | ({"decoder_input_ids": tokens} if self._decodes else {})
+
+    @torch.inference_mode()
+    def _states_of(self, network: Any) -> Any:
+        """Hidden states of two tokens without numbers."""
+        tokens = torch.zeros(1, 2, dtype=torch.long, device="meta")
+        output = network(**self._fed(tokens), output_hidden_states=True)
+        return output.decoder_hidden_states if self._decodes else output.hidden_states
 
     @cached_property
     def _widths(self) -> tuple[int, ...]:
-        tokens = torch.zeros(1, 2, dtype=torch.long, device="meta")
+        part = self._part
         try:
-            with torch.inference_mode():
-                states = self._skeleton(input_ids=tokens, output_hidden_states=True).hidden_states
+            return tuple(state.shape[-1] for state in self._states_of(part))
         except Exception as error:
-            numbers = isinstance(error, (RuntimeError, NotImplementedError))  # it looks at them
-            if not (numbers or self.spec.trust_remote_code):
-                refuse_more_than_texts(self._skeleton, self._config, self.spec, error)
-            text = self._config.get_text_config()
+            read = reads(part)
+            asked = isinstance(error, LOOKS_AT_NUMBERS) or self.spec.trust_remote_code
+            if read != ("text",) and not asked:
+                raise ConfigError(
+                    f"model {self.spec.label!r}: {type(part).__name__} reads {' and '.join(read)} "
+                    f"at once, and fails at a text and nothing else ({error}). {FEATURES}."
+                ) from error
+            text = self._network.config.get_text_config()
             return (int(text.hidden_size),) * (int(text.num_hidden_layers) + 1)
-        return tuple(state.shape[-1] for state in states)
 
     @cached_property
     def _kept(self) -> tuple[int, ...]:
         return kept_layers(self.spec, len(self._widths))
-
-    @property
-    def _auto_class(self) -> Any:
-        encoder_only = type(self._config) in MODEL_FOR_TEXT_ENCODING_MAPPING
-        if self._config.is_encoder_decoder and encoder_only:
-            return transformers.AutoModelForTextEncoding
-        return transformers.AutoModel
-
-    def _build(self, **attention: str) -> Any:
-        network = self._auto_class.from_config(
-            copy.deepcopy(self._config),
-            dtype=torch.float32,
-            trust_remote_code=self.spec.trust_remote_code,
-            **attention,
-        )
-        return self._text_part(network)
-
-    def _random(self, dtype: torch.dtype) -> Any:
-        """Drawn on the CPU in float32, so that every machine draws the same weights."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.spec.seed)
-            return self._build(**self._attention_argument).to(dtype)
-
-    def _pretrained(self, device: torch.device | str, dtype: torch.dtype) -> nn.Module:
-        adapter = self._adapter
-        loader = self._auto_class if adapter is None else class_with_head(self._config, self.spec)
-        network, found = loader.from_pretrained(
-            self._source.folder(weights=True),
-            config=copy.deepcopy(self._config),
-            dtype=dtype,
-            device_map=self.spec.device_map,
-            use_safetensors=self._source.safetensors,
-            weights_only=True,
-            output_loading_info=True,
-            **self._attention_argument,
-            **self._code,
-        )
-        missing = [key for key in lacking(network, found) if "pooler" not in key.split(".")]
-        if missing:
-            raise IntegrityError(
-                f"the weights of {self.spec.name!r} lack {len(missing)} parameters of "
-                f"{type(network).__name__}, first {missing[0]!r}, which would be random. Use a "
-                "checkpoint of this architecture, or `random_init: true` for a random control."
-            )
-        if adapter is not None:
-            adapter.apply(network)
-            network = network.base_model
-        network = self._text_part(network)
-        return network if self.spec.device_map is not None else network.to(device)
-
-    def _text_part(self, network: Any) -> nn.Module:
-        if self._config.is_encoder_decoder and self._auto_class is transformers.AutoModel:
-            network = network.get_encoder()
-        assert isinstance(network, nn.Module)
-        return network
 
 
 class LoadedLanguageModel(Loaded):
@@ -351,7 +282,7 @@ class LoadedLanguageModel(Loaded):
         found = PooledRows(len(rows))
         on_cpu = max(CPU_TOKENS, TOKENS_PER_THREAD * torch.get_num_threads())
         batches = self.remembered_batches(
-            reading.batch, GPU_TOKENS if self._states.on_gpu else on_cpu
+            reading.batch, GPU_TOKENS if self._states.device.type == "cuda" else on_cpu
         )
 
         def step(start: int, stop: int) -> None:

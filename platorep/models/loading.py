@@ -9,7 +9,6 @@ from typing import Any
 import safetensors
 import torch
 import transformers
-from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 from platorep.config import ModelSpec
 from platorep.errors import AbsentError, ConfigError, IntegrityError, PlatorepError
@@ -115,63 +114,20 @@ def as_own_errors(spec: ModelSpec) -> Iterator[None]:
         raise IntegrityError(f"the weights of {spec.name!r} do not fit: {error}") from error
 
 
-FAILS = "fails when it is given the tokens of a text and nothing else ({})"
-
-
-def refuse_other_inputs(network: Any, config: Any, spec: ModelSpec) -> None:
-    """Raise a ConfigError if a network says of itself that token ids are not what it reads."""
-    name = getattr(network, "main_input_name", "input_ids")
-    if name != "input_ids":
-        raise _no_text_model(network, config, spec, f"asks for `{name}`, not for `input_ids`")
-
-
-def refuse_more_than_texts(network: Any, config: Any, spec: ModelSpec, error: Exception) -> None:
-    """Raise a ConfigError if a network that has failed at a text is not one of texts alone."""
-    if _parts(config) or not {"text"}.issuperset(_modalities(network)):
-        raise _no_text_model(network, config, spec, FAILS.format(error)) from error
-
-
 @contextlib.contextmanager
-def reading_texts(network: Any, config: Any, spec: ModelSpec) -> Iterator[None]:
-    """Turn a network's refusal of a text and nothing else into an error that one can act on."""
+def failing(network: Any, spec: ModelSpec) -> Iterator[None]:
+    """Turn a network's failure at a first sample into an error that one can act on."""
     try:
         yield
     except (PlatorepError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        refuse_more_than_texts(network, config, spec, error)
         raise ConfigError(
-            f"model {spec.label!r}: {type(network).__name__} fails at a short text in "
-            f"{str(network.dtype).removeprefix('torch.')}: {error}. Try `dtype: float32` or "
-            "`attention: eager`, or compute its features yourself (`backend: features`)."
+            f"model {spec.label!r}: {type(network).__name__} fails at a first sample of kind "
+            f"{spec.kind}, and nothing else, in {str(network.dtype).removeprefix('torch.')}: "
+            f"{error}. Try `dtype: float32` or `attention: eager`, or compute its features "
+            "yourself (`backend: features`)."
         ) from error
-
-
-def _no_text_model(network: Any, config: Any, spec: ModelSpec, why: str) -> ConfigError:
-    """What the network reads, and how to take the part of it that one wants."""
-    parts = _parts(config)
-    cures = ["compute its features yourself (`backend: features`)"]
-    if not {"text"}.issuperset(_modalities(network)):
-        cures.append("use a network of timm for images (`modality: vision`)")
-    if type(parts.get("text_config")) in MODEL_MAPPING:
-        side = MODEL_MAPPING[type(parts["text_config"])].__name__
-        cures.append(
-            f"save its text side, `transformers.{side}.from_pretrained(NAME)"
-            ".save_pretrained(FOLDER)`, with the tokenizer beside it, and name that folder"
-        )
-    made_of = ", ".join(f"{name} ({type(part).__name__})" for name, part in parts.items())
-    return ConfigError(
-        f"model {spec.label!r} is no language model: {type(network).__name__} reads "
-        f"{' and '.join(_modalities(network)) or 'other inputs'}, and {why}. "
-        + (f"It is made of {made_of}. " if parts else "")
-        + f"To take the part you want, {'; or '.join(cures)}."
-    )
-
-
-def _modalities(network: Any) -> tuple[str, ...]:
-    """What transformers says that a network reads: text, image, audio, ..."""
-    said = getattr(network, "input_modalities", None) or ()
-    return (said,) if isinstance(said, str) else tuple(said)
 
 
 def _parts(config: Any) -> dict[str, Any]:

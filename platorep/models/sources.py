@@ -16,6 +16,12 @@ from platorep.hub import FETCH_FIRST
 from platorep.models.hub import Repository, open_repository
 from platorep.stamps import Stamp, settled_stamp
 
+PROCESSOR = (
+    "preprocessor_config.json",
+    "processor_config.json",
+    "video_preprocessor_config.json",
+)
+"""What says how an image, a sound or a film is prepared."""
 TOKENIZER = (
     "tokenizer*",
     "vocab*",
@@ -32,7 +38,7 @@ PICKLED = re.compile(r"pytorch_model(?:-\d+-of-(\d+))?\.bin")
 
 
 class Source(ABC):
-    """The files of one model: settings, tokenizer and weights."""
+    """The files of one model: settings, tokenizer or processor, and weights."""
 
     where: str
     """Where the files were looked for, and what to do if one is not there."""
@@ -43,17 +49,16 @@ class Source(ABC):
 
     @cached_property
     def settings(self) -> list[str]:
-        """Configuration, tokenizer and, if it may run, code."""
-        return sorted({*self._well_known, *self._of_the_tokenizer()})
+        """Configuration, tokenizer or processor and, if it may run, code."""
+        if self._spec.kind == "text":
+            return sorted({*self._named(*TOKENIZER), *self._of_the_tokenizer()})
+        return self._named(*PROCESSOR)
 
-    @property
-    def _well_known(self) -> list[str]:
+    def _named(self, *patterns: str) -> list[str]:
+        """The configuration, files of these names and, if it may run, code."""
         code = ("*.py",) if self._spec.trust_remote_code else ()
-        return [
-            name
-            for name in self._names
-            if name == "config.json" or any(fnmatch(name, p) for p in (*TOKENIZER, *code))
-        ]
+        patterns = ("config.json", *patterns, *code)
+        return [name for name in self._names if any(fnmatch(name, p) for p in patterns)]
 
     def _of_the_tokenizer(self) -> set[str]:
         """The files that the tokenizer's class reads, whatever it is: `bpe.codes`, `source.spm`."""
@@ -128,7 +133,8 @@ class Source(ABC):
             cure = (
                 "It is an adapter: name the model that it was made for, and this as its `adapter`."
                 if adapter
-                else "Expected what `save_pretrained` writes: configuration, tokenizer, weights."
+                else "Expected what `save_pretrained` writes: configuration, weights, tokenizer or "
+                "processor."
             )
             raise AbsentError(f"{self._spec.name} has no config.json {self.where} {cure}")
         if adapter and not self._spec.random_init:

@@ -4,6 +4,7 @@ Axes: b texts of a batch, t tokens, d features.
 """
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import torch
@@ -38,11 +39,21 @@ def pool_tokens(
 class TokenBatches(Reader[Tokens]):
     """Pads texts on the right, and pools over the tokens that count."""
 
-    def __init__(self, network: Any, pools: Sequence[Pool], padding: int) -> None:
+    def __init__(
+        self,
+        network: Any,
+        pools: Sequence[Pool],
+        padding: int,
+        decoder_start: int | None = None,
+    ) -> None:
+        """With `decoder_start` the decoder's states are read: an encoder is given the text, and the
+        decoder the same text behind this token (arXiv:1910.13461, section 3.1).
+        """
         network.config.use_cache = False  # nothing is generated
         self._network, self._padding = network, padding
         self._pools = pools
         self.num_pools = len(pools)
+        self._start = decoder_start
         self._device = next(network.parameters()).device
         self._pooled: Tensor = torch.zeros(0, 0, dtype=torch.bool)
 
@@ -55,13 +66,21 @@ class TokenBatches(Reader[Tokens]):
             pooled[i, : len(text.ids)] = torch.tensor(text.pooled)
         mask = (torch.arange(tokens.shape[1]) < lengths[:, None]).long()
         self._pooled = pooled.to(self._device)
+        given = {"input_ids": tokens, "attention_mask": mask}
+        if self._start is not None:
+            shifted = torch.cat([torch.full((len(batch), 1), self._start), tokens[:, :-1]], dim=1)
+            given |= {"decoder_input_ids": shifted, "decoder_attention_mask": mask}
         with torch.inference_mode():
-            return self._network(
-                input_ids=tokens.to(self._device),
-                attention_mask=mask.to(self._device),
+            output = self._network(
+                **{name: value.to(self._device) for name, value in given.items()},
                 output_hidden_states=all_states,
                 return_dict=True,
             )
+        if self._start is None:
+            return output
+        return SimpleNamespace(
+            hidden_states=output.decoder_hidden_states, last_hidden_state=output.last_hidden_state
+        )
 
     def pool(self, states: Tensor) -> Float[Tensor, "b d"] | None:
         if states.ndim != 3 or states.shape[:2] != self._pooled.shape:

@@ -15,7 +15,6 @@ from platorep.models.base import (
     Description,
     Loaded,
     Model,
-    Reading,
     globs,
     kept_layers,
     refuse_other_settings,
@@ -30,10 +29,9 @@ from platorep.models.blocks import (
     tap_points,
 )
 from platorep.models.cost import count_flops
-from platorep.models.images import ImageStream
-from platorep.models.memory import PooledRows
 from platorep.models.networks import Network
 from platorep.models.probing import probe_batches
+from platorep.models.streamed import Streamed
 from platorep.models.taps import PooledTaps, named_taps
 from platorep.switches import default_switches
 
@@ -43,10 +41,6 @@ FROM_ELSEWHERE = ("revision", "checkpoint", "arguments")
 """What only one takes that was not made here."""
 BY_NAME = "outputs of modules"
 """How taps by name are called in a key."""
-GPU_IMAGES = 64
-"""Images per batch to begin with: more do not run faster."""
-THREADS_PER_IMAGE = 4
-"""On a CPU one image keeps a few cores busy; more at once only take more memory."""
 
 
 class VisionModel(Model):
@@ -207,15 +201,17 @@ class NamedBlocks:
         return self._taps(images.to(self.device, self.dtype))
 
 
-class LoadedVisionModel(Loaded):
+class LoadedVisionModel(Streamed):
+    unit = "image"
+
     def __init__(
         self,
         blocks: PooledBlocks | NamedBlocks,
         transform: Callable[[Any], Tensor],
         left_over: tuple[str, ...],
     ) -> None:
-        self._blocks, self._transform, self._left_over = blocks, transform, left_over
-        self._stream: ImageStream | None = None
+        super().__init__(transform, blocks.device)
+        self._blocks, self._left_over = blocks, left_over
         self.layers = blocks.names
         self.batching = blocks.probe.batching
 
@@ -223,38 +219,8 @@ class LoadedVisionModel(Loaded):
     def notes(self) -> tuple[str, ...]:
         return self._left_over + self._blocks.probe.notes("images")
 
-    @default_switches()
-    def features(self, reading: Reading) -> list[Float[Tensor, "n _"]]:
-        rows = reading.rows
-        on_cpu = self._blocks.device.type == "cpu"
-        auto = max(1, torch.get_num_threads() // THREADS_PER_IMAGE) if on_cpu else GPU_IMAGES
-        batches = self.remembered_batches(reading.batch, auto)
-        stream = self._open_stream(reading)
-        found = PooledRows(len(rows))
-        waiting: dict[int, Tensor] = {}
-
-        def step(start: int, stop: int) -> None:
-            places = list(waiting)[start:stop]
-            found.fill(places, self._blocks(torch.stack([waiting[i] for i in places])))
-            reading.progress(stop - start)
-
-        for place, image in enumerate(stream.images(rows)):
-            waiting[place] = image.clone()  # a copy, to leave the shared memory to the workers
-            if len(waiting) >= batches.budget or place == len(rows) - 1:
-                batches.run([1] * len(waiting), step, "image")
-                waiting.clear()
-        return found.layers
-
-    def _open_stream(self, reading: Reading) -> ImageStream:
-        if self._stream is None or not self._stream.serves(reading.samples, reading.workers):
-            self.close()
-            self._stream = ImageStream(reading.samples, self._transform, reading.workers)
-        return self._stream
-
-    def close(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+    def pooled(self, batch: Sequence[Tensor]) -> list[Float[Tensor, "b _"]]:
+        return self._blocks(torch.stack(list(batch)))
 
 
 def _json(value: Any) -> Any:

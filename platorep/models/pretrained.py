@@ -1,0 +1,167 @@
+"""A network of transformers by name: its files, its configuration, its skeleton and its weights."""
+
+import copy
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
+
+from platorep.config import ModelSpec
+from platorep.errors import ConfigError, IntegrityError, PlatorepError
+from platorep.models.adapters import Adapter, class_with_head, open_adapter
+from platorep.models.loading import as_own_errors, lacking, quiet, read_config
+from platorep.models.sources import Source, open_source
+
+UNREAD = ("pooler", "head", "masked_spec_embed", "mask_token")
+"""Parameters that move no hidden state: what is read off the last one, and what only training has.
+Many checkpoints lack them."""
+
+
+class Pretrained:
+    """What `spec.name` means to transformers; nothing is loaded or downloaded until asked."""
+
+    def __init__(self, spec: ModelSpec, *, offline: bool) -> None:
+        self._spec, self._offline = spec, offline
+
+    @cached_property
+    def source(self) -> Source:
+        return open_source(self._spec, offline=self._offline)
+
+    @cached_property
+    def adapter(self) -> Adapter | None:
+        return open_adapter(self._spec, offline=self._offline)
+
+    @cached_property
+    def folder(self) -> Path:
+        """A folder with configuration, tokenizer and processor, not necessarily with weights."""
+        return self.source.folder(weights=False)
+
+    @cached_property
+    def config(self) -> Any:
+        return read_config(self.folder, self._spec, offline=self._offline)
+
+    @cached_property
+    def skeleton(self) -> Any:
+        """The network without memory for its weights, with the library's choice of attention.
+
+        Raises:
+            ConfigError: transformers cannot build it.
+        """
+        with quiet(), as_own_errors(self._spec), torch.device("meta"):
+            return self._build()
+
+    def identity(self) -> dict[str, Any]:
+        """What names the files, the random weights and the adapter, as JSON."""
+        found = self.source.identity(weights=not self._spec.random_init)
+        if self._spec.random_init:
+            initialised_by = f"transformers {transformers.__version__}"
+            found["random_init"] = {"seed": self._spec.seed, "initialised_by": initialised_by}
+        if self.adapter is not None:
+            found["adapter"] = self.adapter.identity()
+        return found | {"trust_remote_code": self._spec.trust_remote_code}
+
+    def download(self) -> None:
+        self.source.folder(weights=not self._spec.random_init)
+        if self.adapter is not None:
+            self.adapter.folder()
+
+    def bytes(self) -> tuple[int | None, int | None]:
+        """Size of the weight files and what is still to be downloaded, None where unknown."""
+        weights = None if self._spec.random_init else self.source.weight_bytes()
+        return weights, self.source.missing_bytes(weights=not self._spec.random_init)
+
+    def attention(self, part: Any) -> str:
+        """What is asked for, or what transformers chooses for a part of the skeleton."""
+        return self._spec.attention or str(part.config._attn_implementation)
+
+    def load(self, dtype: torch.dtype, side: str = "") -> Any:
+        """The network with its weights, on the CPU or where `device_map` puts it.
+
+        Args:
+            side: Path of the part that is used, whose weights must be there; "": all of them.
+
+        Raises:
+            AbsentError: weights or a needed package are not there.
+            IntegrityError: the weights do not fit the network.
+        """
+        with quiet(), as_own_errors(self._spec):
+            return self._random(dtype) if self._spec.random_init else self._stored(dtype, side)
+
+    @property
+    def _auto_class(self) -> Any:
+        """T5 and its like have a class for their encoder, whose weights may be all there are."""
+        config, decodes = self.config, self._spec.side == "language"
+        if config.is_encoder_decoder and type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING:
+            return transformers.AutoModel if decodes else transformers.AutoModelForTextEncoding
+        remote = self._spec.trust_remote_code and "AutoModel" in (
+            getattr(config, "auto_map", None) or {}
+        )
+        if type(config) not in MODEL_MAPPING and not remote:
+            raise ConfigError(
+                f"model {self._spec.label!r}: transformers {transformers.__version__} has no base "
+                f"network (`AutoModel`) for {type(config).__name__}. Compute its features yourself "
+                "(`backend: features`)."
+            )
+        return transformers.AutoModel
+
+    def _build(self, **attention: str) -> Any:
+        return self._auto_class.from_config(
+            copy.deepcopy(self.config),
+            dtype=torch.float32,
+            trust_remote_code=self._spec.trust_remote_code,
+            **attention,
+        )
+
+    @property
+    def _attention_argument(self) -> dict[str, str]:
+        asked = self._spec.attention
+        return {} if asked is None else {"attn_implementation": asked}
+
+    def _random(self, dtype: torch.dtype) -> Any:
+        """Drawn on the CPU in float32, so that every machine draws the same weights."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._spec.seed)
+            return self._build(**self._attention_argument).to(dtype)
+
+    def _stored(self, dtype: torch.dtype, side: str) -> Any:
+        adapter = self.adapter
+        loader = self._auto_class if adapter is None else class_with_head(self.config, self._spec)
+        network, found = loader.from_pretrained(
+            self.source.folder(weights=True),
+            config=copy.deepcopy(self.config),
+            dtype=dtype,
+            device_map=self._spec.device_map,
+            use_safetensors=self.source.safetensors,
+            weights_only=True,
+            output_loading_info=True,
+            trust_remote_code=self._spec.trust_remote_code,
+            local_files_only=self._offline,
+            **self._attention_argument,
+        )
+        inside = f"{side}." if side else ""
+        missing = [
+            key
+            for key in lacking(network, found)
+            if key.startswith(inside) and not set(UNREAD) & set(key.split("."))
+        ]
+        if missing:
+            raise IntegrityError(
+                f"the weights of {self._spec.name!r} lack {len(missing)} parameters of "
+                f"{type(network).__name__}, first {missing[0]!r}, which would be random. Use a "
+                "checkpoint of this architecture, or `random_init: true` for a random control."
+            )
+        if adapter is not None:
+            adapter.apply(network)
+            network = network.base_model
+        return network
+
+
+def weight_facts(network: Pretrained) -> tuple[int | None, int | None, tuple[str, ...]]:
+    """As `Pretrained.bytes`, and why nothing is known of them."""
+    try:
+        return *network.bytes(), ()
+    except PlatorepError as error:
+        return None, None, (str(error),)

@@ -1,0 +1,198 @@
+"""Networks of transformers that see or hear: images, sounds and films, one side of a network."""
+
+from collections.abc import Hashable, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from platorep.config import ModelSpec
+from platorep.errors import ConfigError, PlatorepError
+from platorep.models.base import Description, Loaded, Model, kept_layers, refuse_other_settings
+from platorep.models.blocks import choose_pool
+from platorep.models.cost import count_flops
+from platorep.models.hidden_states import PooledStates
+from platorep.models.input_batches import InputBatches, Pool, can_be_padded
+from platorep.models.loading import failing
+from platorep.models.memory import Batching
+from platorep.models.pretrained import Pretrained, weight_facts
+from platorep.models.probing import BatchProbe, probe_batches
+from platorep.models.processors import Inputs, Preparation, read_processor
+from platorep.models.sides import Side, choose_side
+from platorep.models.streamed import Streamed
+from platorep.switches import default_switches
+
+SETTINGS = (
+    *("pool", "layers", "dtype", "attention", "side", "random_init", "seed"),
+    *("revision", "device_map", "trust_remote_code"),
+)
+"""What such a network takes of `ModelSettings`."""
+CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")
+"""What a parameter is called that is the embedding of a class token."""
+
+
+class SensedModel(Model):
+    def __init__(self, spec: ModelSpec, *, offline: bool) -> None:
+        refuse_other_settings(spec, *SETTINGS)
+        self.spec = spec
+        self._offline = offline
+        self._network = Pretrained(spec, offline=offline)
+
+    def identity(self) -> dict[str, Any]:
+        return {
+            "backend": "transformers",
+            **self._network.identity(),
+            "side": self._side.path,
+            "kind": self.spec.kind,
+            "prepared": dict(self._preparation.facts),
+            "tap": "hidden states, the last after the final norm",
+            "layers": "all" if self.spec.layers == "all" else list(self._kept),
+            "pool": self._pool,
+            "attention": self._network.attention(self._part),
+        }
+
+    def describe(self) -> Description:
+        try:
+            kept = self._kept
+        except PlatorepError as error:
+            return Description(unknown=(str(error),))
+        except Exception as error:  # a repository's own code may do anything without weights
+            return Description(unknown=(f"it cannot be built without its weights: {error}",))
+        weight_bytes, download_bytes, unknown = weight_facts(self._network)
+        return Description(
+            layers=tuple(f"hidden_states.{i}" for i in kept),
+            widths=tuple(self._widths[i] for i in kept),
+            parameters=sum(p.numel() for p in self._part.parameters()),
+            weight_bytes=weight_bytes,
+            download_bytes=download_bytes,
+            unknown=unknown,
+        )
+
+    def flops(self) -> int | None:
+        reader, sample = self._asked
+        return count_flops(lambda: reader.read([sample], all_states=False))
+
+    def download(self) -> None:
+        self._network.download()
+
+    @default_switches()
+    def load(self, device: torch.device | str, dtype: torch.dtype) -> Loaded:
+        side, prepare = self._side, self._preparation
+        part = side.of(self._network.load(dtype, side.path)).eval()
+        if self.spec.device_map is None:
+            part = part.to(device)
+        pools = [self._chosen(pool) for pool in self.spec.pools] or [self._pool]
+        one, equal = (prepare(prepare.noise(seed)) for seed in (0, 1))
+        with failing(part, self.spec):
+            reader = InputBatches(part, pools, masked=self._masked, sample=one)
+            states = PooledStates(part, reader, one)
+        if "cls" in pools and not reader.num_prefix:
+            raise ConfigError(
+                f"model {self.spec.label!r}: {type(part).__name__} has as many tokens as patches, "
+                "and no class token among them. Use `pool: mean`."
+            )
+        kept = kept_layers(self.spec, states.num_layers)
+        self._refuse_what_is_not_pooled(part, states, kept)
+        longer = prepare(prepare.noise(2, longer=True))
+        if reader.packed:
+            return LoadedSensedModel(states, kept, prepare, None)
+        fits = can_be_padded(longer) or _shapes(longer) == _shapes(one)
+        probe = probe_batches(
+            lambda batch: states(batch, kept), one, equal, longer if fits else None, states.dtype
+        )
+        return LoadedSensedModel(states, kept, prepare, probe)
+
+    def _refuse_what_is_not_pooled(
+        self, part: nn.Module, states: PooledStates[Inputs], kept: Sequence[int]
+    ) -> None:
+        if without := sorted(set(kept) & set(states.unpoolable)):
+            raise ConfigError(
+                f"model {self.spec.label!r}: hidden states {without} of {type(part).__name__} are "
+                "neither a row of tokens nor a map for each sample, so they cannot be pooled. "
+                f"Choose others of its {states.num_layers} layers (`layers`)."
+            )
+
+    @cached_property
+    def _side(self) -> Side:
+        return choose_side(self._network.skeleton, self.spec)
+
+    @property
+    def _part(self) -> Any:
+        """The side without memory for its weights."""
+        return self._side.of(self._network.skeleton)
+
+    @cached_property
+    def _preparation(self) -> Preparation:
+        kind = self.spec.kind
+        assert kind is not None
+        return read_processor(
+            self._network.folder, kind, self._part.config, self.spec, offline=self._offline
+        )
+
+    @property
+    def _masked(self) -> bool:
+        """Networks of extractors that say so were trained with padding that is masked."""
+        extractor = getattr(self._preparation, "extractor", None)
+        return bool(getattr(extractor, "return_attention_mask", True))
+
+    @property
+    def _pool(self) -> Pool:
+        return self._chosen(self.spec.pool)
+
+    def _chosen(self, pool: str | None) -> Pool:
+        names = (name.rpartition(".")[2] for name, _ in self._part.named_parameters())
+        class_token = any(name in CLASS_TOKENS for name in names)
+        return choose_pool(pool, self.spec.label, class_token=class_token)
+
+    @cached_property
+    def _asked(self) -> tuple[InputBatches, Inputs]:
+        """The skeleton, and a sample of zeros without memory."""
+        prepare = self._preparation
+        sample = {name: value.to("meta") for name, value in prepare(prepare.noise(0)).items()}
+        return InputBatches(self._part, ["mean"], masked=self._masked, sample=sample), sample
+
+    @cached_property
+    def _widths(self) -> tuple[int, ...]:
+        config = self._part.config
+        if hasattr(config, "depth"):  # packed patches: how they are cut is read off the numbers
+            return (int(config.embed_dim),) * (int(config.depth) + 1)
+        reader, sample = self._asked
+        states = reader.read([sample], all_states=True).hidden_states
+        return tuple(state.shape[-1] if state.ndim < 4 else state.shape[1] for state in states)
+
+    @cached_property
+    def _kept(self) -> tuple[int, ...]:
+        return kept_layers(self.spec, len(self._widths))
+
+
+class LoadedSensedModel(Streamed):
+    def __init__(
+        self,
+        states: PooledStates[Inputs],
+        kept: tuple[int, ...],
+        prepare: Preparation,
+        probe: BatchProbe | None,
+    ) -> None:
+        """Without a probe samples are run alone: their patches are packed one behind the other."""
+        super().__init__(prepare, states.device)
+        self._states, self._kept, self._probe = states, kept, probe
+        self.layers = tuple(f"hidden_states.{i}" for i in kept)
+        self.batching = Batching.ONE_BY_ONE if probe is None else probe.batching
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return () if self._probe is None else self._probe.notes("samples")
+
+    def pooled(self, batch: Sequence[Inputs]) -> list[Float[Tensor, "b _"]]:
+        return self._states(batch, self._kept)
+
+    def alike(self, prepared: Inputs) -> Hashable:
+        """Samples share a batch if they have one shape, or if padding was seen to move nothing."""
+        padded = can_be_padded(prepared) and self.batching is Batching.ANY
+        return None if padded else _shapes(prepared)
+
+
+def _shapes(inputs: Inputs) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(inputs[name].shape) for name in sorted(inputs))
