@@ -41,7 +41,7 @@ from platorep.errors import AbsentError, ConfigError, DataError
 from platorep.extract import extract, rows_for
 from platorep.features import Cell
 from platorep.models import Reading, compute_dtypes, open_model
-from platorep.models.toyworld import OF_PICTURES
+from platorep.models.toyworld import NOT_OF_TEXTS
 from platorep.parameters.section import Section
 from platorep.parameters.toyworld import ToyTraining, WorldParameters, parse_network
 from platorep.performance.causal_bits import measurement_key, weights_identity
@@ -282,7 +282,7 @@ UNSEEN = {"llama8": {"pairs", "nuisance", "image_size"}, "conv8": {"pairs", "cap
 """What of a world a network of this kind is not trained on."""
 
 
-@pytest.mark.parametrize("name", OF_PICTURES)
+@pytest.mark.parametrize("name", NOT_OF_TEXTS)
 def test_what_is_of_pictures_is_refused_of_texts(name: str, made: Path) -> None:
     training = {name: TRAINING[name].value}
     spec = spec_of("toy text", made, training=training)
@@ -303,7 +303,7 @@ def test_a_toy_network_lies_where_its_training_says(network: str, tmp_path: Path
     assert place(world, training, 4) != plain
     for name, field in TRAINING.items():
         changed = place(world, training.model_copy(update={name: field.value}))
-        idle = field.outcome == NEUTRAL or (network == "llama8" and name in OF_PICTURES)
+        idle = field.outcome == NEUTRAL or (network == "llama8" and name in NOT_OF_TEXTS)
         assert (changed == plain) == idle, name
     for name, field in WORLD.items():
         changed = place(world.model_copy(update={name: field.value}), training)

@@ -5,20 +5,31 @@ import io
 import json
 import wave
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import timm
 import torch
 from PIL import Image, ImageSequence
+from pydantic import ValidationError
+from runs import run_of
 from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 
+from platorep.config import DatasetConfig, ExperimentConfig, ModelSpec, config_path, load_config
+from platorep.data import load_dataset
 from platorep.errors import ConfigError
+from platorep.execute import run_stages
+from platorep.files import cache_root
+from platorep.models import Reading, open_model
 from platorep.parameters.toyworld import ToyTraining, WorldParameters, parse_network
+from platorep.reporting import Reporter
+from platorep.results import Results
 from platorep.toyworld import films, sounds
-from platorep.toyworld.attributes import attributes
+from platorep.toyworld.attributes import attributes, truth_features
 from platorep.toyworld.checkpoints import write_untrained
 from platorep.toyworld.films import NUM_FRAMES, film, gif_bytes
 from platorep.toyworld.folder import write_folder
@@ -39,6 +50,7 @@ from platorep.toyworld.training import network_folder, train
 
 WORLD = WorldParameters()
 CALM = WorldParameters(nuisance=0)
+VIEWS = {"image": {}, "text": {}, "sound": {"kind": "audio"}, "film": {"kind": "video"}}
 SHORT = ToyTraining(steps=2, num_scenes=12, num_frames=2, batch_size=6, checkpoints=(0,))
 
 
@@ -309,3 +321,131 @@ def test_a_run_is_named_by_all_that_moves_its_weights(
         for world in (WORLD, WORLD.model_copy(update=changes))
     ]
     assert (folders[0] == folders[1]) is same
+
+
+# --- in an experiment
+
+
+def senses(**settings: object) -> ExperimentConfig:
+    """All four senses and the truth, each by the smallest network, hardly trained."""
+    short = {"steps": 2, "num_scenes": 12, "num_frames": 2, "batch_size": 6}
+    names = {"vision": "conv2", "language": "llama4", "audio": "sound2", "video": "film2"}
+    families = [
+        {"name": m, "modality": m, "backend": "toyworld", "models": [n], "training": short}
+        for m, n in names.items()
+    ]
+    truth = {"name": "truth", "modality": "truth", "backend": "toyworld", "models": ["truth"]}
+    modalities = [*names, "truth"]
+    return ExperimentConfig.model_validate(
+        {
+            "name": "senses",
+            "dataset": {"source": "toyworld", "limit": 24, "views": VIEWS},
+            "families": [*families, truth],
+            "align": {
+                "pairs": list(combinations(modalities, 2)),
+                "metrics": [{"name": "mutual_knn", "k": 3}],
+                "null": {"permutations": 20},
+            },
+            "figures": [{"kind": "senses"}],
+        }
+        | settings
+    )
+
+
+@pytest.mark.parametrize(("modality", "view"), [("audio", "sound"), ("video", "film")])
+def test_features_are_those_of_a_forward_pass_by_hand(modality: str, view: str) -> None:
+    """Of the network in its checkpoint, on the scene itself and not on its file."""
+    dataset = load_dataset(senses().dataset, offline=True)
+    (spec,) = (spec for spec in senses().models() if spec.modality == modality)
+    model = open_model(spec, offline=True)
+    model.prepare(Reporter(-1))
+    found = model.load("cpu", torch.float32).features(Reading([3, 0], dataset.views[view]))
+
+    scenes = [sample_scene(WORLD, index) for index in (3, 0)]
+    if view == "sound":
+        inputs = [sound_input(to_waveform(sound(WORLD, scene))) for scene in scenes]
+    else:
+        frames = [torch.from_numpy(film(WORLD, scene)) for scene in scenes]
+        inputs = [pixel_input(as_channels(one)) for one in frames]
+    (folder,) = train(
+        cache_root() / "toyworld", parse_network(spec.name), WORLD, spec.training
+    ).values()
+    network = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0).eval()
+    with torch.no_grad():
+        _, layers = network.forward_intermediates(torch.stack(inputs))
+    assert len(found) == len(layers) == len(model.describe().layers or ())
+    for ours, theirs in zip(found, layers, strict=True):
+        torch.testing.assert_close(ours, theirs.mean((2, 3)), atol=1e-5, rtol=1e-5)
+
+
+def test_a_dataset_without_recordings_has_the_folder_that_it_had() -> None:
+    """And its key; one that sounds has a folder of its own, with the same pictures."""
+    pair = DatasetConfig(source="toyworld", limit=3)
+    for config in (pair, pair.model_copy(update={"views": senses().dataset.views})):
+        load_dataset(config, offline=True)
+    plain, sounding = sorted(
+        (path for path in (cache_root() / "toyworld").glob("pairs-*") if path.is_dir()),
+        key=lambda path: len(list(path.iterdir())),
+    )
+    assert plain.name == "pairs-2564993f2a1a1039"
+    assert {path.suffix for path in plain.iterdir()} == {".csv", ".png"}
+    assert {path.suffix for path in sounding.iterdir()} == {".csv", ".png", ".wav", ".gif"}
+    for picture in plain.glob("*.png"):
+        assert (sounding / picture.name).read_bytes() == picture.read_bytes()
+
+
+def test_a_world_without_pictures() -> None:
+    """The truth knows the scene of a row by the name of its sound, or by its number."""
+    for views, reads in (({"sound": {"kind": "audio"}}, "sound"), ({"text": {}}, "text")):
+        dataset = load_dataset(DatasetConfig(source="toyworld", limit=4, views=views), offline=True)
+        settings = {"name": "truth", "label": "t", "family": "t", "backend": "toyworld"}
+        spec = ModelSpec.model_validate(settings | {"modality": "truth", "view": reads})
+        layers = open_model(spec, offline=True).load("cpu", torch.float32)
+        found = layers.features(Reading([2], dataset.views[reads]))
+        expected = truth_features(WORLD, [sample_scene(WORLD, 2)])["all"]
+        np.testing.assert_allclose(found[layers.layers.index("all")], expected, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "sound2", "modality": "video"}, "is a audio network; found modality 'video'"),
+        ({"name": "film2", "modality": "video", "transform": {"crop_pct": 0.5}}, "`transform`"),
+    ],
+)
+def test_what_means_nothing_is_refused(changes: dict[str, object], message: str) -> None:
+    settings = {"label": "x", "family": "f", "backend": "toyworld", "step": 0}
+    with pytest.raises(ConfigError, match=message):
+        open_model(ModelSpec.model_validate(settings | changes), offline=True)
+
+
+def test_a_scene_has_no_arrays() -> None:
+    with pytest.raises(ValidationError, match="a scene of the toy world has none"):
+        DatasetConfig.model_validate({"source": "toyworld", "views": {"array": {}}})
+
+
+def test_all_pairs_of_senses_are_scored_and_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platorep.toyworld.objectives.NUM_HELD_OUT", 5)
+    config, results = senses(), Results(tmp_path)
+    errors, _ = run_stages(run_of(config, results, cache_root()))
+
+    assert errors == []
+    best = pd.read_csv(results.best)
+    scored = best[~best["x_random"] & ~best["y_random"] & best["control"].isna()]
+    found = set(zip(scored["x_modality"], scored["y_modality"], strict=True))
+    assert len(set(map(frozenset, found))) == len(scored) == 10
+    assert scored["score"].notna().all()
+    assert list((tmp_path / "figures").glob("senses*.png"))
+
+
+def test_the_shipped_experiment_has_each_sense_in_several_sizes() -> None:
+    config = load_config(config_path("toyworld-senses"))
+    models = config.models()
+    for modality in ("vision", "language", "audio", "video"):
+        own = [spec for spec in models if spec.modality == modality and not spec.random_init]
+        assert len(own) == 4
+        assert len([spec for spec in models if spec.random_of in {s.label for s in own}]) == 4
+    pairs = {(pair.x.modality, pair.y.modality) for pair in config.align.pairs}
+    assert len({frozenset(pair) for pair in pairs}) == 10

@@ -196,6 +196,11 @@ def _refuse_idle(name: str, view: ObservedView, source: str) -> None:
             "several. Make each a view of its own"
         )
     toy = source == "toyworld"
+    if toy and kind == "array":
+        raise ValueError(
+            f"views: {name!r} is of kind array, and a scene of the toy world has none. Its true "
+            "attributes come as a model (`modality: truth`)"
+        )
     of_captions = ("column", "captions", "separator", "order")
     if toy and (idle := idle_settings(view, of_captions, ())):
         raise ValueError(

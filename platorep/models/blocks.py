@@ -50,7 +50,7 @@ class PooledBlocks:
             lambda images: self(torch.stack(list(images))), one, other, None, self.dtype
         )
 
-    def __call__(self, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b _"]]:
+    def __call__(self, images: Float[Tensor, "b c h w"]) -> list[Float[Tensor, "b _"]]:
         """Pooled float32 outputs: all kept layers with the first pool, then all with the next."""
         images = images.to(self.device, self.dtype)
         if self.hooked:
@@ -104,7 +104,7 @@ class PooledBlocks:
         with torch.inference_mode():
             return intermediates(self._network, images, indices)
 
-    def _check(self, image: Float[Tensor, "3 h w"]) -> bool:
+    def _check(self, image: Float[Tensor, "c h w"]) -> bool:
         """Whether the hooks see what `forward_intermediates` returns."""
         noise = image[None]
         outputs = self._intermediates(noise, self._layers)
@@ -120,7 +120,7 @@ class PooledBlocks:
 
 def probe_images(
     input_size: Sequence[int], device: torch.device, dtype: torch.dtype
-) -> tuple[Float[Tensor, "3 h w"], Float[Tensor, "3 h w"]]:
+) -> tuple[Float[Tensor, "c h w"], Float[Tensor, "c h w"]]:
     """Two images of noise."""
     one, other = (
         torch.randn(*input_size, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)

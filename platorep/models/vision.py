@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -33,6 +33,7 @@ from platorep.models.networks import Network
 from platorep.models.probing import probe_batches
 from platorep.models.streamed import Streamed
 from platorep.models.taps import PooledTaps, named_taps
+from platorep.parameters.views import KindName
 from platorep.switches import default_switches
 
 IMAGE_SETTINGS = ("pool", "layers", "dtype", "random_init", "seed", "transform")
@@ -44,11 +45,14 @@ BY_NAME = "outputs of modules"
 
 
 class VisionModel(Model):
+    kind: ClassVar[KindName] = "image"
+    """Of the views that it reads."""
+
     def __init__(self, spec: ModelSpec, *, offline: bool) -> None:
-        if spec.kind != "image":
+        if spec.kind != self.kind:
             raise ConfigError(
-                f"model {spec.label!r}: backend timm sees images; it is to read the view "
-                f"{spec.view!r}, whose kind is {spec.kind}."
+                f"model {spec.label!r}: backend {spec.backend} reads views of kind {self.kind} "
+                f"here; it is to read {spec.view!r}, whose kind is {spec.kind}."
             )
         refuse_other_settings(spec, *IMAGE_SETTINGS, *FROM_ELSEWHERE)
         self.spec = spec
@@ -106,7 +110,12 @@ class VisionModel(Model):
             blocks = NamedBlocks(network, size, self._taps(network, pools))
         else:
             blocks = PooledBlocks(network, size, pools, self._kept)
-        return LoadedVisionModel(blocks, create_transform(**self._data_config), left_over)
+        return LoadedVisionModel(blocks, self._transform(), left_over)
+
+    def _transform(self) -> Callable[[Any], Tensor]:
+        """What makes an input of a sample."""
+        transform: Callable[[Any], Tensor] = create_transform(**self._data_config)
+        return transform
 
     @cached_property
     def _outputs(self) -> list[Any]:
@@ -196,7 +205,7 @@ class NamedBlocks:
             lambda images: self(torch.stack(list(images))), one, other, None, self.dtype
         )
 
-    def __call__(self, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b _"]]:
+    def __call__(self, images: Float[Tensor, "b c h w"]) -> list[Float[Tensor, "b _"]]:
         """Pooled float32 outputs: all modules with the first pool, then all with the next."""
         return self._taps(images.to(self.device, self.dtype))
 

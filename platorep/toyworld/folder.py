@@ -38,9 +38,9 @@ def _record(world: WorldParameters, scene: Scene, recording: Recording) -> tuple
     return f"{name}.gif", gif_bytes(film(world, scene))
 
 
-def scene_index(name: str) -> int:
-    """The number of the scene in a file name; inverse of `file_name`."""
-    return int(name.removeprefix("scene-").removesuffix(".png"))
+def scene_index(row: str) -> int:
+    """The number of a scene, by the id of its row: the name of a file, or the number itself."""
+    return int(Path(row).stem.removeprefix("scene-"))
 
 
 def level_column(level: int) -> str:
