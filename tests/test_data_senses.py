@@ -3,7 +3,10 @@
 import csv
 import io
 import json
+import os
 import pickle
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -255,3 +258,33 @@ def test_a_change_that_does_nothing_is_counted(tmp_path: Path) -> None:
     data = load_dataset(DatasetConfig.model_validate({"source": str(tmp_path), "views": views}))
     assert data.unchanged == {"backwards": 1, "scrambled": 1}
     assert data.views["scrambled"].texts == ("dog", "dog a")
+
+
+def test_without_the_extra_the_command_ends_with_its_cure(tmp_path: Path) -> None:
+    np.savez(tmp_path / "mine.npz", x=np.eye(NUM, dtype=np.float32), ids=np.arange(NUM).astype(str))
+    folder(tmp_path)
+    (tmp_path / "mine.yaml").write_text(
+        "name: mine\n"
+        "dataset: {source: ., views: {audio: {}}}\n"
+        "families: [{name: Mine, modality: other, backend: features, models: [mine.npz]}]\n"
+        "align: {pairs: [[other, other]], metrics: [{name: mutual_knn, k: 1}]}\n"
+    )
+    code = (
+        "import sys; sys.modules['soundfile'] = None\n"
+        "from platorep.__main__ import main\n"
+        "sys.argv = ['platorep', 'extract', 'mine.yaml', '--output', 'out']\n"
+        "sys.exit(main())"
+    )
+    environment = {**os.environ, "PLATOREP_CACHE": str(tmp_path / "cache")}
+
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        cwd=tmp_path,
+    )
+
+    assert found.returncode == 4, found.stderr
+    assert "pip install 'platorep[audio]'" in found.stderr
