@@ -51,7 +51,6 @@ def film(
     *,
     rate: Any = 10,
     codec: str = "",
-    turned: float = 0,
     options: dict[str, str] | None = None,
 ) -> bytes:
     encoder, pixels = ENCODERS[form]
@@ -61,9 +60,17 @@ def film(
             stream = container.add_stream(codec or encoder, rate=rate)
             stream.height, stream.width = frames.shape[1:3]
             stream.pix_fmt = pixels
-            if turned:
-                stream.set_display_rotation(turned)
             for frame in frames:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
             container.mux(stream.encode())
         return path.read_bytes()
+
+
+def turned(mp4: bytes, degrees: int) -> bytes:
+    """A film whose track says that it is to be shown turned counterclockwise."""
+    cosine, sine = {90: (0, 1), -90: (0, -1), 180: (-1, 0)}[degrees]
+    matrix = [cosine, -sine, 0, sine, cosine, 0, 0, 0]
+    words = b"".join((65536 * entry).to_bytes(4, signed=True) for entry in matrix)
+    at = mp4.index(b"tkhd") + 44
+    assert mp4[at : at + 4] == (65536).to_bytes(4), "the matrix of a film that is not turned"
+    return mp4[:at] + words + mp4[at + 32 :]
