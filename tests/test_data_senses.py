@@ -23,7 +23,7 @@ from PIL import Image
 
 from platorep.config import DatasetConfig
 from platorep.data import EventDataset, load_dataset
-from platorep.errors import DataError
+from platorep.errors import AbsentError, DataError
 from platorep.files import sha256
 from platorep.kinds.audio import Sound
 from platorep.kinds.video import Film
@@ -288,3 +288,32 @@ def test_without_the_extra_the_command_ends_with_its_cure(tmp_path: Path) -> Non
 
     assert found.returncode == 4, found.stderr
     assert "pip install 'platorep[audio]'" in found.stderr
+
+
+def test_numbers_in_cells_of_a_csv(tmp_path: Path) -> None:
+    """A number, a list, or the name of a file."""
+    np.save(tmp_path / "c.npy", np.eye(2))
+    (tmp_path / "captions.csv").write_text('z\n0.5\n"[1, 2]"\nc.npy\n')
+    views = {"z": {"kind": "array"}}
+    data = load_dataset(DatasetConfig.model_validate({"source": str(tmp_path), "views": views}))
+    assert [data.views["z"][i].tolist() for i in range(3)] == [[0.5], [1, 2], [[1, 0], [0, 1]]]
+
+
+def test_what_the_library_for_tables_lacks_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of sounds without a captions file is read by it, and it wants a package for that."""
+    monkeypatch.setitem(sys.modules, "torchcodec", None)
+    for i, content in enumerate(SOUNDS):
+        (tmp_path / f"{i}.wav").write_bytes(content)
+    config = {"source": str(tmp_path), "views": {"audio": {}}}
+    with pytest.raises(AbsentError, match=r"torchcodec.* captions\.csv"):
+        load_dataset(DatasetConfig.model_validate(config))
+
+
+def test_a_folder_of_films_without_a_captions_file(tmp_path: Path) -> None:
+    for i, content in enumerate(FILMS[:2]):
+        (tmp_path / f"{i}.{ENDINGS[i][1]}").write_bytes(content)
+    config = {"source": str(tmp_path), "views": {"video": {}}}
+    data = load_dataset(DatasetConfig.model_validate(config))
+    assert data.hashes["video_sha256"] == tuple(map(sha256, FILMS[:2]))

@@ -179,12 +179,15 @@ def as_cells(
         raise DataError(f"the {view.kind} is missing")
     if not isinstance(value, str):
         return (value,)
-    if KINDS[view.kind].in_files or not value.startswith("["):
+    if KINDS[view.kind].in_files:
         return (refer(value),)
     try:
-        return (parse_json(value),)
+        numbers = parse_json(value)  # a cell of a CSV spells them
     except ValueError as error:
+        if not value.lstrip().startswith("["):
+            return (refer(value),)
         raise DataError(f"{shown(value)} is no list of numbers: {error}") from error
+    return (numbers,)
 
 
 def as_captions(value: Any) -> tuple[str | None, ...] | None:

@@ -22,7 +22,7 @@ from platorep.data.source import (
     file_beside,
     require_columns,
 )
-from platorep.errors import DataError, StorageError, short
+from platorep.errors import AbsentError, DataError, StorageError, short
 from platorep.files import (
     atomic_path,
     cache_root,
@@ -113,6 +113,11 @@ def table_errors(location: str) -> Iterator[None]:
         if isinstance(error.__cause__, OSError):
             with storage_errors(cache):
                 raise error.__cause__ from error
+        if isinstance(error.__cause__, ImportError):
+            raise AbsentError(
+                f"{location} cannot be read by the library datasets: {error.__cause__} Or name the "
+                "files in a captions.csv beside them, which needs no such package."
+            ) from error
         raise DataError(
             f"{location} cannot be read: {short(str(error.__cause__ or error))}"
         ) from error
