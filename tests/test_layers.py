@@ -19,7 +19,7 @@ LAYERS = (
     {"run", "upkeep"},
     {"work"},
     {"drawn", "extract"},
-    {"performance", "align", "plots", "theory"},
+    {"performance", "align", "checking", "plots", "theory"},
     {"listing", "plan", "execute"},
     {"api", "cli"},
     {"__main__"},

@@ -13,6 +13,7 @@ import typer
 
 from platorep.cli import cache as cache_commands
 from platorep.cli import theory as theory_commands
+from platorep.cli.checking import CHECK, check
 from platorep.cli.experiment import finish, open_experiment
 from platorep.cli.options import EXPERIMENT, TALK, WORK, CommandLine, Json, command
 from platorep.cli.running import exit_on_error, others_on_stderr, print_table
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(cache_commands.app, name="cache")
 app.add_typer(theory_commands.app, name="theory")
+command(app, "check", *CHECK, limit=128)(check)
 
 
 def main() -> None:

@@ -32,6 +32,30 @@ class CommandLine:
     file: Annotated[
         Path, typer.Argument(help="Features of your own: .safetensors, .npy, .npz, .pt (`feats`).")
     ] = Path()
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="MODEL...",
+            help="A folder, a hub or timm identifier, or a label of the experiment (GLOB).",
+        ),
+    ] = None
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data", metavar="CONFIG", help="The experiment whose rows, and labels, are meant."
+        ),
+    ] = None
+    modality: Annotated[
+        str | None,
+        typer.Option("--modality", help="What the models are; else their configuration is asked."),
+    ] = None
+    checks: Annotated[
+        list[str] | None,
+        typer.Option("--checks", metavar="GLOB", help="Only checks so called; repeat to add."),
+    ] = None
+    by_layer: Annotated[
+        bool, typer.Option("--by-layer", help="One line per layer, in place of verdicts.")
+    ] = False
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Replace a value: a.b=v."),
@@ -76,7 +100,7 @@ class CommandLine:
         return -1 if self.quiet else int(self.verbose)
 
 
-REQUIRED = ("config", "model", "file")
+REQUIRED = ("config", "model", "file", "names")
 TALK = ("as_json", "quiet", "verbose")
 EXPERIMENT = ("config", "overrides", "limit", "output")
 WORK = ("models", "device", "keep_going")

@@ -6,6 +6,7 @@ Axes: n samples, d features; a model has one `n d` tensor per layer, widths may 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -88,7 +89,7 @@ class Loaded(ABC):
     """Which rows may share a batch, as the network was asked when it was loaded; in meta.json."""
     details: tuple[str, ...] = ()
     """What nobody needs to act on; the log has it under `-v`."""
-    _batches: tuple[int, Batches] | None = None
+    _batches: tuple[int, Batching, Batches] | None = None
 
     @property
     @abstractmethod
@@ -112,9 +113,9 @@ class Loaded(ABC):
     def remembered_batches(self, batch: int | Auto, auto: int) -> Batches:
         """The batches of the last call, which know what fits, unless another size is asked."""
         size = auto if batch == "auto" else batch
-        if self._batches is None or self._batches[0] != size:
-            self._batches = (size, Batches(size, self.batching))
-        return self._batches[1]
+        if self._batches is None or self._batches[:2] != (size, self.batching):
+            self._batches = (size, self.batching, Batches(size, self.batching))
+        return self._batches[2]
 
     def close(self) -> None:  # noqa: B027 - most models hold nothing but memory
         """End the worker processes, if there are any."""
@@ -161,6 +162,18 @@ class Model(ABC):
             AbsentError: weights or a needed package are not there.
             IntegrityError: the weights do not fit the network.
         """
+
+    def save_copy(self, folder: Path) -> ModelSpec:
+        """Save the model with its weights into an empty folder, as its library does.
+
+        Returns:
+            What opens the copy.
+
+        Raises:
+            ConfigError: there is nothing to save, or nobody knows how.
+            AbsentError, IntegrityError: as `load`.
+        """
+        raise ConfigError(f"backend {self.spec.backend} has no weights that a library saves.")
 
 
 def refuse_other_settings(spec: ModelSpec, *taken: str) -> None:

@@ -1,6 +1,7 @@
 """Language models through transformers' Auto classes: causal, masked and encoder models."""
 
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -111,8 +112,7 @@ class LanguageModel(Model):
     @default_switches()
     def load(self, device: torch.device | str, dtype: torch.dtype) -> Loaded:
         self._refuse_what_reads_no_text()
-        side = "" if self._side is None or self._decodes else self._side.path
-        network = self._taken_from(self._network.load(dtype, side)).eval()
+        network = self._taken_from(self._network.load(dtype, self._needed)).eval()
         if self.spec.device_map is None:
             network = network.to(device)
         longest = longest_text(self._network.config, network, self._tokenizer)
@@ -139,6 +139,15 @@ class LanguageModel(Model):
         )
         tokens = TextReader(self._tokenizer, self.spec, longest=longest, num_embeddings=table_size)
         return LoadedLanguageModel(states, kept, tokens, probe)
+
+    @default_switches()
+    def save_copy(self, folder: Path) -> ModelSpec:
+        return self._network.save_copy(folder, self._needed, self._tokenizer)
+
+    @property
+    def _needed(self) -> str:
+        """Path of the part whose weights must be there; "": all of them."""
+        return "" if self._side is None or self._decodes else self._side.path
 
     def _refuse_what_reads_no_text(self) -> None:
         """Before any weight is fetched, where the architecture alone tells."""

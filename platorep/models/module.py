@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from platorep.config import ModelSpec
 from platorep.errors import AbsentError, ConfigError, IntegrityError, PlatorepError, listed
+from platorep.files import storage_errors
 from platorep.models.base import (
     Description,
     Loaded,
@@ -139,10 +140,7 @@ class ModuleModel(Model):
 
     @default_switches()
     def load(self, device: torch.device | str, dtype: torch.dtype) -> Loaded:
-        network = self._made()
-        left_over: tuple[str, ...] = ()
-        if self.spec.checkpoint is not None and not self.spec.random_init:
-            left_over = self._filled(network)
+        network, left_over = self._with_weights()
         broken = [n for n, one in network.named_parameters() if not bool(one.isfinite().all())]
         if broken:
             raise IntegrityError(
@@ -156,6 +154,22 @@ class ModuleModel(Model):
         assert self.spec.inputs is not None
         feed = Feed(OwnInputs(self.spec.inputs, label), torch.device(device), dtype)
         return LoadedModule(taps, feed, left_over)
+
+    @default_switches()
+    def save_copy(self, folder: Path) -> ModelSpec:
+        network, _ = self._with_weights()
+        file = folder / "weights.pth"
+        with storage_errors(file):
+            torch.save(network.state_dict(), file)
+        own = {"checkpoint": str(file), "random_init": False, "seed": 0}
+        return self.spec.model_copy(update=own)
+
+    def _with_weights(self) -> tuple[nn.Module, tuple[str, ...]]:
+        """The network, and what is said of weights left over."""
+        network = self._made()
+        if self.spec.checkpoint is None or self.spec.random_init:
+            return network, ()
+        return network, self._filled(network)
 
     def _made(self) -> nn.Module:
         """The network as its function returns it.

@@ -11,6 +11,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPI
 
 from platorep.config import ModelSpec
 from platorep.errors import ConfigError, IntegrityError, PlatorepError
+from platorep.files import storage_errors
 from platorep.models.adapters import Adapter, class_with_head, open_adapter
 from platorep.models.loading import as_own_errors, lacking, quiet, read_config
 from platorep.models.sources import Source, open_source
@@ -90,12 +91,30 @@ class Pretrained:
         with quiet(), as_own_errors(self._spec):
             return self._random(dtype) if self._spec.random_init else self._stored(dtype, side)
 
+    def save_copy(self, folder: Path, side: str, processor: Any) -> ModelSpec:
+        """Save the network, and a tokenizer or processor beside it; what opens the copy.
+
+        Raises:
+            AbsentError, IntegrityError: as `load`.
+            StorageError: the folder cannot be written.
+        """
+        network = self.load(torch.float32, side)
+        with quiet(), as_own_errors(self._spec), storage_errors(folder):
+            network.save_pretrained(folder)
+            processor.save_pretrained(folder)
+        own: dict[str, Any] = {"name": str(folder), "revision": None, "adapter": None}
+        own |= {"backend": "transformers", "random_init": False, "seed": 0}
+        return self._spec.model_copy(update=own)
+
     @property
     def _auto_class(self) -> Any:
         """T5 and its like have a class for their encoder, whose weights may be all there are."""
         config, decodes = self.config, self._spec.side == "language"
-        if config.is_encoder_decoder and type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING:
-            return transformers.AutoModel if decodes else transformers.AutoModelForTextEncoding
+        if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING:
+            encoder = MODEL_FOR_TEXT_ENCODING_MAPPING[type(config)].__name__
+            alone = encoder in (config.architectures or ())  # saved so, it says it is no pair
+            if alone or (config.is_encoder_decoder and not decodes):
+                return transformers.AutoModelForTextEncoding
         remote = self._spec.trust_remote_code and "AutoModel" in (
             getattr(config, "auto_map", None) or {}
         )

@@ -96,10 +96,17 @@ def difference(
 ) -> float:
     """Distance of the first sample's features from `expected`, in lengths of these; worst layer."""
     distances = [
-        (layer[0] - other[0]).norm() / other[0].norm().clamp_min(TINY)
-        for layer, other in zip(found, expected, strict=True)
+        relative_changes(layer[:1], other) for layer, other in zip(found, expected, strict=True)
     ]
     return float(torch.stack(distances).max())  # NaN if one is
+
+
+def relative_changes(
+    found: Float[Tensor, "n d"], expected: Float[Tensor, "n d"]
+) -> Float[Tensor, " n"]:
+    """Distance of each sample's features from what is expected, in lengths of the latter."""
+    distances: Tensor = (found - expected).norm(dim=-1)
+    return distances / expected.norm(dim=-1).clamp_min(TINY)
 
 
 @torch.inference_mode()

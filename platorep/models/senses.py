@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -103,6 +104,12 @@ class SensedModel(Model):
             lambda batch: states(batch, kept), one, equal, longer if fits else None, states.dtype
         )
         return LoadedSensedModel(states, kept, prepare, probe)
+
+    @default_switches()
+    def save_copy(self, folder: Path) -> ModelSpec:
+        prepare = self._preparation
+        processor = getattr(prepare, "extractor", None) or getattr(prepare, "processor", None)
+        return self._network.save_copy(folder, self._side.path, processor)
 
     def _refuse_what_is_not_pooled(
         self, part: nn.Module, states: PooledStates[Inputs], kept: Sequence[int]

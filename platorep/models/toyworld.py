@@ -162,3 +162,6 @@ class ToyModel(Model):
 
     def load(self, device: torch.device | str, dtype: torch.dtype) -> Loaded:
         return self._model.load(device, dtype)
+
+    def save_copy(self, folder: Path) -> ModelSpec:
+        return self._model.save_copy(folder)

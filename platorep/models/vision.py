@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from timm.data import create_transform, resolve_data_config
+from timm.models import save_for_hf
 from torch import Tensor, nn
 
 from platorep.config import ModelSpec
 from platorep.errors import ConfigError, PlatorepError
+from platorep.files import storage_errors
 from platorep.models.base import (
     Description,
     Loaded,
@@ -97,11 +100,7 @@ class VisionModel(Model):
 
     @default_switches()
     def load(self, device: torch.device | str, dtype: torch.dtype) -> Loaded:
-        left_over: tuple[str, ...] = ()
-        if self.spec.random_init:
-            network = self._network.random()
-        else:
-            network, left_over = self._network.pretrained()
+        network, left_over = self._with_weights()
         network = network.eval().to(device, dtype)
         size = self._data_config["input_size"]
         pools = [self._chosen(pool) for pool in self.spec.pools] or [self._pool]
@@ -116,6 +115,21 @@ class VisionModel(Model):
         """What makes an input of a sample."""
         transform: Callable[[Any], Tensor] = create_transform(**self._data_config)
         return transform
+
+    @default_switches()
+    def save_copy(self, folder: Path) -> ModelSpec:
+        network, _ = self._with_weights()
+        with storage_errors(folder):
+            save_for_hf(network, str(folder), safe_serialization=True)
+        own: dict[str, Any] = {"name": f"local-dir:{folder}", "revision": None, "checkpoint": None}
+        own |= {"backend": "timm", "random_init": False, "seed": 0}
+        return self.spec.model_copy(update=own)
+
+    def _with_weights(self) -> tuple[Any, tuple[str, ...]]:
+        """The network, and what timm says of weights left over."""
+        if self.spec.random_init:
+            return self._network.random(), ()
+        return self._network.pretrained()
 
     @cached_property
     def _outputs(self) -> list[Any]:
