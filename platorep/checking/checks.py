@@ -50,7 +50,7 @@ class Subject:
     rows: Sequence[int]
     kind: str
     """Of the samples: text, image, ..."""
-    lengths: Sequence[float] | None
+    lengths: Sequence[int | float] | None
     """Of the samples of `rows`, by any measure; None: all have one."""
     device: torch.device
     dtype: torch.dtype

@@ -1,9 +1,10 @@
 """From names of models and an experiment to verdicts."""
 
 import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import pandas as pd
 import torch
@@ -14,8 +15,7 @@ from platorep.checking.trust import share
 from platorep.config import ExperimentConfig, ModelSpec, PreprocessConfig
 from platorep.config.data import DatasetConfig
 from platorep.config.experiment import model_specs
-from platorep.config.models import SEES
-from platorep.data import PairedDataset, load_dataset
+from platorep.data import EventDataset, load_dataset
 from platorep.errors import (
     AbsentError,
     ConfigError,
@@ -31,6 +31,11 @@ from platorep.models import compute_dtype, open_model, resolve_device
 from platorep.models.recognised import recognise
 from platorep.reporting import Reporter
 
+LENGTHS: Mapping[str, Callable[[Any], int | float]] = {
+    "text": len,
+    "audio": lambda sound: sound.seconds,
+}
+"""Of a sample, by kind; those of other kinds become equally long before a network reads them."""
 BUILT_IN = DatasetConfig(source="toyworld")
 """Whose samples are read where no experiment is named: pictures and captions of the toy world."""
 
@@ -117,10 +122,13 @@ def _named(name: str, asked: Asked, dataset: DatasetConfig, labels: Sequence[str
         if not labels:
             raise
         raise AbsentError(
-            f"{error} Nor is it a model of the experiment:{nearest(name, labels)} there are "
+            f"{error} Nor is it a label of the experiment.{nearest(name, labels)} There are: "
             f"{listed(labels)}."
         ) from error
-    (spec,) = model_specs((family,), dataset)
+    try:
+        (spec,) = model_specs((family,), dataset)
+    except ValueError as error:
+        raise ConfigError(f"{error}. Name an experiment that has such a view by --data.") from error
     last = spec.label
     several = [one for one in asked.models if one.rstrip("/").rsplit("/", 1)[-1] == last]
     return spec if len(several) < 2 else spec.model_copy(update={"label": name})
@@ -129,11 +137,11 @@ def _named(name: str, asked: Asked, dataset: DatasetConfig, labels: Sequence[str
 def _checked(
     asked: Asked,
     spec: ModelSpec,
-    dataset: PairedDataset,
+    dataset: EventDataset,
     checks: Sequence[CheckInMemory | CheckAnew],
     report: Reporter,
 ) -> list[Verdict]:
-    if spec.backend == "features" or spec.modality == "truth":
+    if not spec.view or spec.modality == "truth":
         words = f"not checked: nothing is computed, backend {spec.backend} has the features as such"
         return [Verdict(model=spec.label, check="all", trusted=None, words=words)]
     subject = _subject(asked, spec, dataset)
@@ -147,25 +155,22 @@ def _checked(
     return verdicts
 
 
-def _subject(asked: Asked, spec: ModelSpec, dataset: PairedDataset) -> Subject:
+def _subject(asked: Asked, spec: ModelSpec, dataset: EventDataset) -> Subject:
     """The model and the rows that differ for it: equal ones would be neighbors by chance."""
     device = resolve_device(asked.device)
     default = asked.config.extract.dtype if asked.config else "auto"
-    kind = SEES[spec.modality]
-    samples = dataset.reading(spec.variant)
-    column = spec.hashes_column
-    assert column is not None
-    rows = sorted(
-        {sha: row for row, sha in reversed([*enumerate(dataset.hashes[column])])}.values()
-    )
+    view = dataset.views[spec.view]
+    first = {sha: row for row, sha in reversed([*enumerate(view.hashes)])}
+    rows = sorted(first.values())
     bind("mutual_knn").check(len(rows), 1)
+    length = LENGTHS.get(view.kind.name)
     return Subject(
         spec=spec,
         open=partial(open_model, offline=asked.offline),
-        samples=samples,
+        samples=view,
         rows=rows,
-        kind=kind,
-        lengths=[len(samples.texts[row]) for row in rows] if kind == "text" else None,
+        kind=view.kind.name,
+        lengths=[length(view[row]) for row in rows] if length else None,
         device=device,
         dtype=getattr(torch, compute_dtype(spec, default, device)),
     )

@@ -105,8 +105,9 @@ def relative_changes(
     found: Float[Tensor, "n d"], expected: Float[Tensor, "n d"]
 ) -> Float[Tensor, " n"]:
     """Distance of each sample's features from what is expected, in lengths of the latter."""
-    distances: Tensor = (found - expected).norm(dim=-1)
-    return distances / expected.norm(dim=-1).clamp_min(TINY)
+    distances = (found - expected).norm(dim=-1)
+    moved: Tensor = distances / expected.norm(dim=-1).clamp_min(TINY)
+    return moved
 
 
 @torch.inference_mode()
