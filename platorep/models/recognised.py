@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from platorep.config import FamilyConfig
-from platorep.config.models import Modality
 from platorep.errors import AbsentError, ConfigError, IntegrityError
+from platorep.parameters.views import Modality
 
 TIMM_PLACES = ("hf-hub:", "local-dir:")
 
