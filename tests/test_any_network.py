@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 import transformers as hf
 from PIL import Image
 from test_language import make_tokenizer
+from timm.models import save_for_hf
 from torch import Tensor, nn
 
 from platorep.config import ModelSpec
@@ -487,7 +489,8 @@ def test_equals_a_forward_pass_by_hand(
     folder = save(tmp_path, case)
     rows = Rows(case.samples())
     for pool in ("mean", "cls") if case.class_token else ("mean",):
-        loaded = load(folder, case, pool=pool)
+        model = open_model(make_spec(folder, case, pool=pool), offline=True)
+        loaded = model.load("cpu", torch.float32)
         expected = by_hand(folder, case, pool)
         many = 100 if case.kind == "text" else 4
         worst = 0.0
@@ -498,4 +501,94 @@ def test_equals_a_forward_pass_by_hand(
         record_property(f"{name}, {pool}", f"{len(expected)} layers, {worst:.1e}")
         assert worst < 1e-5
         assert loaded.batching is case.batching
-        assert loaded.layers == tuple(f"hidden_states.{i}" for i in range(len(expected)))
+        assert loaded.layers == model.describe().layers
+        assert model.describe().widths == tuple(layer.shape[1] for layer in expected)
+
+
+def test_several_pools_of_one_forward_pass(tmp_path: Path) -> None:
+    case = CASES["dinov3"]
+    folder, rows = save(tmp_path, case), Rows(images())
+    found = load(folder, case, pools=("cls", "mean")).features(Reading(range(4), rows))
+    expected = by_hand(folder, case, "cls") + by_hand(folder, case, "mean")
+    assert difference(found, expected) < 1e-5
+
+
+@dataclass
+class MadeThere:
+    """Samples that are made where they are asked for, as files are decoded."""
+
+    kind: str
+    ids: Sequence[str] = ("row-0", "row-1", "row-2", "row-3")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, i: int, /) -> Any:
+        return SAMPLES[self.kind]()[i]
+
+
+@pytest.mark.parametrize("name", ["clip-vision", "hubert", "videomae"])
+def test_worker_processes_change_nothing(name: str, tmp_path: Path) -> None:
+    case = CASES[name]
+    loaded = load(save(tmp_path, case), case)
+    rows = MadeThere(case.kind)
+    here = loaded.features(Reading(range(4), rows, workers=0))
+    there = loaded.features(Reading([3, 1], rows, workers=1))
+    loaded.close()
+    assert difference(there, [layer[[3, 1]] for layer in here]) < 1e-6
+
+
+def test_the_same_weights_through_timm(tmp_path: Path) -> None:
+    """timm taps each block without a final norm: what enters the next one, or that norm."""
+    size = {"embed_dim": 64, "depth": 3, "num_heads": 2, "img_size": 32, "patch_size": 8}
+    theirs = timm.create_model("vit_tiny_patch16_224", num_classes=0, mlp_ratio=2, **size).eval()
+    config = hf.ViTConfig(
+        **{"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2},
+        **{"intermediate_size": 128, "layer_norm_eps": 1e-6},
+        **CUT,
+    )
+    case = Case(lambda: config, "layers")
+    folder = save(tmp_path / "transformers", case)
+    network = hf.AutoModel.from_pretrained(folder)
+    theirs.load_state_dict(as_timm(network.state_dict(), config.num_hidden_layers))
+    save_for_hf(
+        theirs, tmp_path / "timm", safe_serialization=True, model_args=size | {"mlp_ratio": 2}
+    )
+    rows = Rows([Image.fromarray(np.asarray(one)[:32, :32]) for one in images()])
+    transform = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "crop_pct": 1.0}
+    for pool in ("cls", "mean"):
+        ours = load(folder, case, pool=pool).features(Reading(range(4), rows))
+        spec = ModelSpec(
+            **{"name": f"local-dir:{tmp_path / 'timm'}", "label": "tiny", "family": "tests"},
+            **{"modality": "vision", "backend": "timm", "pool": pool, "transform": transform},
+        )
+        tapped = open_model(spec, offline=True).load("cpu", torch.float32)
+        blocks = tapped.features(Reading(range(4), rows))
+        assert len(ours) == len(blocks) + 1
+        assert difference(ours[1:-1], blocks[:-1]) < 1e-5
+        if pool == "cls":  # the mean of normed patches is not the norm of their mean
+            with torch.no_grad():
+                assert difference(ours[-1:], [theirs.norm(blocks[-1])]) < 1e-5
+
+
+def as_timm(state: Mapping[str, Tensor], num_layers: int) -> dict[str, Tensor]:
+    """Weights of transformers' ViT under timm's names; timm has one matrix of queries to values."""
+    found = {
+        "cls_token": state["embeddings.cls_token"],
+        "pos_embed": state["embeddings.position_embeddings"],
+    }
+    pairs = {"patch_embed.proj": "embeddings.patch_embeddings.projection", "norm": "layernorm"}
+    for i in range(num_layers):
+        pairs |= {
+            f"blocks.{i}.norm1": f"layers.{i}.layernorm_before",
+            f"blocks.{i}.norm2": f"layers.{i}.layernorm_after",
+            f"blocks.{i}.attn.proj": f"layers.{i}.attention.o_proj",
+            f"blocks.{i}.mlp.fc1": f"layers.{i}.mlp.fc1",
+            f"blocks.{i}.mlp.fc2": f"layers.{i}.mlp.fc2",
+        }
+        for end in ("weight", "bias"):
+            of_attention = [f"layers.{i}.attention.{name}_proj.{end}" for name in "qkv"]
+            found[f"blocks.{i}.attn.qkv.{end}"] = torch.cat([state[key] for key in of_attention])
+    for ours, theirs in pairs.items():
+        found |= {f"{ours}.{end}": state[f"{theirs}.{end}"] for end in ("weight", "bias")}
+    return found

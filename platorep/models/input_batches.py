@@ -101,9 +101,15 @@ class InputBatches(Reader[Inputs]):
         if real.shape[1] != num_places:
             if not hasattr(self._network, LENGTHS):
                 return None
-            lengths = getattr(self._network, LENGTHS)(real.sum(dim=1)).clamp_min(1)
+            places = [self._length(int(number)) for number in real.sum(dim=1)]
+            lengths = torch.tensor(places, device=self._device)
             real = torch.arange(num_places, device=self._device) < lengths[:, None]
         return real
+
+    def _length(self, num_samples: int) -> int:
+        """Places that the front end makes of a sound: one at least."""
+        found = getattr(self._network, LENGTHS)(torch.tensor(num_samples))
+        return max(1, int(found[0] if isinstance(found, tuple) else found))
 
     def _named(self, stacked: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         if not self.packed:

@@ -20,7 +20,7 @@ from platorep.models.base import (
 )
 from platorep.models.cost import TOKENS, count_flops
 from platorep.models.hidden_states import PooledStates
-from platorep.models.loading import failing, read_tokenizer
+from platorep.models.loading import LOOKS_AT_NUMBERS, failing, read_tokenizer
 from platorep.models.memory import PooledRows
 from platorep.models.pretrained import Pretrained, weight_facts
 from platorep.models.probing import BatchProbe, probe_batches, probe_texts
@@ -40,8 +40,6 @@ GPU_TOKENS = 16384
 """Tokens per batch to begin with: more do not run faster."""
 CPU_TOKENS, TOKENS_PER_THREAD = 512, 128
 """On a CPU fewer tokens stay in its caches; many threads need more."""
-LOOKS_AT_NUMBERS = (RuntimeError, NotImplementedError)
-"""How a network without memory fails that looks at numbers, and would not with them."""
 SPECIAL_TOKENS = {"keep": "as the tokenizer adds them", "drop": "added, read and not pooled"}
 
 

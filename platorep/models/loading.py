@@ -13,6 +13,9 @@ import transformers
 from platorep.config import ModelSpec
 from platorep.errors import AbsentError, ConfigError, IntegrityError, PlatorepError
 
+LOOKS_AT_NUMBERS = (RuntimeError, NotImplementedError)
+"""How a network without memory fails that looks at numbers, and would not with them."""
+
 
 def read_config(folder: Path, spec: ModelSpec, *, offline: bool) -> Any:
     """The configuration of a model, with outputs by name and no more of them than are asked for.
@@ -123,8 +126,8 @@ def failing(network: Any, spec: ModelSpec) -> Iterator[None]:
         raise
     except Exception as error:
         raise ConfigError(
-            f"model {spec.label!r}: {type(network).__name__} fails at a first sample of kind "
-            f"{spec.kind}, and nothing else, in {str(network.dtype).removeprefix('torch.')}: "
+            f"model {spec.label!r}: {type(network).__name__} fails when it is given one sample of "
+            f"kind {spec.kind} and nothing else, in {str(network.dtype).removeprefix('torch.')}: "
             f"{error}. Try `dtype: float32` or `attention: eager`, or compute its features "
             "yourself (`backend: features`)."
         ) from error

@@ -52,7 +52,7 @@ class Pretrained:
             ConfigError: transformers cannot build it.
         """
         with quiet(), as_own_errors(self._spec), torch.device("meta"):
-            return self._build()
+            return self._build().eval()
 
     def identity(self) -> dict[str, Any]:
         """What names the files, the random weights and the adapter, as JSON."""

@@ -4,6 +4,7 @@ What is prepared is one sample, alone: a batch is put together of prepared sampl
 of a waveform, t frames, h w pixels.
 """
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -75,11 +76,11 @@ class PreparedSounds(Preparation):
                 f"{longest / rate:.2f} s and cuts off or draws the rest. Cut the sounds to that "
                 "length"
             )
-        prepared = dict(
-            self.extractor(
-                sound.waveform, sampling_rate=rate, return_tensors="pt", return_attention_mask=True
-            )
-        )
+        how: dict[str, Any] = {"sampling_rate": rate, "return_tensors": "pt"}
+        taken = inspect.signature(self.extractor.__call__).parameters
+        if "kwargs" in taken or "return_attention_mask" in taken:
+            how["return_attention_mask"] = True
+        prepared = dict(self.extractor(sound.waveform, **how))
         if "is_longer" in prepared and longest is not None:
             # CLAP's extractor marks one sound of each batch as too long, drawn if none is
             prepared["is_longer"] = torch.zeros_like(prepared["is_longer"])

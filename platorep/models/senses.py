@@ -16,7 +16,7 @@ from platorep.models.blocks import choose_pool
 from platorep.models.cost import count_flops
 from platorep.models.hidden_states import PooledStates
 from platorep.models.input_batches import InputBatches, Pool, can_be_padded
-from platorep.models.loading import failing
+from platorep.models.loading import LOOKS_AT_NUMBERS, failing
 from platorep.models.memory import Batching
 from platorep.models.pretrained import Pretrained, weight_facts
 from platorep.models.probing import BatchProbe, probe_batches
@@ -85,18 +85,13 @@ class SensedModel(Model):
         if self.spec.device_map is None:
             part = part.to(device)
         pools = [self._chosen(pool) for pool in self.spec.pools] or [self._pool]
-        one, equal = (prepare(prepare.noise(seed)) for seed in (0, 1))
         with failing(part, self.spec):
+            one, equal = (prepare(prepare.noise(seed)) for seed in (0, 1))
+            longer = prepare(prepare.noise(2, longer=True))
             reader = InputBatches(part, pools, masked=self._masked, sample=one)
             states = PooledStates(part, reader, one)
-        if "cls" in pools and not reader.num_prefix:
-            raise ConfigError(
-                f"model {self.spec.label!r}: {type(part).__name__} has as many tokens as patches, "
-                "and no class token among them. Use `pool: mean`."
-            )
         kept = kept_layers(self.spec, states.num_layers)
         self._refuse_what_is_not_pooled(part, states, kept)
-        longer = prepare(prepare.noise(2, longer=True))
         if reader.packed:
             return LoadedSensedModel(states, kept, prepare, None)
         fits = can_be_padded(longer) or _shapes(longer) == _shapes(one)
@@ -149,9 +144,19 @@ class SensedModel(Model):
         return self._chosen(self.spec.pool)
 
     def _chosen(self, pool: str | None) -> Pool:
+        return choose_pool(pool, self.spec.label, class_token=self._has_class_token)
+
+    @cached_property
+    def _has_class_token(self) -> bool:
+        """Whether there is an embedding of one, and a token that is no patch."""
         names = (name.rpartition(".")[2] for name, _ in self._part.named_parameters())
-        class_token = any(name in CLASS_TOKENS for name in names)
-        return choose_pool(pool, self.spec.label, class_token=class_token)
+        if not any(name in CLASS_TOKENS for name in names):
+            return False
+        with failing(self._part, self.spec):
+            try:
+                return self._asked[0].num_prefix > 0
+            except LOOKS_AT_NUMBERS:
+                return True
 
     @cached_property
     def _asked(self) -> tuple[InputBatches, Inputs]:
@@ -162,12 +167,16 @@ class SensedModel(Model):
 
     @cached_property
     def _widths(self) -> tuple[int, ...]:
-        config = self._part.config
-        if hasattr(config, "depth"):  # packed patches: how they are cut is read off the numbers
-            return (int(config.embed_dim),) * (int(config.depth) + 1)
-        reader, sample = self._asked
-        states = reader.read([sample], all_states=True).hidden_states
-        return tuple(state.shape[-1] if state.ndim < 4 else state.shape[1] for state in states)
+        try:
+            reader, sample = self._asked
+            states = reader.read([sample], all_states=True).hidden_states
+            pooled = [reader.pool(state) for state in states]
+            return tuple(0 if one is None else one.shape[1] for one in pooled)
+        except LOOKS_AT_NUMBERS:  # patches in a row, or a mask
+            config = self._part.config
+            width = getattr(config, "embed_dim", config.hidden_size)
+            number = getattr(config, "depth", None) or config.num_hidden_layers
+            return (int(width),) * (int(number) + 1)
 
     @cached_property
     def _kept(self) -> tuple[int, ...]:

@@ -58,8 +58,9 @@ def reads(network: Any) -> tuple[KindName, ...]:
     if "grid_thw" in taken:  # patches of images and films alike, packed one behind the other
         return ("image", "video")
     kinds = tuple(dict.fromkeys(kind for name, kind in ARGUMENTS.items() if name in taken))
-    if not kinds and (main := getattr(network, "main_input_name", "")) in ARGUMENTS:
-        return (ARGUMENTS[main],)  # code of a repository that names no arguments
+    unnamed = all(one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD) for one in taken.values())
+    if unnamed and (main := getattr(network, "main_input_name", "")) in ARGUMENTS:
+        return (ARGUMENTS[main],)  # code of a repository may name no arguments
     films = "video" in modalities or hasattr(network.config, "num_frames")
     if kinds == ("image",) and films:  # what films are given as, before they had a name
         return ("video",)
