@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import timm
 import torch
+import transformers
 from PIL import Image
+from test_language import TEXTS, Texts, save
 from timm.data import create_transform, resolve_data_config
 from torch import Tensor
 
@@ -166,3 +168,81 @@ def test_weights_with_code_or_without_tensors_are_refused(content: Any, tmp_path
     spec = make_spec("test_vit", checkpoint=str(tmp_path / "weights.pth"), random_init=False)
     with pytest.raises(IntegrityError, match=r"weights\.pth"):
         open_model(spec, offline=True).load("cpu", torch.float32)
+
+
+def texts_spec(folder: Path, **settings: Any) -> ModelSpec:
+    fixed = {"label": "tiny", "family": "f", "modality": "language", "backend": "transformers"}
+    return ModelSpec.model_validate(
+        {"name": str(folder), "view": "text", "kind": "text"} | fixed | settings
+    )
+
+
+def test_modules_of_a_language_model_by_name(tmp_path: Path) -> None:
+    """The blocks by name are the hidden states by number, over real tokens, in padded batches."""
+    save(tmp_path / "llama")
+    for pool in ("mean", "last", "cls"):
+        numbered = features_of_texts(texts_spec(tmp_path / "llama", pool=pool))[1]
+        names, named = features_of_texts(
+            texts_spec(tmp_path / "llama", pool=pool, layers=["embed_tokens", "layers.*", "norm"])
+        )
+        assert names == ("embed_tokens", "layers.0", "layers.1", "layers.2", "norm")
+        for found, expected in zip(named[:3] + named[4:], numbered, strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ConfigError, match=r"`layers.\*.nothing`|'layers.\*.nothing'"):
+        features_of_texts(texts_spec(tmp_path / "llama", layers=["layers.*.nothing"]))
+
+
+def test_outputs_with_the_batch_second_or_without_tokens(tmp_path: Path) -> None:
+    save(tmp_path / "xlnet", "xlnet")  # t b d
+    numbered = features_of_texts(texts_spec(tmp_path / "xlnet"))[1]
+    names, named = features_of_texts(texts_spec(tmp_path / "xlnet", layers=["layer.*"]))
+    assert names == ("layer.0", "layer.1", "layer.2")
+    for found, expected in zip(named, numbered[1:], strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    save(tmp_path / "bert", "bert")
+    spec = texts_spec(tmp_path / "bert", layers=["encoder.layer.*", "pooler"], random_init=True)
+    names, pooled = features_of_texts(spec)
+    assert names[-1] == "pooler"
+    assert pooled[-1].abs().max() <= 1  # a tanh of the first token
+    save(tmp_path / "llama")
+    spec = texts_spec(tmp_path / "llama", layers=["rotary_emb"])
+    with pytest.raises(ConfigError, match=r"'rotary_emb' gives \(1 x .* neither one state for"):
+        features_of_texts(spec)
+
+
+def features_of_texts(spec: ModelSpec) -> tuple[tuple[str, ...], list[Tensor]]:
+    model = open_model(spec, offline=True)
+    loaded = model.load("cpu", torch.float32)
+    found = loaded.features(Reading(range(len(TEXTS)), Texts()))
+    known = model.describe()
+    assert known.layers == loaded.layers
+    assert known.widths is None or known.widths == tuple(layer.shape[1] for layer in found)
+    return loaded.layers, found
+
+
+def test_modules_of_a_vision_network_of_transformers_by_name(tmp_path: Path) -> None:
+    config = transformers.ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        image_size=32,
+        patch_size=16,
+        initializer_range=0.3,
+    )
+    torch.manual_seed(0)
+    transformers.ViTModel(config).save_pretrained(tmp_path)
+    transformers.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    fixed = {"backend": "transformers", "random_init": False}
+
+    def of(**settings: Any) -> tuple[tuple[str, ...], list[Tensor]]:
+        return features(make_spec(str(tmp_path), **fixed | settings))
+
+    for pool in ("cls", "mean"):
+        _, numbered = of(pool=pool)
+        names, named = of(pool=pool, layers=["**.[01]", "layernorm"])
+        assert names[-1] == "layernorm"
+        torch.testing.assert_close(named[0], numbered[1], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(named[-1], numbered[-1], rtol=1e-5, atol=1e-6)
+    _, both = of(pools=("cls", "mean"), layers=["layernorm"])
+    assert [tuple(layer.shape) for layer in both] == [(NUM_IMAGES, 16)] * 2

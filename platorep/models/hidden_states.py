@@ -5,7 +5,7 @@ Layer 0 is what enters the first block (the embedding output), the others are wh
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import product
 from typing import Any, Generic, TypeVar
@@ -14,8 +14,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from platorep.config import ModelSpec
 from platorep.errors import ConfigError
+from platorep.models.base import globs, kept_layers
 from platorep.models.memory import by_pool
+from platorep.models.taps import named_taps, tapped
 
 Read = TypeVar("Read")
 
@@ -65,6 +68,7 @@ class PooledStates(Generic[Read]):
                 "(`backend: features`)."
             )
         self.num_layers = len(states)
+        self.names = tuple(f"hidden_states.{i}" for i in range(len(states)))
         pooled = [reader.pool(state) for state in states]
         self.unpoolable = tuple(i for i, state in enumerate(pooled) if state is None)
         """Layers that do not have one state for each token, which no pooling fits."""
@@ -134,6 +138,90 @@ class PooledStates(Generic[Read]):
                 if all(i in seen and torch.equal(seen[i], one) for i, one in enumerate(expected)):
                     return True
         return False
+
+
+class NamedStates(PooledStates[Read]):
+    """Outputs of modules by name, pooled as hidden states are; those of two axes as they are."""
+
+    def __init__(
+        self, network: Any, reader: Reader[Read], sample: Read, globs: Sequence[str], label: str
+    ) -> None:
+        """Find out on `sample` along which axis the outputs have their samples.
+
+        Raises:
+            ConfigError: a glob matches nothing, or an output is none of samples.
+        """
+        self._network, self._reader, self._label = network, reader, label
+        self.device = next(network.parameters()).device
+        self.names = named_taps(network, globs, label)
+        self.num_layers = len(self.names)
+        self.unpoolable = ()
+        self.hooked = True
+        self._second: set[str] = set()
+        """What puts the batch second: t b d."""
+        self([sample], range(self.num_layers))
+
+    def __call__(self, batch: Sequence[Read], layers: Sequence[int]) -> list[Float[Tensor, "b _"]]:
+        """Pooled outputs of the modules: all with the first pool, then all with the next."""
+        found: dict[str, Tensor] = {}
+        names = [self.names[i] for i in layers]
+
+        def keep(name: str, output: Tensor) -> None:
+            found[name] = self._pooled(name, output, len(batch))
+
+        read = partial(self._reader.read, batch, all_states=False)
+        tapped(self._network, names, read, keep, self._label)
+        return by_pool([found[name] for name in names], self._reader.num_pools)
+
+    def _pooled(self, name: str, output: Tensor, num_samples: int) -> Float[Tensor, "b _"]:
+        pooled = None
+        if name not in self._second:
+            pooled = self._reader.pool(output)
+        if pooled is None and output.ndim == 3:
+            pooled = self._reader.pool(output.transpose(0, 1))
+            self._second |= {name} if pooled is not None else set()
+        if pooled is None and output.ndim == 2 and len(output) == num_samples:
+            pooled = output.float().repeat(1, self._reader.num_pools)
+        if pooled is None:
+            raise ConfigError(
+                f"model {self._label!r}: what the module {name!r} gives ("
+                f"{' x '.join(map(str, output.shape))} of {num_samples} samples) has neither one "
+                "state for each token nor one vector for each sample. Name other modules "
+                "(`layers`)."
+            )
+        return pooled
+
+
+def states_of(
+    network: Any, reader: Reader[Read], sample: Read, spec: ModelSpec
+) -> PooledStates[Read]:
+    """The hidden states, or the modules that `layers` names."""
+    if named := globs(spec):
+        return NamedStates(network, reader, sample, named, spec.label)
+    return PooledStates(network, reader, sample)
+
+
+def kept_states(spec: ModelSpec, states: PooledStates[Any]) -> tuple[int, ...]:
+    """Indices of the states that `layers` asks for: those that it counts, or all that it names."""
+    if globs(spec):
+        return tuple(range(states.num_layers))
+    return kept_layers(spec, states.num_layers)
+
+
+def named_widths(
+    network: nn.Module, globs: Sequence[str], forward: Callable[[], object], label: str
+) -> tuple[int, ...] | None:
+    """How wide the outputs of modules by name are; None where that takes numbers."""
+    names, found = named_taps(network, globs, label), dict[str, int]()
+
+    def keep(name: str, output: Tensor) -> None:
+        found[name] = output.shape[1] if output.ndim == 4 else output.shape[-1]
+
+    try:
+        tapped(network, names, forward, keep, label)
+    except (RuntimeError, NotImplementedError):
+        return None
+    return tuple(found[name] for name in names)
 
 
 def _block_lists(network: nn.Module, length: int) -> Iterator[Sequence[nn.Module]]:

@@ -1,6 +1,6 @@
 """Language models through transformers' Auto classes: causal, masked and encoder models."""
 
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,18 @@ from platorep.models.base import (
     Loaded,
     Model,
     Reading,
+    globs,
     kept_layers,
     refuse_other_settings,
 )
 from platorep.models.cost import TOKENS, count_flops
-from platorep.models.hidden_states import PooledStates
+from platorep.models.hidden_states import PooledStates, kept_states, named_widths, states_of
 from platorep.models.loading import LOOKS_AT_NUMBERS, failing, read_tokenizer
 from platorep.models.memory import PooledRows
 from platorep.models.pretrained import Pretrained, weight_facts
 from platorep.models.probing import BatchProbe, probe_batches, probe_texts
 from platorep.models.sides import FEATURES, Side, choose_side, reads, sides
+from platorep.models.taps import BY_NAME, named_taps
 from platorep.models.token_batches import TokenBatches
 from platorep.models.tokens import TextReader, Tokens, longest_text, num_embeddings
 from platorep.switches import default_switches
@@ -40,6 +42,7 @@ GPU_TOKENS = 16384
 """Tokens per batch to begin with: more do not run faster."""
 CPU_TOKENS, TOKENS_PER_THREAD = 512, 128
 """On a CPU fewer tokens stay in its caches; many threads need more."""
+HIDDEN_STATES = "hidden states: embedding output, every layer, the last after the final norm"
 SPECIAL_TOKENS = {"keep": "as the tokenizer adds them", "drop": "added, read and not pooled"}
 
 
@@ -65,11 +68,12 @@ class LanguageModel(Model):
         self._network = Pretrained(spec, offline=offline)
 
     def identity(self) -> dict[str, Any]:
-        layers = "all" if self.spec.layers == "all" else list(self._kept)
+        named = globs(self.spec)
+        layers = "all" if self.spec.layers == "all" else list(named or self._kept)
         found: dict[str, Any] = {
             "backend": "transformers",
             **self._network.identity(),
-            "tap": "hidden states: embedding output, every layer, the last after the final norm",
+            "tap": BY_NAME if named else HIDDEN_STATES,
             "layers": layers,
             "pool": self._pool,
             "prompt": self.spec.prompt,
@@ -84,15 +88,15 @@ class LanguageModel(Model):
 
     def describe(self) -> Description:
         try:
-            kept = self._kept
+            layers, widths = self._names_and_widths
         except PlatorepError as error:
             return Description(unknown=(str(error),))
         except Exception as error:  # a repository's own code may do anything without weights
             return Description(unknown=(f"it cannot be built without its weights: {error}",))
         weight_bytes, download_bytes, unknown = weight_facts(self._network)
         return Description(
-            layers=tuple(f"hidden_states.{i}" for i in kept),
-            widths=tuple(self._widths[i] for i in kept),
+            layers=layers,
+            widths=widths,
             parameters=sum(p.numel() for p in self._part.parameters()),
             weight_bytes=weight_bytes,
             download_bytes=download_bytes,
@@ -123,8 +127,8 @@ class LanguageModel(Model):
         pools: Any = self.spec.pools or (self._pool,)
         reader = TokenBatches(network, pools, self._padding, self._decoder_start)
         with failing(network, self.spec):
-            states = PooledStates(network, reader, Tokens.all_pooled(texts[-1]))
-        kept = kept_layers(self.spec, states.num_layers)
+            states = states_of(network, reader, Tokens.all_pooled(texts[-1]), self.spec)
+        kept = kept_states(self.spec, states)
         if without := sorted(set(kept) & set(states.unpoolable)):
             raise ConfigError(
                 f"model {self.spec.label!r}: hidden states {without} of {type(network).__name__} "
@@ -257,6 +261,16 @@ class LanguageModel(Model):
     def _kept(self) -> tuple[int, ...]:
         return kept_layers(self.spec, len(self._widths))
 
+    @property
+    def _names_and_widths(self) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
+        if not (named := globs(self.spec)):
+            names = tuple(f"hidden_states.{i}" for i in self._kept)
+            return names, tuple(self._widths[i] for i in self._kept)
+        tokens = torch.zeros(1, 2, dtype=torch.long, device="meta")
+        read = partial(self._part, **self._fed(tokens))
+        widths = named_widths(self._part, named, read, self.spec.label)
+        return named_taps(self._part, named, self.spec.label), widths
+
 
 class LoadedLanguageModel(Loaded):
     def __init__(
@@ -267,7 +281,7 @@ class LoadedLanguageModel(Loaded):
         probe: BatchProbe,
     ) -> None:
         self._states, self._kept, self._reader, self._probe = states, kept, reader, probe
-        self.layers = tuple(f"hidden_states.{i}" for i in kept)
+        self.layers = tuple(states.names[i] for i in kept)
         self.batching = probe.batching
         if not states.hooked:
             plain = "there is no list of blocks to tap: all hidden states of a batch are held"

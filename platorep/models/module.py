@@ -33,7 +33,7 @@ from platorep.models.inputs import Inputs, Numbered, OwnInputs, another, shapes,
 from platorep.models.memory import Batches, Batching, PooledRows
 from platorep.models.probing import BatchProbe, probe_batches
 from platorep.models.sources import file_hash
-from platorep.models.taps import PooledTaps, named_taps
+from platorep.models.taps import BY_NAME, PooledTaps, named_taps
 from platorep.own_code import code_files, import_own
 from platorep.switches import default_switches, seeded
 
@@ -82,7 +82,7 @@ class ModuleModel(Model):
             "inputs": spec.inputs,
             "code": sorted(file_hash(file) for file in files),
             "arguments": {name: _content(value) for name, value in spec.arguments.items()},
-            "tap": "outputs of modules",
+            "tap": BY_NAME,
             "layers": list(self._globs),
             "pool": self._pool,
         }

@@ -1,7 +1,7 @@
 """Networks of transformers that see or hear: images, sounds and films, one side of a network."""
 
 from collections.abc import Hashable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,17 @@ from torch import Tensor, nn
 
 from platorep.config import ModelSpec
 from platorep.errors import ConfigError, PlatorepError
-from platorep.models.base import Description, Loaded, Model, kept_layers, refuse_other_settings
+from platorep.models.base import (
+    Description,
+    Loaded,
+    Model,
+    globs,
+    kept_layers,
+    refuse_other_settings,
+)
 from platorep.models.blocks import choose_pool
 from platorep.models.cost import count_flops
-from platorep.models.hidden_states import PooledStates
+from platorep.models.hidden_states import PooledStates, kept_states, named_widths, states_of
 from platorep.models.input_batches import InputBatches, Pool, can_be_padded
 from platorep.models.loading import LOOKS_AT_NUMBERS, failing
 from platorep.models.memory import Batching
@@ -23,6 +30,7 @@ from platorep.models.probing import BatchProbe, probe_batches
 from platorep.models.processors import Inputs, Preparation, read_processor
 from platorep.models.sides import Side, choose_side
 from platorep.models.streamed import Streamed
+from platorep.models.taps import BY_NAME, named_taps
 from platorep.switches import default_switches
 
 SETTINGS = (
@@ -48,23 +56,25 @@ class SensedModel(Model):
             "side": self._side.path,
             "kind": self.spec.kind,
             "prepared": dict(self._preparation.facts),
-            "tap": "hidden states, the last after the final norm",
-            "layers": "all" if self.spec.layers == "all" else list(self._kept),
+            "tap": BY_NAME if globs(self.spec) else "hidden states, the last after the final norm",
+            "layers": self.spec.layers
+            if self.spec.layers == "all"
+            else list(globs(self.spec) or self._kept),
             "pool": self._pool,
             "attention": self._network.attention(self._part),
         }
 
     def describe(self) -> Description:
         try:
-            kept = self._kept
+            layers, widths = self._names_and_widths
         except PlatorepError as error:
             return Description(unknown=(str(error),))
         except Exception as error:  # a repository's own code may do anything without weights
             return Description(unknown=(f"it cannot be built without its weights: {error}",))
         weight_bytes, download_bytes, unknown = weight_facts(self._network)
         return Description(
-            layers=tuple(f"hidden_states.{i}" for i in kept),
-            widths=tuple(self._widths[i] for i in kept),
+            layers=layers,
+            widths=widths,
             parameters=sum(p.numel() for p in self._part.parameters()),
             weight_bytes=weight_bytes,
             download_bytes=download_bytes,
@@ -89,8 +99,8 @@ class SensedModel(Model):
             one, equal = (prepare(prepare.noise(seed)) for seed in (0, 1))
             longer = prepare(prepare.noise(2, longer=True))
             reader = InputBatches(part, pools, masked=self._masked, sample=one)
-            states = PooledStates(part, reader, one)
-        kept = kept_layers(self.spec, states.num_layers)
+            states = states_of(part, reader, one, self.spec)
+        kept = kept_states(self.spec, states)
         self._refuse_what_is_not_pooled(part, states, kept)
         if reader.packed:
             return LoadedSensedModel(states, kept, prepare, None)
@@ -182,6 +192,16 @@ class SensedModel(Model):
     def _kept(self) -> tuple[int, ...]:
         return kept_layers(self.spec, len(self._widths))
 
+    @property
+    def _names_and_widths(self) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
+        if not (named := globs(self.spec)):
+            names = tuple(f"hidden_states.{i}" for i in self._kept)
+            return names, tuple(self._widths[i] for i in self._kept)
+        reader, sample = self._asked
+        read = partial(reader.read, [sample], all_states=False)
+        widths = named_widths(self._part, named, read, self.spec.label)
+        return named_taps(self._part, named, self.spec.label), widths
+
 
 class LoadedSensedModel(Streamed):
     def __init__(
@@ -194,7 +214,7 @@ class LoadedSensedModel(Streamed):
         """Without a probe samples are run alone: their patches are packed one behind the other."""
         super().__init__(prepare, states.device)
         self._states, self._kept, self._probe = states, kept, probe
-        self.layers = tuple(f"hidden_states.{i}" for i in kept)
+        self.layers = tuple(states.names[i] for i in kept)
         self.batching = Batching.ONE_BY_ONE if probe is None else probe.batching
 
     @property

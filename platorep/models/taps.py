@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from platorep.errors import ConfigError, listed, nearest
 
+BY_NAME = "outputs of modules"
+"""How taps by name are called in a key."""
 OUTPUT = "output"
 """Stands for what the network itself returns, where no module of it has that name."""
 CHANNELS_FIRST, CHANNELS_LAST = ("NCL",), ("NHWC", "NTHWC")

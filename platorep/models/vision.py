@@ -35,7 +35,7 @@ from platorep.models.cost import count_flops
 from platorep.models.networks import Network
 from platorep.models.probing import probe_batches
 from platorep.models.streamed import Streamed
-from platorep.models.taps import PooledTaps, named_taps
+from platorep.models.taps import BY_NAME, PooledTaps, named_taps
 from platorep.parameters.views import KindName
 from platorep.switches import default_switches
 
@@ -43,8 +43,6 @@ IMAGE_SETTINGS = ("pool", "layers", "dtype", "random_init", "seed", "transform")
 """What an image network takes of `ModelSettings`, wherever it comes from."""
 FROM_ELSEWHERE = ("revision", "checkpoint", "arguments")
 """What only one takes that was not made here."""
-BY_NAME = "outputs of modules"
-"""How taps by name are called in a key."""
 
 
 class VisionModel(Model):
