@@ -348,10 +348,8 @@ def test_copies_that_both_models_see_are_told(bench: Bench) -> None:
     rows["text_sha256"] = ["t", "u", "u", "t", *map(str, range(4, N))]
     spec = bench.config().models()[0]
     specs = {
-        modality: spec.model_copy(
-            update={"modality": modality, "label": modality, "backend": "auto"}
-        )
-        for modality in ("language", "vision")
+        modality: spec.model_copy(update={"modality": modality, "label": modality, "view": view})
+        for modality, view in (("language", "text"), ("vision", "image"))
     }
     of = {modality: Aligned(spec, bench.cells["eyes-a"]) for modality, spec in specs.items()}
 

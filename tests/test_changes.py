@@ -3,6 +3,7 @@
 import pickle
 import re
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -202,3 +203,10 @@ def test_crop_is_a_part_at_a_drawn_place(scale: float) -> None:
         assert len(hits) >= 1
     assert len(places) > min(1, (20 - height) * (30 - width))
     assert crop(image, scale, 3) == crop(image, scale, 3)
+
+
+def test_the_documentation_names_every_kind_and_change() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "data.md").read_text(encoding="utf-8")
+    for name in (*KINDS, *CHANGES):
+        assert f"| `{name}`" in text, name
+    assert f"without {len(STOP_WORDS)} function words" in text

@@ -414,7 +414,7 @@ def test_tables_for_people_say_the_same(run: Run) -> None:
 
 def test_talk_goes_to_stderr_and_can_be_turned_off(run: Run) -> None:
     said = run("extract", "small.yaml")
-    assert "dataset pairs: 12 pairs" in said.stderr
+    assert "dataset pairs: 12 rows" in said.stderr
     assert "wrote" not in said.stderr
     assert "wrote shard-00000" in run("extract", "small.yaml", "-v", "--overwrite", "always").stderr
     quiet = run("extract", "small.yaml", "-q", "--overwrite", "always")
