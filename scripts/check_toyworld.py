@@ -3,7 +3,8 @@
     python scripts/check_toyworld.py results/toyworld [results/toyworld-flat ...]
 
 A folder whose world is flat (uniform_share: 1, pairs: same_place) is held to chance, one with
-several captions per scene to alignment that rises with what they tell, any other to the hypothesis.
+several captions per scene to alignment that rises with what they tell, one with sounds and films to
+alignment of every two senses that rises with size, any other to the hypothesis.
 The last column says whether what is wanted holds; rows without it only inform.
 Exit code 1 if something wanted does not hold.
 """
@@ -11,6 +12,7 @@ Exit code 1 if something wanted does not hold.
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from platorep.plots.labels import training_step
@@ -128,7 +130,7 @@ def _margins(both: pd.DataFrame, table: Table) -> None:
     for x, y in ((True, False), (False, True), (True, True)):
         row = twins[(twins["x_random"].astype(bool) == x) & (twins["y_random"].astype(bool) == y)]
         if len(row):
-            sides = "both" if x and y else "the language model" if x else "the vision model"
+            sides = "both" if x and y else largest["x_modality"] if x else largest["y_modality"]
             value = float(row["score"].iloc[0])
             table.add(f"  random weights in {sides}", value, "< 0.6 of it", value < 0.6 * own)
 
@@ -177,22 +179,22 @@ def density(pairs: pd.DataFrame, folder: Path, table: Table) -> None:
     results = Results(folder)
     models = results.read_table(results.models, "extract").set_index("label")
     pairs = pairs.assign(
-        variant=pairs["x"].map(models["variant"]), num_words=pairs["x"].map(models["num_words"])
+        view=pairs["x"].map(models["view"]), num_words=pairs["x"].map(models["num_words"])
     )
     for other in ("vision", "truth"):
         known = pairs[(pairs["y_modality"] == other) & pairs["score"].notna()]
         own, control = trained(known), known["control"] == "shuffled"
         y_random = known["y_random"].astype(bool)
         random = known[~control & known["x_random"].astype(bool) & ~y_random]
-        for variant, rows in own.groupby("variant"):
+        for view, rows in own.groupby("view"):
             beside = {
-                "random language models": random[random["variant"] == variant],
-                "shuffled": known[control & (known["variant"] == variant)],
+                "random language models": random[random["view"] == view],
+                "shuffled": known[control & (known["view"] == view)],
             }
             others = ", ".join(
                 f"{name} {part['score'].mean():.3f}" for name, part in beside.items() if len(part)
             )
-            table.add(f"{variant}, with {other}: mean of {len(rows)} pairs, "
+            table.add(f"{view}, with {other}: mean of {len(rows)} pairs, "
                       f"{rows['num_words'].iloc[0]:.1f} words",
                       f"{rows['score'].mean():.3f} ({others})")  # fmt: skip
         lines = own.assign(model=own["x"].str.split(" (", regex=False).str[0])
@@ -200,6 +202,23 @@ def density(pairs: pd.DataFrame, folder: Path, table: Table) -> None:
             first, last = (rows.sort_values("num_words")["score"].iloc[i] for i in (0, -1))
             table.add(f"{x} x {y}: most told against least told", f"{first:.3f} to {last:.3f}",
                       "rises", bool(last > first))  # fmt: skip
+
+
+def senses(pairs: pd.DataFrame, table: Table) -> None:
+    """Alignment of every two senses, and of each with the truth, from small to large networks."""
+    for (x, y), rows in pairs.groupby(["x_modality", "y_modality"], sort=False):
+        known = trained(rows).fillna({"y_size": 0})  # the truth has no size
+        scores = known.pivot(index="x_size", columns="y_size", values="score").to_numpy(float)
+        table.add(f"{x} x {y}: mean, smallest to largest networks",
+                  f"{scores.mean():.3f}, {scores[0, 0]:.3f} to {scores[-1, -1]:.3f}",
+                  "rises", bool(scores[-1, -1] > scores[0, 0]))  # fmt: skip
+        for axis, sense in enumerate((x, y)):
+            steps = np.diff(scores, axis=axis)
+            if steps.size:
+                rising = f"{(steps > 0).sum()} of {steps.size}"
+                table.add(f"  steps to the next size of {sense} at which it rises", rising)
+        _margins(rows, table)
+    _shuffled(pairs, table)
 
 
 def main(folders: list[str]) -> int:
@@ -210,8 +229,10 @@ def main(folders: list[str]) -> int:
         dataset = results.read_json(results.run, "extract")["dataset"]
         if _is_flat(dataset):
             chance(pairs, table)
-        elif dataset.get("variants"):
+        elif any(view.get("level") for view in dataset.get("views", {}).values()):
             density(pairs, folder, table)
+        elif "audio" in set(pairs["x_modality"]):
+            senses(pairs, table)
         else:
             if len(language_vision(pairs)):
                 hypothesis(pairs, table)

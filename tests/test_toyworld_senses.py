@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import runpy
 import wave
 from collections.abc import Callable
 from itertools import combinations
@@ -424,8 +425,8 @@ def test_a_scene_has_no_arrays() -> None:
         DatasetConfig.model_validate({"source": "toyworld", "views": {"array": {}}})
 
 
-def test_all_pairs_of_senses_are_scored_and_drawn(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_all_pairs_of_senses_are_scored_drawn_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("platorep.toyworld.objectives.NUM_HELD_OUT", 5)
     config, results = senses(), Results(tmp_path)
@@ -438,6 +439,14 @@ def test_all_pairs_of_senses_are_scored_and_drawn(
     assert len(set(map(frozenset, found))) == len(scored) == 10
     assert scored["score"].notna().all()
     assert list((tmp_path / "figures").glob("senses*.png"))
+
+    check = runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "check_toyworld.py"))
+    check["main"]([str(tmp_path)])
+    told = capsys.readouterr().out
+    for row in scored.itertuples():
+        title = f"{row.x_modality} x {row.y_modality}: mean, smallest to largest networks"
+        (line,) = (line for line in told.splitlines() if line.startswith(title))
+        assert f"{row.score:.3f}, {row.score:.3f} to {row.score:.3f}" in line
 
 
 def test_the_shipped_experiment_has_each_sense_in_several_sizes() -> None:
