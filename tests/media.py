@@ -41,6 +41,9 @@ def drifting(num: int = 12, *, height: int = 32, width: int = 48) -> np.ndarray:
 ENCODERS = {
     "mp4": ("libx264", "yuv420p"),
     "webm": ("libvpx-vp9", "yuv420p"),
+    "mov": ("libx264", "yuv420p"),
+    "mkv": ("libx264", "yuv420p"),
+    "avi": ("mpeg4", "yuv420p"),
     "gif": ("gif", "rgb8"),
 }
 

@@ -27,12 +27,12 @@ from platorep.kinds.video import (
 )
 
 FRAMES = drifting()
-CODED = {form: film(FRAMES, form) for form in ("mp4", "webm", "gif")}
+CODED = {form: film(FRAMES, form) for form in ("mp4", "webm", "avi", "gif")}
 FAST = film(FRAMES, options={"movflags": "faststart"})
 PIECES = film(FRAMES, options={"movflags": "frag_keyframe+empty_moov"})
 
 
-@pytest.mark.parametrize(("form", "error"), [("mp4", 12), ("webm", 12), ("gif", 60)])
+@pytest.mark.parametrize(("form", "error"), [("mp4", 12), ("webm", 12), ("avi", 12), ("gif", 60)])
 def test_formats_of_the_list(form: str, error: float) -> None:
     found = decode_video(CODED[form])
     assert (found.num_frames, found.rate) == (len(FRAMES), 10)
@@ -42,13 +42,20 @@ def test_formats_of_the_list(form: str, error: float) -> None:
     assert np.abs(frames.astype(float) - FRAMES).mean() < error
 
 
-@pytest.mark.parametrize("content", [*CODED.values(), FAST, PIECES], ids=range(5))
+@pytest.mark.parametrize("content", [*CODED.values(), FAST, PIECES], ids=range(6))
 def test_frames_by_number(content: bytes) -> None:
     """In any order, also twice, and the same every time."""
     found = decode_video(content)
     every = found.frames(range(12))
     assert np.array_equal(found.frames([7, 0, 7, 11]), every[[7, 0, 7, 11]])
     assert same(found, decode_video(content))
+
+
+@pytest.mark.parametrize("form", ["mov", "mkv"])
+def test_what_is_the_same_under_another_name(form: str) -> None:
+    found = decode_video(film(FRAMES, form))
+    assert found.num_frames == 12
+    assert np.abs(found.frames([5]).astype(float) - FRAMES[5]).mean() < 12
 
 
 def test_a_number_outside_the_film_is_a_bug() -> None:
@@ -206,7 +213,9 @@ DAMAGED: dict[str, tuple[bytes, str]] = {
     "a list of addresses": (b"#EXTM3U\n#EXTINF:10,\nhttp://127.0.0.1/a.ts\n", "none of the form"),
     "a list of files": (b"ffconcat version 1.0\nfile /etc/passwd\n", "none of the formats"),
     "a sound": (sound(tone(440.0)), "none of the formats"),
-    "an AVI": (b"RIFF" + bytes(4) + b"AVI LIST" + bytes(50), "none of the formats"),
+    "an AVI of nothing": (b"RIFF\x04\0\0\0AVI ", "does not decode"),
+    "half an avi": (CODED["avi"][: len(CODED["avi"]) // 2], "cut short"),
+    "the last byte of an avi is missing": (CODED["avi"][:-1], "cut short"),
     "half an mp4": (CODED["mp4"][: len(CODED["mp4"]) // 2], "cut short"),
     "the last byte of an mp4 is missing": (CODED["mp4"][:-1], "cut short"),
     "half an mp4 with its description first": (FAST[: len(FAST) // 2], "cut short"),
@@ -241,7 +250,7 @@ def test_damaged(name: str) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # KiB
 
 
-@pytest.mark.parametrize("content", [*CODED.values(), FAST], ids=range(4))
+@pytest.mark.parametrize("content", [*CODED.values(), FAST], ids=range(5))
 def test_no_cut_is_taken_for_the_whole(content: bytes) -> None:
     for length in range(1, len(content), max(1, len(content) // 100)):
         with pytest.raises(DataError):

@@ -53,6 +53,17 @@ def cut_webm(encoded: bytes) -> str:
     return f"its header promises {size} bytes, {len(encoded) - start} are there"
 
 
+def cut_avi(encoded: bytes) -> str:
+    """A RIFF chunk with its size, and more of them in a file above a gigabyte."""
+    at = 0
+    while encoded[at : at + 4] == b"RIFF":
+        size = int.from_bytes(encoded[at + 4 : at + 8], "little")
+        if at + 8 + size > len(encoded):
+            return f"its header promises {size} bytes, {len(encoded) - at - 8} are there"
+        at += 8 + size + size % 2
+    return ""
+
+
 def cut_gif(encoded: bytes) -> str:
     """A screen, then blocks up to the byte that ends the file; what lies behind is let lie."""
     at = 13 + _colors(encoded, 10)

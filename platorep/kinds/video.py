@@ -1,4 +1,4 @@
-"""Films: encoded bytes (mp4, webm, gif, a folder of frames) -> frames by number, or why not.
+"""Films: encoded bytes (mp4, webm, avi, gif, a folder of frames) -> frames by number, or why not.
 
 Axes: t frames, h w pixels.
 """
@@ -18,14 +18,14 @@ from PIL import Image
 
 from platorep.errors import AbsentError, DataError, short
 from platorep.kinds.draws import first_other
-from platorep.kinds.ends import cut_gif, cut_mp4, cut_tar, cut_webm
+from platorep.kinds.ends import cut_avi, cut_gif, cut_mp4, cut_tar, cut_webm
 from platorep.kinds.image import IMAGE, decode_image
 from platorep.kinds.kind import Kind
 from platorep.parameters.views import FrameOrder
 
-FORMATS = ("MP4", "WEBM", "GIF")
-"""What is opened, told by the first bytes. FFmpeg knows hundreds, among them lists of files and of
-addresses, which it would fetch."""
+FORMATS = ("MP4", "WEBM", "AVI", "GIF")
+"""What is opened, told by the first bytes (MP4 with MOV, WEBM with MKV, which are the same).
+FFmpeg knows hundreds, among them lists of files and of addresses, which it would fetch."""
 CODECS = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "gif")
 MIN_RATE, MAX_RATE = 0.01, 1000.0
 """Frames per second."""
@@ -35,8 +35,8 @@ MAX_FILM_PIXELS = 2**34
 """Of all frames: 5 minutes at 1920 x 1080 and 30 frames per second. All are decoded for a check."""
 MAX_COMPARED = 16
 FOLDER_RATE = 25.0
-_DEMUXERS = {"MP4": "mp4", "WEBM": "webm", "GIF": "gif"}
-_CUT = {"MP4": cut_mp4, "WEBM": cut_webm, "GIF": cut_gif, "TAR": cut_tar}
+_DEMUXERS = {"MP4": "mp4", "WEBM": "webm", "AVI": "avi", "GIF": "gif"}
+_CUT = {"MP4": cut_mp4, "WEBM": cut_webm, "AVI": cut_avi, "GIF": cut_gif, "TAR": cut_tar}
 _EXACT = 0x2 | 0x40000 | 0x80000  # bilinear chroma, accurate rounding, the same on each processor
 
 
@@ -204,6 +204,8 @@ def _format(encoded: bytes) -> str:
         return "MP4"
     if encoded[:4] == b"\x1a\x45\xdf\xa3":
         return "WEBM"
+    if encoded[:4] == b"RIFF" and encoded[8:12] == b"AVI ":
+        return "AVI"
     if encoded[:6] in (b"GIF87a", b"GIF89a"):
         return "GIF"
     if encoded[257:262] == b"ustar" or encoded[:1024] == bytes(1024):  # that of an empty folder
@@ -296,7 +298,7 @@ def _refuse_length(number: int, width: int, height: int) -> None:
 
 VIDEO = Kind(
     name="video",
-    endings=("mp4", "webm", "gif", "tar"),
+    endings=("mp4", "mov", "webm", "mkv", "avi", "gif", "tar"),
     in_files=True,
     decode=decode_video,
     same=same,
