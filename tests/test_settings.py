@@ -53,6 +53,7 @@ from platorep.kinds import KINDS
 from platorep.kinds.audio import Sound
 from platorep.kinds.video import decode_video
 from platorep.models import Reading, compute_dtypes, open_model
+from platorep.models.module import MODULE_SETTINGS
 from platorep.models.toyworld import NOT_OF_TEXTS
 from platorep.parameters.section import Section
 from platorep.parameters.toyworld import ToyTraining, WorldParameters, parse_network
@@ -106,6 +107,7 @@ ANYWHERE: dict[str, Any] = {
     "arguments": {"drop_path_rate": 0.1},
     "transform": {"crop_pct": 0.5},
     "training": {"steps": 3},
+    "inputs": "own_network:others",
 }
 TEXT = {
     **dict.fromkeys(("pool", "layers", "dtype", "attention", "prompt", "max_tokens"), KEY),
@@ -122,6 +124,7 @@ TAKEN: dict[str, dict[str, str]] = {
     "toy image": IMAGES | {"training": KEY},
     "truth": {"layers": KEY},
     "arrays": {"layers": KEY},
+    "module": dict.fromkeys(MODULE_SETTINGS, KEY),
 }
 ONLY = ("image with a checkpoint", "text of two halves")
 CASES = [
@@ -145,6 +148,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             folder / f"vit{seed}",
             safe_serialization=True,
         )
+    (folder / "own_network.py").write_text("import torch\n")  # a key needs no more
     np.savez(folder / "own.npz", a=np.ones((2, 3)), b=np.zeros((2, 3)))
     training, world = ToyTraining(steps=0), WorldParameters(image_size=16)
     for name in ("llama8", "vit8"):
@@ -157,6 +161,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def cache(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLATOREP_CACHE", str(made / "cache"))
+    monkeypatch.syspath_prepend(str(made))
 
 
 def spec_of(kind: str, made: Path, **settings: Any) -> ModelSpec:
@@ -184,6 +189,13 @@ def spec_of(kind: str, made: Path, **settings: Any) -> ModelSpec:
             "modality": "other",
             "backend": "features",
         },
+        "module": {
+            "name": "own_network:build",
+            "modality": "other",
+            "backend": "module",
+            "inputs": "own_network:tokens",
+            "layers": ["blocks.*", "norm"],
+        },
     }
     return ModelSpec.model_validate({"label": "m", "family": "f"} | bases[kind] | settings)
 
@@ -210,6 +222,8 @@ def test_a_model_setting_is_refused_or_in_the_key(kind: str, name: str, made: Pa
         value = {"steps": 0, "seed": 1}
     if name == "pool" and "image" in kind:
         value = "mean"
+    if name == "layers" and kind == "module":
+        value = ["norm"]
     changed = spec_of(kind, made, **beside, **{name: value})
     if outcome in (REFUSED, HUB):
         with pytest.raises(ConfigError, match=f"`{name}`"):
