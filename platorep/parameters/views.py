@@ -183,11 +183,11 @@ AnyChange = (
 def _tag(view: Any) -> str:
     """Whether an entry of the file observes or changes."""
     keys = view.keys() if isinstance(view, dict) else getattr(type(view), "model_fields", {}).keys()
-    return "changed" if keys & {"of", "change"} else "observed"
+    return "changed" if keys & {"of", "change"} else ObservedView.__name__
 
 
 ViewConfig = Annotated[
-    Annotated[ObservedView, Tag("observed")]
+    Annotated[ObservedView, Tag(ObservedView.__name__)]
     | Annotated[AnyChange, Field(discriminator="change"), Tag("changed")],
     Discriminator(_tag),
     BeforeValidator(lambda view: {} if view is None else view),
