@@ -297,7 +297,7 @@ def test_views_without_sense_are_refused(settings: dict[str, Any], message: str)
     ("view", "message"),
     [
         ("{kind: smell}", "views.v.kind: Input should be 'image', 'text', 'audio', 'video'"),
-        ("{kind: text, colum: c}", "views.v.colum: unknown key. Did you mean 'column'?"),
+        ("{kind: text, captionz: 1}", "views.v.captionz: unknown key. Did you mean 'captions'?"),
         ("{of: image, change: gray}", "views.v: change 'gray' is unknown. Did you mean 'grey'?"),
         ("{of: image}", "views.v: change is missing"),
         ("{change: grey}", "views.v.of: is missing"),
