@@ -5,6 +5,7 @@ Axes: n samples of a waveform. Mono is the mean of the channels.
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
@@ -83,7 +84,7 @@ def resampled(sound: Sound, rate: int) -> Sound:
     """
     if rate == sound.rate:
         return sound
-    from scipy.signal import firwin, resample_poly  # a second, and few need it
+    from scipy.signal import resample_poly  # a second, and few need it
 
     common = math.gcd(rate, sound.rate)
     up, down = rate // common, sound.rate // common
@@ -93,10 +94,18 @@ def resampled(sound: Sound, rate: int) -> Sound:
             f"a sound of {sound.rate} Hz cannot be brought to {rate} Hz: the rates have no common "
             "factor that is large enough. Resample its file to a usual rate"
         )
-    end = 0.9475 / max(up, down)
-    window: Any = firwin(2 * half + 1, end, window=("kaiser", 14.769656459379492))
-    changed = resample_poly(sound.waveform.astype(np.float64), up, down, window=window)
+    waveform = sound.waveform.astype(np.float64)
+    changed = resample_poly(waveform, up, down, window=_low_pass(max(up, down)))
     return Sound(changed.astype(np.float32), rate)
+
+
+@lru_cache(maxsize=4)
+def _low_pass(factor: int) -> Any:
+    """The filter of `resampled`, made once for all the sounds of one rate."""
+    from scipy.signal import firwin
+
+    half, end = 64 * factor, 0.9475 / factor
+    return firwin(2 * half + 1, end, window=("kaiser", 14.769656459379492))
 
 
 def reverse(sound: Sound) -> Sound:

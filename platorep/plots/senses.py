@@ -146,7 +146,9 @@ def _pair_of_senses(pairs: pd.DataFrame, row: str, column: str) -> pd.DataFrame:
     """What the upper half says of two senses."""
     found: dict[str, object] = {"role": PAIR, "row": row, "column": column}
     found |= {"score": pairs["score"].mean(), "num_pairs": len(pairs)}
-    for name, end in (("smallest", "min"), ("largest", "max")):
+    found |= {"smallest": np.nan, "largest": np.nan}
+    grows = pairs["x"].nunique() > 1 or pairs["row_x"].nunique() > 1
+    for name, end in (("smallest", "min"), ("largest", "max")) if grows else ():
         at = pd.Series(True, index=pairs.index)
         for x in (pairs["x"], pairs["row_x"]):
             at &= (x == x.agg(end)) | x.isna()
@@ -270,7 +272,7 @@ def _write_pair(ax: Axes, pair: pd.Series, row: str, column: str, colours: Scala
         _write(ax, ["not scored"], MISSING)
         return
     lines = []
-    if np.isfinite(pair["smallest"]) and pair["num_pairs"] > 1:
+    if np.isfinite(pair["smallest"]):
         ends = [decimals(pair[name]) for name in ("smallest", "largest")]
         lines.append(" \N{RIGHTWARDS ARROW} ".join(ends))
     for sense, rho in ((row, pair["rho_column"]), (column, pair["rho_row"])):

@@ -1,6 +1,6 @@
 """Alignment against the number of words in the caption, on real photographs and captions.
 
-One experiment file, one command, three kinds of variants: captions joined, ordered by length, cut.
+One experiment file, one command, three kinds of views: captions joined, ordered by length, cut.
 """
 
 import json
@@ -35,31 +35,33 @@ def experiment(real: Path, minilm: Path) -> dict[str, Any]:
         "checkpoint": str(weights / "mobilenetv2_100.safetensors"),
         "arguments": {"num_classes": 0},
     }
-    joined = [{"name": n, "caption_index": list(range(k))} for n, k in JOINED.items()]
-    ordered = [
-        {"name": n, "caption_index": i, "order": "shortest_first"} for n, i in ORDERED.items()
-    ]
-    cut = [{"name": n, "caption_index": "all", "max_words": int(n.split()[0])} for n in CUT]
+    captions = {"kind": "text", "column": [f"caption_{i}" for i in range(5)]}
+    joined = {name: captions | {"captions": list(range(k))} for name, k in JOINED.items()}
+    ordered = {
+        name: captions | {"captions": i, "order": "shortest_first"} for name, i in ORDERED.items()
+    }
+    cut = {n: {"of": "all", "change": "first_words", "n": int(n.split()[0])} for n in CUT}
+    views = joined | ordered | {"all": captions | {"captions": "all"}} | cut
+    reads = {"modality": "language", "reads": [*joined, *ordered, *cut]}
     llamas = [str(real / "caption_lms" / name) for name in LANGUAGE]
     encoder = [{"name": str(minilm), "label": "MiniLM"}]
     return {
         "name": "flickr8k-density",
         "dataset": {
             "source": str(real / "flickr8k"),
-            "text": [f"caption_{i}" for i in range(5)],
-            "variants": [*joined, *ordered, *cut],
+            "views": {"image": {}} | views,
         },
         "families": [
-            {"name": "caption models", "modality": "language", "models": llamas},
-            {"name": "MiniLM", "modality": "language", "models": encoder},
+            {"name": "caption models", "models": llamas} | reads,
+            {"name": "MiniLM", "models": encoder} | reads,
             {"name": "MobileNet", "modality": "vision", "models": [v1, v2]},
         ],
         "align": {"metrics": [{"name": "mutual_knn", "k": K}], "null": {"permutations": 0}},
         "controls": {"random_weights": True, "shuffled_pairs": True},
         "figures": [
-            {"kind": "density", "name": "joined", "variants": list(JOINED)},
-            {"kind": "density", "name": "ordered", "variants": list(ORDERED)},
-            {"kind": "density", "name": "cut", "variants": CUT},
+            {"kind": "density", "name": "joined", "views": list(JOINED)},
+            {"kind": "density", "name": "ordered", "views": list(ORDERED)},
+            {"kind": "density", "name": "cut", "views": CUT},
         ],
     }
 
@@ -95,14 +97,14 @@ def scores(folder: Path) -> pd.Series:
     return pd.to_numeric(real.set_index(["x", "y"])["score"])  # "" where there is none
 
 
-def pair(model: str, variant: str, vision: str, *, random: bool = False) -> tuple[str, str]:
-    return f"{model} ({variant}){' (random)' if random else ''}", vision
+def pair(model: str, view: str, vision: str, *, random: bool = False) -> tuple[str, str]:
+    return f"{model} ({view}){' (random)' if random else ''}", vision
 
 
 @pytest.mark.parametrize("vision", VISION)
 def test_joined_captions_align_better_one_by_one(scores: pd.Series, vision: str) -> None:
     for model in ("MiniLM", "llama-h128-l4"):
-        along = [scores[pair(model, variant, vision)] for variant in JOINED]
+        along = [scores[pair(model, view, vision)] for view in JOINED]
         assert along == sorted(along)
         assert along[-1] > along[0] + 0.02
 
@@ -121,10 +123,10 @@ def test_numbers_that_were_known_before(scores: pd.Series) -> None:
 @pytest.mark.parametrize("vision", VISION)
 def test_bags_of_words_rise_as_well(scores: pd.Series, vision: str) -> None:
     """Why the figure draws random copies: what rises with density needs no training here."""
-    along = [scores[pair("llama-h128-l4", variant, vision, random=True)] for variant in JOINED]
+    along = [scores[pair("llama-h128-l4", view, vision, random=True)] for view in JOINED]
     assert along == sorted(along)
-    for variant in JOINED:
-        own, copy = (scores[pair("MiniLM", variant, vision, random=r)] for r in (False, True))
+    for view in JOINED:
+        own, copy = (scores[pair("MiniLM", view, vision, random=r)] for r in (False, True))
         assert own > 1.5 * copy
 
 
@@ -142,12 +144,12 @@ def test_the_figure_is_of_the_tables(
 ) -> None:
     points = pd.read_csv(folder / "figures" / f"{name}.csv")
 
-    shown = points[points["role"] == "mean"].set_index("variant")
+    shown = points[points["role"] == "mean"].set_index("view")
     models = [*LANGUAGE, "MiniLM"]
-    for variant in kind:
-        own = [scores[pair(model, variant, vision)] for model in models for vision in VISION]
-        assert shown.loc[variant, "score"] == pytest.approx(sum(own) / len(own))
-        assert shown.loc[variant, "num_pairs"] == len(own)
+    for view in kind:
+        own = [scores[pair(model, view, vision)] for model in models for vision in VISION]
+        assert shown.loc[view, "score"] == pytest.approx(sum(own) / len(own))
+        assert shown.loc[view, "num_pairs"] == len(own)
     assert list(shown["num_words"]) == sorted(shown["num_words"])
     shuffled = points.loc[points["role"] == "shuffled", "score"]
     assert shuffled.max() < CHANCE + 0.004
