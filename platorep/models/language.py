@@ -25,6 +25,7 @@ from platorep.models.loading import LOOKS_AT_NUMBERS, failing, read_tokenizer
 from platorep.models.memory import PooledRows
 from platorep.models.pretrained import Pretrained, weight_facts
 from platorep.models.probing import BatchProbe, probe_batches, probe_texts
+from platorep.models.sentences import Embedding, read_embedding
 from platorep.models.sides import FEATURES, Side, choose_side, reads, sides
 from platorep.models.taps import BY_NAME, named_taps
 from platorep.models.token_batches import TokenBatches
@@ -76,7 +77,7 @@ class LanguageModel(Model):
             "tap": BY_NAME if named else HIDDEN_STATES,
             "layers": layers,
             "pool": self._pool,
-            "prompt": self.spec.prompt,
+            "prompt": self._prompted.prompt,
             "max_tokens": self.spec.max_tokens,
             "truncate": "right",
             "special_tokens": SPECIAL_TOKENS[self.spec.special_tokens],
@@ -84,7 +85,7 @@ class LanguageModel(Model):
         }
         if self._side is not None:
             found["side"] = self._side.path
-        return found
+        return found | self._embedding.facts()
 
     def describe(self) -> Description:
         try:
@@ -110,6 +111,7 @@ class LanguageModel(Model):
 
     def download(self) -> None:
         self._network.download()
+        self._embedding  # noqa: B018 - fetches what says so
 
     @default_switches()
     def load(self, device: torch.device | str, dtype: torch.dtype) -> Loaded:
@@ -125,7 +127,10 @@ class LanguageModel(Model):
             special=self._tokenizer.all_special_ids,
         )
         pools: Any = self.spec.pools or (self._pool,)
-        reader = TokenBatches(network, pools, self._padding, self._decoder_start)
+        normalize = self._embedding.normalize
+        reader = TokenBatches(
+            network, pools, self._padding, self._decoder_start, normalize=normalize
+        )
         with failing(network, self.spec):
             states = states_of(network, reader, Tokens.all_pooled(texts[-1]), self.spec)
         kept = kept_states(self.spec, states)
@@ -139,12 +144,17 @@ class LanguageModel(Model):
         probe = probe_batches(
             lambda batch: states(batch, kept), sample, equal, longer, states.dtype
         )
-        tokens = TextReader(self._tokenizer, self.spec, longest=longest, num_embeddings=table_size)
+        longest = min(filter(None, (longest, self._embedding.longest)), default=None)
+        tokens = TextReader(
+            self._tokenizer, self._prompted, longest=longest, num_embeddings=table_size
+        )
         return LoadedLanguageModel(states, kept, tokens, probe)
 
     @default_switches()
     def save_copy(self, folder: Path) -> ModelSpec:
-        return self._network.save_copy(folder, self._needed, self._tokenizer)
+        copy = self._network.save_copy(folder, self._needed, self._tokenizer)
+        self._embedding.write(folder)
+        return copy
 
     @property
     def _needed(self) -> str:
@@ -167,7 +177,22 @@ class LanguageModel(Model):
                 f"model {self.spec.label!r}: `pool: patches_mean` is one of images, and this model "
                 "reads texts. Use `pool: mean`, `last` or `cls`."
             )
-        return self.spec.pool or "mean"
+        return self.spec.pool or self._embedding.pool
+
+    @cached_property
+    def _embedding(self) -> Embedding:
+        """What a sentence-transformers folder says, unless `pool` says something else."""
+        if self.spec.pool is not None:
+            return Embedding()
+        return read_embedding(self._network.source, self.spec) or Embedding()
+
+    @property
+    def _prompted(self) -> ModelSpec:
+        """The spec with the prompt that goes before every text, if it has none of its own."""
+        prompt = self._embedding.prompt
+        if self.spec.prompt is not None or not prompt:
+            return self.spec
+        return self.spec.model_copy(update={"prompt": f"{prompt}{{text}}"})
 
     @cached_property
     def _tokenizer(self) -> Any:

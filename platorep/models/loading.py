@@ -2,6 +2,7 @@
 
 import contextlib
 import pickle
+import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import transformers
 
 from platorep.config import ModelSpec
 from platorep.errors import AbsentError, ConfigError, IntegrityError, PlatorepError
+from platorep.models.sources import gguf_argument
 
 LOOKS_AT_NUMBERS = (RuntimeError, NotImplementedError)
 """How a network without memory fails that looks at numbers, and would not with them."""
@@ -24,7 +26,10 @@ def read_config(folder: Path, spec: ModelSpec, *, offline: bool) -> Any:
     """
     with quiet(), as_own_errors(spec):
         config = transformers.AutoConfig.from_pretrained(
-            folder, trust_remote_code=spec.trust_remote_code, local_files_only=offline
+            folder,
+            trust_remote_code=spec.trust_remote_code,
+            local_files_only=offline,
+            **gguf_argument(spec),
         )
     for part in (config, *_parts(config).values()):
         part.return_dict = True
@@ -41,7 +46,10 @@ def read_tokenizer(folder: Path, spec: ModelSpec, *, offline: bool) -> Any:
     with quiet(), as_own_errors(spec):
         try:
             return transformers.AutoTokenizer.from_pretrained(
-                folder, trust_remote_code=spec.trust_remote_code, local_files_only=offline
+                folder,
+                trust_remote_code=spec.trust_remote_code,
+                local_files_only=offline,
+                **gguf_argument(spec),
             )
         except TypeError as error:  # what transformers' classes say of a path that is None
             there = ", ".join(sorted(path.name for path in folder.iterdir()))
@@ -104,6 +112,12 @@ def as_own_errors(spec: ModelSpec) -> Iterator[None]:
         raise IntegrityError(
             f"a .safetensors file of {spec.name!r} is damaged: {error}. Delete it and fetch it "
             "again."
+        ) from error
+    except (struct.error, IndexError, OverflowError) as error:
+        if not gguf_argument(spec):
+            raise
+        raise IntegrityError(
+            f"the GGUF file {spec.name} is damaged or cut: {error}. Download it again."
         ) from error
     except (OSError, ValueError, KeyError) as error:
         if "pip install" in str(error):

@@ -14,7 +14,7 @@ from platorep.errors import ConfigError, IntegrityError, PlatorepError
 from platorep.files import storage_errors
 from platorep.models.adapters import Adapter, class_with_head, open_adapter
 from platorep.models.loading import as_own_errors, lacking, quiet, read_config
-from platorep.models.sources import Source, open_source
+from platorep.models.sources import Source, gguf_argument, open_source
 
 UNREAD = ("pooler", "head", "masked_spec_embed", "mask_token")
 """Parameters that move no hidden state: what is read off the last one, and what only training has.
@@ -158,6 +158,7 @@ class Pretrained:
             output_loading_info=True,
             trust_remote_code=self._spec.trust_remote_code,
             local_files_only=self._offline,
+            **gguf_argument(self._spec),
             **self._attention_argument,
         )
         inside = f"{side}." if side else ""

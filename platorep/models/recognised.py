@@ -39,6 +39,8 @@ def _asked(name: str, *, offline: bool) -> tuple[str, str]:
     if name.startswith(TIMM_PLACES) or _is_of_timm(name):
         return name, "vision"
     folder = Path(name)
+    if folder.suffix == ".gguf":
+        return name, "language"
     if folder.is_file():
         raise ConfigError(
             f"{name} is a file, of which nobody knows the network. Weights go with their "

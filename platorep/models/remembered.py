@@ -94,7 +94,10 @@ def local_files(spec: ModelSpec) -> list[tuple[str, Stamp]] | None:
         return None
     files: list[Path] = []
     for path in local:
-        files += sorted(path.iterdir() if path.is_dir() else path.parent.glob(f"{path.name}*"))
+        if path.is_dir():  # with the steps of a sentence-transformers folder
+            files += sorted([*path.iterdir(), *path.glob("*/config.json")])
+        else:
+            files += sorted(path.parent.glob(f"{path.name}*"))
     return _stamped(files)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from platorep.config import ModelSpec
-from platorep.errors import AbsentError, ConfigError
+from platorep.errors import AbsentError, ConfigError, IntegrityError
 from platorep.files import sha256_file
 from platorep.hub import FETCH_FIRST
 from platorep.models.hub import Repository, open_repository
@@ -155,6 +155,10 @@ class Source(ABC):
         return self._fetch(self.settings + (self.weights if weights else []))
 
     @abstractmethod
+    def json_file(self, name: str) -> Any:
+        """What a JSON file says that may lie in a folder of the folder; None: there is none."""
+
+    @abstractmethod
     def weight_bytes(self) -> int | None:
         """Size of the weights; None if the hub does not say."""
 
@@ -176,6 +180,10 @@ class LocalSource(Source):
     def _fetch(self, names: list[str]) -> Path:
         return self._folder
 
+    def json_file(self, name: str) -> Any:
+        file = self._folder / name
+        return _read_json(file) if file.is_file() else None
+
     def weight_bytes(self) -> int | None:
         return sum((self._folder / name).stat().st_size for name in self.weights)
 
@@ -195,6 +203,10 @@ class HubSource(Source):
     def _fetch(self, names: list[str]) -> Path:
         return self._repository.download(names)
 
+    def json_file(self, name: str) -> Any:
+        there = name in self._repository.sizes
+        return _read_json(self._fetch([name]) / name) if there else None
+
     def weight_bytes(self) -> int | None:
         sizes = [self._repository.sizes[name] for name in self.weights]
         known = [size for size in sizes if size is not None]
@@ -202,6 +214,11 @@ class HubSource(Source):
 
     def missing_bytes(self, *, weights: bool) -> int | None:
         return self._repository.missing_bytes(self.settings + (self.weights if weights else []))
+
+
+def gguf_argument(spec: ModelSpec) -> dict[str, str]:
+    """What `from_pretrained` is told, besides the folder, of a model that is a GGUF file."""
+    return {"gguf_file": Path(spec.name).name} if spec.name.endswith(".gguf") else {}
 
 
 def open_source(spec: ModelSpec, *, offline: bool) -> Source:
@@ -212,18 +229,28 @@ def open_source(spec: ModelSpec, *, offline: bool) -> Source:
         ConfigError: `revision` with a folder, or an adapter beside the weights.
     """
     folder = Path(spec.name)
-    if folder.is_dir() and spec.revision is not None:
+    if (folder.is_dir() or folder.suffix == ".gguf") and spec.revision is not None:
         raise ConfigError(
-            f"model {spec.label!r}: `revision` means nothing to the local folder {folder}. "
-            "Leave it out."
+            f"model {spec.label!r}: `revision` means nothing to the local {folder}. Leave it out."
         )
     source: Source
-    if not folder.is_dir():
+    if gguf_argument(spec):
+        from platorep.models.gguf import GgufSource
+
+        source = GgufSource(spec)
+    elif not folder.is_dir():
         source = HubSource(spec, open_repository(spec.name, spec.revision, offline=offline))
     else:
         source = LocalSource(spec, folder)
     source.refuse_what_is_no_model()
     return source
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise IntegrityError(f"{path} is no JSON: {error}. Download it again.") from error
 
 
 def _read_object(path: Path) -> dict[str, Any]:

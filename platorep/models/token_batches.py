@@ -10,17 +10,18 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from platorep.models.hidden_states import Reader
 from platorep.models.tokens import Tokens
 
-Pool = Literal["mean", "last", "cls"]
+Pool = Literal["mean", "last", "cls", "max"]
 
 
 def pool_tokens(
     states: Float[Tensor, "b t d"], pooled: Bool[Tensor, "b t"], pool: Pool
 ) -> Float[Tensor, "b d"]:
-    """One float32 vector per text, over its `pooled` tokens: their mean, or the last of them.
+    """One float32 vector per text, over its `pooled` tokens: their mean, maxima, or the last.
 
     `cls` is the first token whatever `pooled` says.
     """
@@ -32,6 +33,8 @@ def pool_tokens(
         last = torch.where(pooled, places, -1).amax(dim=1)
         rows = torch.arange(len(states), device=states.device)
         return states[rows, last].float()
+    if pool == "max":
+        return states.masked_fill(~pooled[..., None], -torch.inf).amax(dim=1).float()
     total = states.masked_fill(~pooled[..., None], 0).sum(dim=1, dtype=torch.float32)
     return total / pooled.sum(dim=1, keepdim=True)
 
@@ -45,15 +48,21 @@ class TokenBatches(Reader[Tokens]):
         pools: Sequence[Pool],
         padding: int,
         decoder_start: int | None = None,
+        *,
+        normalize: bool = False,
     ) -> None:
         """With `decoder_start` the decoder's states are read: an encoder is given the text, and the
         decoder the same text behind this token (arXiv:1910.13461, section 3.1).
+
+        Args:
+            normalize: Whether vectors are given unit length.
         """
         network.config.use_cache = False  # nothing is generated
         self._network, self._padding = network, padding
         self._pools = pools
         self.num_pools = len(pools)
         self._start = decoder_start
+        self._normalize = normalize
         self._device = next(network.parameters()).device
         self._pooled: Tensor = torch.zeros(0, 0, dtype=torch.bool)
 
@@ -86,4 +95,6 @@ class TokenBatches(Reader[Tokens]):
         if states.ndim != 3 or states.shape[:2] != self._pooled.shape:
             return None
         pooled = [pool_tokens(states, self._pooled, pool) for pool in self._pools]
+        if self._normalize:
+            pooled = [F.normalize(vectors, dim=1) for vectors in pooled]
         return pooled[0] if len(pooled) == 1 else torch.cat(pooled, dim=1)

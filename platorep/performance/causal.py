@@ -19,7 +19,7 @@ from platorep.models.loading import (
     read_config,
     read_tokenizer,
 )
-from platorep.models.sources import Source, open_source
+from platorep.models.sources import Source, gguf_argument, open_source
 from platorep.performance.bits import how_far_ahead
 from platorep.switches import default_switches
 
@@ -107,6 +107,7 @@ class CausalModel:
             use_safetensors=self._source.safetensors,
             weights_only=True,
             output_loading_info=True,
+            **gguf_argument(self.spec),
             **self._code,
         )
         missing = lacking(network, found)
