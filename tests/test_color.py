@@ -26,7 +26,7 @@ from typer.testing import CliRunner
 from platorep.cli import app
 from platorep.config import DatasetConfig, config_path, load_color, load_config, load_theory
 from platorep.config.reading import shipped_configs
-from platorep.data import EventDataset, load_images
+from platorep.data import View, load_view
 from platorep.errors import ConfigError, DataError, UnknownNameError
 from platorep.parameters.color import (
     BASIC,
@@ -69,12 +69,12 @@ def random_state(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def write_images(folder: Path, images: list[np.ndarray]) -> EventDataset:
+def write_images(folder: Path, images: list[np.ndarray]) -> View:
     """A folder of images without captions, read as `platorep theory color` reads it."""
     folder.mkdir()
     for number, pixels in enumerate(images):
         Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number:05}.png")
-    return load_images(DatasetConfig(source=str(folder)))
+    return load_view(DatasetConfig(source=str(folder)), "image")
 
 
 # --- pairs of pixels ---
@@ -171,15 +171,22 @@ def test_a_single_pixel_has_no_pair(tmp_path: Path) -> None:
         count_pairs(images, CooccurrenceParameters(pairs=5))
 
 
-def test_images_without_captions_are_no_copies_of_each_other(tmp_path: Path) -> None:
+def test_copies_among_images_without_captions(tmp_path: Path) -> None:
     pixels = random_state().integers(0, 256, size=(3, 4, 4, 3))
     write_images(tmp_path / "images", [*pixels, pixels[0]])
 
-    found = load_images(DatasetConfig(source=str(tmp_path / "images"), deduplicate=True))
+    found = load_view(DatasetConfig(source=str(tmp_path / "images"), deduplicate=True), "image")
 
-    assert found.views["text"].texts == ("",) * 3
-    assert found.duplicates["images"].count == 1
-    assert found.duplicates["texts"].count == 0
+    assert found.ids == ("0", "1", "2")
+
+
+def test_a_view_that_is_not_there_is_named() -> None:
+    config = DatasetConfig.model_validate(
+        {"source": "x", "views": {"text": {}, "sound": {"kind": "audio"}}}
+    )
+
+    with pytest.raises(ConfigError, match=r"x has no view 'image'\. There are: text, sound"):
+        load_view(config, "image")
 
 
 # --- mutual information ---

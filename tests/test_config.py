@@ -15,7 +15,7 @@ from platorep.errors import ConfigError, UnknownNameError
 from platorep.parameters.figures import FigureConfig
 from platorep.parameters.metrics import MetricParameters
 from platorep.parameters.section import Section
-from platorep.parameters.views import CHANGES, Change
+from platorep.parameters.views import CHANGES, Change, Drawn
 
 FULL: dict[str, Any] = {
     "name": "full",
@@ -154,7 +154,7 @@ def test_the_full_experiment_is_one() -> None:
 
     figures = sections(FigureConfig)
     unnamed = sections(ExperimentConfig) - types(config) - figures - {MetricParameters}
-    unnamed -= {Change, *CHANGES.values()}
+    unnamed -= {Change, Drawn, *CHANGES.values()}
     assert unnamed == set(), "FULL must say something in every section"
 
 

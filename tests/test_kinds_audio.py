@@ -145,6 +145,20 @@ def test_no_cut_is_taken_for_the_whole(form: str) -> None:
             decode_audio(content[:length])
 
 
+@pytest.mark.parametrize("form", CODED)
+def test_changed_bytes_decode_or_are_refused(form: str) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        content = bytearray(CODED[form])
+        for place in rng.integers(0, 300, 3):
+            content[place] = rng.integers(256)
+        try:
+            found = decode_audio(bytes(content))
+        except DataError:
+            continue
+        assert np.isfinite(found.waveform).all()
+
+
 def test_more_samples_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platorep.kinds.audio.MAX_SAMPLES", len(TONE) - 1)
     for form in ("WAV", "FLAC", "OGG"):

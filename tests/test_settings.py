@@ -5,6 +5,7 @@ test: the key changes, the setting is refused, or the numbers stay.
 """
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 import timm
 import torch
 from images import red
+from media import drifting, film, tone
+from PIL import Image
 from runs import run_of
 from test_adapters import write_adapter
 from test_labelled import class_folders
@@ -27,9 +30,14 @@ from platorep.config import (
     ModelSpec,
     ProbeConfig,
 )
-from platorep.config.data import VariantConfig
 from platorep.config.experiment import ControlsConfig
-from platorep.config.models import ExtractConfig, ModelConfig, ModelSettings, TransformConfig
+from platorep.config.models import (
+    ExtractConfig,
+    FamilyConfig,
+    ModelConfig,
+    ModelSettings,
+    TransformConfig,
+)
 from platorep.config.performance import (
     HarnessConfig,
     TableConfig,
@@ -37,13 +45,19 @@ from platorep.config.performance import (
     TaskTableConfig,
 )
 from platorep.data import load_dataset
+from platorep.data.events import changed_hash, changed_sample
 from platorep.errors import AbsentError, ConfigError, DataError
 from platorep.extract import extract, rows_for
 from platorep.features import Cell
+from platorep.kinds import KINDS
+from platorep.kinds.audio import Sound
+from platorep.kinds.video import decode_video
 from platorep.models import Reading, compute_dtypes, open_model
+from platorep.models.module import MODULE_SETTINGS
 from platorep.models.toyworld import NOT_OF_TEXTS
 from platorep.parameters.section import Section
 from platorep.parameters.toyworld import ToyTraining, WorldParameters, parse_network
+from platorep.parameters.views import CHANGES, ObservedView
 from platorep.performance.causal_bits import measurement_key, weights_identity
 from platorep.performance.corpus import Corpus, read_corpus
 from platorep.performance.labelled import read_labelled
@@ -93,6 +107,7 @@ ANYWHERE: dict[str, Any] = {
     "arguments": {"drop_path_rate": 0.1},
     "transform": {"crop_pct": 0.5},
     "training": {"steps": 3},
+    "inputs": "own_network:others",
 }
 TEXT = {
     **dict.fromkeys(("pool", "layers", "dtype", "attention", "prompt", "max_tokens"), KEY),
@@ -109,6 +124,7 @@ TAKEN: dict[str, dict[str, str]] = {
     "toy image": IMAGES | {"training": KEY},
     "truth": {"layers": KEY},
     "arrays": {"layers": KEY},
+    "module": dict.fromkeys(MODULE_SETTINGS, KEY),
 }
 ONLY = ("image with a checkpoint", "text of two halves")
 CASES = [
@@ -132,6 +148,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             folder / f"vit{seed}",
             safe_serialization=True,
         )
+    (folder / "own_network.py").write_text("import torch\n")  # a key needs no more
     np.savez(folder / "own.npz", a=np.ones((2, 3)), b=np.zeros((2, 3)))
     training, world = ToyTraining(steps=0), WorldParameters(image_size=16)
     for name in ("llama8", "vit8"):
@@ -144,6 +161,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def cache(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLATOREP_CACHE", str(made / "cache"))
+    monkeypatch.syspath_prepend(str(made))
 
 
 def spec_of(kind: str, made: Path, **settings: Any) -> ModelSpec:
@@ -171,6 +189,13 @@ def spec_of(kind: str, made: Path, **settings: Any) -> ModelSpec:
             "modality": "other",
             "backend": "features",
         },
+        "module": {
+            "name": "own_network:build",
+            "modality": "other",
+            "backend": "module",
+            "inputs": "own_network:tokens",
+            "layers": ["blocks.*", "norm"],
+        },
     }
     return ModelSpec.model_validate({"label": "m", "family": "f"} | bases[kind] | settings)
 
@@ -197,6 +222,8 @@ def test_a_model_setting_is_refused_or_in_the_key(kind: str, name: str, made: Pa
         value = {"steps": 0, "seed": 1}
     if name == "pool" and "image" in kind:
         value = "mean"
+    if name == "layers" and kind == "module":
+        value = ["norm"]
     changed = spec_of(kind, made, **beside, **{name: value})
     if outcome in (REFUSED, HUB):
         with pytest.raises(ConfigError, match=f"`{name}`"):
@@ -222,8 +249,8 @@ def test_a_seed_alone_is_refused(kind: str, made: Path) -> None:
 
 def test_what_a_spec_adds_to_the_settings(made: Path) -> None:
     own = set(ModelSpec.model_fields) - set(ModelSettings.model_fields)
-    neutral: dict[str, Any] = {"label": "other", "family": "other", "random_of": "other"}
-    moving = {"name", "modality", "world", "step", "variant"}
+    neutral = dict.fromkeys(("label", "family", "random_of", "changed_of"), "other")
+    moving = {"name", "modality", "world", "step", "view", "kind", "pools"}
     assert own == set(neutral) | moving
     assert set(ModelConfig.model_fields) - set(ModelSettings.model_fields) == {"name", "label"}
     plain = key_of(spec_of("text", made))
@@ -234,7 +261,10 @@ def test_what_a_spec_adds_to_the_settings(made: Path) -> None:
     assert key_of(spec_of("text", made, name=str(copy))) != plain
     truth = key_of(spec_of("truth", made))
     assert key_of(spec_of("truth", made, world=WorldParameters(seed=1))) != truth
-    # step and world of a network: below; variant: the rows, test_caption_density
+    # step and world of a network: below; view and kind: its rows, test_views; pools: the tests of
+    # whoever loads a network for several cells
+    family = set(FamilyConfig.model_fields) - set(ModelSettings.model_fields)
+    assert family == {"name", "modality", "reads", "models"}
 
 
 TRANSFORM = {
@@ -386,7 +416,7 @@ DATASET: dict[str, Field] = {
     "id": Field(KEY, "number"),
     "caption_index": Field(KEY, 1, {"text": ("text", "other")}),
     "separator": Field(KEY, "; ", BOTH),
-    "variants": Field(KEY, ({"name": "short", "max_words": 1},)),
+    "views": Field(KEY, {"image": {}, "text": {"column": "other"}}),
     "limit": Field(KEY, 2),
     "shuffle": Field(KEY, 1),
     "deduplicate": Field(KEY, True),
@@ -405,16 +435,17 @@ def pairs(tmp_path: Path) -> Path:
     return folder
 
 
-def rows(config: dict[str, Any]) -> Any:
+def rows(config: dict[str, Any], view: str = "text") -> Any:
+    """What names the rows, and what names those that a model of this view reads."""
     found = load_dataset(DatasetConfig.model_validate(config))
-    variant = next(iter(found.variants), "")
     spec = ModelSpec(
         name="m",
         label="m",
         family="f",
         modality="language",
         backend="transformers",
-        variant=variant,
+        kind="text",
+        view=view,
     )
     return found.fingerprint, rows_for(spec, found).fingerprint
 
@@ -458,27 +489,72 @@ def test_what_a_kind_of_source_does_not_have_is_refused(kind: str, name: str) ->
     assert ("means nothing" in str(refused.value)) == (name not in taken)
 
 
-VARIANT: dict[str, Field] = {
-    "name": Field(NEUTRAL, "other"),
-    "caption_index": Field(KEY, 1),
-    "order": Field(KEY, "longest_first"),
-    "max_words": Field(KEY, 1),
-    "caption_level": Field(REFUSED, 2),
+VIEW: dict[str, Field] = {
+    "kind": Field(REFUSED, "image"),  # the text would be the name of a file
+    "column": Field(KEY, "other"),
+    "captions": Field(KEY, 1, {"column": ("text", "other")}),
+    "separator": Field(KEY, "; ", {"column": ("text", "other"), "captions": "all"}),
+    "order": Field(KEY, "longest_first", {"column": ("text", "other")}),
+    "level": Field(REFUSED, 2),  # of a folder; the toy world's: test_views
 }
 
 
-@pytest.mark.parametrize("name", VARIANT)
-def test_a_setting_of_a_variant_is_in_the_rows(name: str, pairs: Path) -> None:
-    classified(VariantConfig, VARIANT)
+@pytest.mark.parametrize("name", VIEW)
+def test_a_setting_of_a_view_is_in_the_rows(name: str, pairs: Path) -> None:
+    classified(ObservedView, VIEW)
     (pairs / "metadata.csv").write_text("file_name,text,other\ncat/00.png,two dogs,a dog runs\n")
-    field = VARIANT[name]
-    plain = {"source": str(pairs), "text": ("text", "other"), "variants": ({"name": "v"},)}
-    changed = plain | {"variants": ({"name": "v", name: field.value},)}
-    if field.outcome == REFUSED:  # of a folder: the toy world's are in test_caption_density
-        with pytest.raises(ValueError, match=name):
-            rows(changed)
+    field = VIEW[name]
+    plain = {"kind": "text", "column": "text"} | (field.beside or {})
+
+    def identities(view: dict[str, Any]) -> Any:
+        views = {"image": {"column": "file_name"}, "caption": view}
+        return rows({"source": str(pairs), "views": views}, "caption")
+
+    if field.outcome == REFUSED:
+        with pytest.raises((ValueError, DataError), match="no file" if name == "kind" else name):
+            identities(plain | {name: field.value})
         return
-    assert (rows(changed) == rows(plain)) == (field.outcome == NEUTRAL)
+    assert identities(plain | {name: field.value}) != identities(plain)
+
+
+CHANGED: dict[str, dict[str, Any]] = {
+    "word_order": {"seed": 1},
+    "first_words": {"n": 2},
+    "case": {"to": "upper"},
+    "content_words": {},
+    "grey": {},
+    "rotate": {"degrees": 180},
+    "patches": {"size": 8, "seed": 1},
+    "blur": {"radius": 2.0},
+    "crop": {"scale": 0.5, "seed": 1},
+    "reverse": {},
+    "noise": {"snr_db": 3.0, "seed": 1},
+    "frame_order": {"seed": 1},
+}
+"""Another value of each field; all move the key of what is changed."""
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_a_setting_of_a_change_is_in_the_rows(name: str) -> None:
+    assert set(CHANGED) == set(CHANGES)
+    change, kind = CHANGES[name], KINDS[CHANGES[name].kind]
+    assert set(CHANGED[name]) == set(change.model_fields) - {"of", "change"}, "classify each field"
+    samples = {
+        "text": "A dog AND a cat in the snow",
+        "image": Image.open(BytesIO(red(200))),
+        "audio": Sound(tone(440.0), 16_000),
+        "video": decode_video(film(drifting(6), "gif")),
+    }
+
+    def hash_of(**settings: Any) -> str:
+        least = {"n": 4} if name == "first_words" else {}
+        made = change.model_validate({"of": "x", "change": name} | least | settings)
+        before = samples[kind.name]
+        return changed_hash(kind, changed_sample(kind, before, made, "ab"), made, "ab")
+
+    assert hash_of(of="y") == hash_of()  # the same samples under another name
+    for field, value in CHANGED[name].items():
+        assert hash_of(**{field: value}) != hash_of(), field
 
 
 # --- performance ---
@@ -649,7 +725,8 @@ def test_what_is_read_anew_has_no_key(section: type[Section]) -> None:
 
 def test_controls() -> None:
     """Copies are models of their own; the shuffled order is one of align's settings."""
-    assert set(ControlsConfig.model_fields) == {"random_weights", "shuffled_pairs", "seed"}
+    own = {"random_weights", "shuffled_pairs", "changed_views", "seed"}
+    assert set(ControlsConfig.model_fields) == own
     raw: dict[str, Any] = {
         "name": "test",
         "dataset": {"source": "toyworld"},

@@ -155,6 +155,8 @@ class DatasetConfig(Section):
         }
         known = {*self.observed, *changes}
         for name, change in changes.items():
+            if name in self.observed:
+                raise ValueError(f"views: {name!r} is there already; call the change otherwise")
             if change.of not in known:
                 raise ValueError(
                     f"views: {name!r} is a change of {change.of!r}, which is no view."
@@ -165,8 +167,6 @@ class DatasetConfig(Section):
                 seen.append(changes[seen[-1]].of)
                 if seen[-1] in seen[:-1]:
                     raise ValueError(f"views: {' of '.join(map(repr, seen))}: a circle")
-            if name in self.observed:
-                raise ValueError(f"views: {name!r} is there already; call the change otherwise")
         kinds = self.kinds
         for name, change in self.changed.items():
             if change.kind != kinds[name]:

@@ -34,6 +34,7 @@ SHAPES: dict[Command, type[Section]] = {
 }
 SHIPPED: dict[str, Command] = {"theory-*": "theory pmi", "*-color": "theory color"}
 """Shipped files that are so called are for that command, all others are experiments."""
+QUOTE = "'"
 MAX_BYTES, MAX_DEPTH, MAX_VALUES = 2**22, 60, 30_000
 """Of a file: a few kilobytes of aliases can spell out more than any memory holds."""
 
@@ -246,14 +247,23 @@ def _problems(
     """Each of the first wrong places once, as `file:line: key.path: what is wrong there`."""
     problems: dict[str, list[str]] = {}
     for problem in error.errors()[:MOST_NAMES]:
-        keys, siblings = _keys(shape, problem["loc"])
+        unknown = problem["type"] == "extra_forbidden"
+        keys, siblings = _keys(shape, problem["loc"][:-1] if unknown else problem["loc"])
         message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
+        if unknown:
             keys.append(str(problem["loc"][-1]))
             message = f"unknown key.{nearest(keys[-1], siblings)}"
             message += f" Known: {listed(sorted(siblings))}." if siblings else ""
         elif problem["type"] == "missing":
             message = "is missing"
+        elif problem["type"] == "union_tag_not_found":
+            message = f"{problem['ctx']['discriminator'].strip(QUOTE)} is missing"
+        elif problem["type"] == "union_tag_invalid":
+            tag, tags = problem["ctx"]["tag"], problem["ctx"]["expected_tags"]
+            tags = [name.strip(QUOTE) for name in tags.split(", ")]
+            which = problem["ctx"]["discriminator"].strip(QUOTE)
+            message = f"{which} {shown(tag)} is unknown.{nearest(tag, tags)}"
+            message += f" There are: {', '.join(tags)}"
         elif problem["type"] != "value_error":
             message += f"; found {shown(problem['input'])}"
         where = f"{path.name}:{_line(root, keys)}: " + (
@@ -274,8 +284,18 @@ def _keys(shape: type[Section], loc: Sequence[int | str]) -> tuple[list[str], se
             keys.append(str(part))
         if fields:
             sections = {s for field in fields for s in _sections_in(field.annotation)}
+        elif not is_name:
+            sections = {s for s in sections if _is_branch(s, part)} or sections
         is_name = any(typing.get_origin(f.annotation) is Mapping for f in fields) and bool(sections)
     return keys, {key for section in sections for key in section.model_fields}
+
+
+def _is_branch(section: type[Section], part: int | str) -> bool:
+    """Whether pydantic calls a section of a union so: by its name, or by what its tag says."""
+    tags = [f.annotation for f in section.model_fields.values()]
+    return part == section.__name__ or any(
+        typing.get_origin(tag) is Literal and part in typing.get_args(tag) for tag in tags
+    )
 
 
 def _line(root: yaml.Node | None, keys: Sequence[str]) -> int:

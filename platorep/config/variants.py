@@ -10,8 +10,11 @@ def refuse_variants(dataset: Any) -> None:
     if not isinstance(dataset, Mapping) or not isinstance(dataset.get("variants"), list):
         return
     variants = [entry for entry in dataset["variants"] if isinstance(entry, Mapping)]
+    if not variants:
+        return  # an unknown key
     toy = dataset.get("source") == "toyworld"
-    lines = ["views:", "  image: {}" if toy else f"  image: {{column: {_image(dataset)}}}"]
+    image = {} if toy else {"column": dataset.get("image", "image")}
+    lines = ["views:", f"  image: {_yaml(image)}"]
     for entry in variants:
         lines += (f"  {line}" for line in _as_views(entry, dataset, toy))
     names = _yaml([str(entry.get("name")) for entry in variants])
@@ -20,11 +23,8 @@ def refuse_variants(dataset: Any) -> None:
         "caption_index, separator):\n"
         + "\n".join(f"      {line}" for line in lines)
         + f"\n    and into each language family:\n      reads: {names}"
+        "\n    A density figure's `variants` are its `views`."
     )
-
-
-def _image(dataset: Mapping[str, Any]) -> str:
-    return str(dataset.get("image", "image"))
 
 
 def _as_views(entry: Mapping[str, Any], dataset: Mapping[str, Any], toy: bool) -> list[str]:

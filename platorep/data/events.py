@@ -11,7 +11,7 @@ from platorep.errors import DataError, IntegrityError
 from platorep.files import canonical_json, sha256
 from platorep.kinds import Kind
 from platorep.kinds.text import num_words
-from platorep.parameters.views import Change, ObservedView
+from platorep.parameters.views import Change, Drawn, ObservedView
 
 CHANGE_VERSION = 1  # raise when a change of the same parameters gives other samples
 
@@ -36,7 +36,8 @@ class Copies:
 
 def changed_sample(kind: Kind, sample: Any, change: Change, sha256_before: str) -> Any:
     """What a change makes of a sample, whose draw is named by the sample's hash and the seed."""
-    seed = int(sha256(f"{change.seed}:{sha256_before}".encode())[:16], 16)
+    own = change.seed if isinstance(change, Drawn) else 0
+    seed = int(sha256(f"{own}:{sha256_before}".encode())[:16], 16)
     return kind.changes[type(change)](sample, change, seed)
 
 

@@ -97,8 +97,12 @@ def _views(config: DatasetConfig, selection: Selection, located: Located) -> dic
 def load_view(config: DatasetConfig, view: str, *, offline: bool = False) -> View:
     """One view of `config`, whether its rows have others or not.
 
-    Raises: as `load_dataset`.
+    Raises: as `load_dataset`; ConfigError also where it observes no view of that name.
     """
+    if view not in config.observed:
+        raise ConfigError(
+            f"{config.source} has no view {view!r}. There are: {', '.join(config.observed)}"
+        )
     alone = config.alone(view)
     return load_dataset(alone, offline=offline).views[view]
 

@@ -54,17 +54,22 @@ class ObservedView(Section):
 class Change(Section):
     """A view of the same rows in which something is taken away: what does a score live on?
 
-    It depends on the sample and on `seed` alone, not on the row's place.
+    It depends on the sample alone (and on the seed of a `Drawn` one), not on the row's place.
     """
 
     kind: ClassVar[KindName]
     of: str
     """The view that is changed."""
     change: str
+
+
+class Drawn(Change):
+    """A change in which something is drawn."""
+
     seed: NonNegativeInt = 0
 
 
-class WordOrder(Change):
+class WordOrder(Drawn):
     """The words of a text in another order, if two of them differ."""
 
     kind = "text"
@@ -109,7 +114,7 @@ class Rotate(Change):
     degrees: Literal[90, 180, 270] = 90
 
 
-class Patches(Change):
+class Patches(Drawn):
     """An image whose square blocks are shuffled."""
 
     kind = "image"
@@ -127,7 +132,7 @@ class Blur(Change):
     """Standard deviation in pixels."""
 
 
-class Crop(Change):
+class Crop(Drawn):
     """A part of an image, at a place that is drawn."""
 
     kind = "image"
@@ -143,7 +148,7 @@ class Reverse(Change):
     change: Literal["reverse"]
 
 
-class Noise(Change):
+class Noise(Drawn):
     """A sound with white noise."""
 
     kind = "audio"
@@ -152,7 +157,7 @@ class Noise(Change):
     """Power of the sound above that of the noise, in decibels."""
 
 
-class FrameOrder(Change):
+class FrameOrder(Drawn):
     """The frames of a film in another order."""
 
     kind = "video"
@@ -178,11 +183,11 @@ AnyChange = (
 def _tag(view: Any) -> str:
     """Whether an entry of the file observes or changes."""
     keys = view.keys() if isinstance(view, dict) else getattr(type(view), "model_fields", {}).keys()
-    return "changed" if keys & {"of", "change"} else "observed"
+    return "changed" if keys & {"of", "change"} else ObservedView.__name__
 
 
 ViewConfig = Annotated[
-    Annotated[ObservedView, Tag("observed")]
+    Annotated[ObservedView, Tag(ObservedView.__name__)]
     | Annotated[AnyChange, Field(discriminator="change"), Tag("changed")],
     Discriminator(_tag),
     BeforeValidator(lambda view: {} if view is None else view),
