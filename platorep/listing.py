@@ -7,19 +7,39 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from platorep.config import shipped_configs
+from platorep.config import DatasetConfig, shipped_configs
+from platorep.config.experiment import model_specs
 from platorep.config.reading import Command
+from platorep.kinds import KINDS, Kind
 from platorep.metrics import METRICS, BoundMetric, bind
 from platorep.metrics.claims import check_claims
+from platorep.parameters.views import CHANGES, Change
+
+EVERY_KIND = DatasetConfig.model_validate(
+    {"source": "toyworld", "views": {kind: {} for kind in ("text", "image", "audio", "video")}}
+)
+"""What a model is described as reading; nothing of it is made."""
 
 
-def listing(what: str, pattern: str) -> pd.DataFrame:
-    """A table of the things called `what` whose name matches `pattern`."""
+def listing(what: str, pattern: str, *, offline: bool = False) -> pd.DataFrame:
+    """A table of the things called `what` whose name matches `pattern`.
+
+    A whole name of a model, or a folder, is described.
+
+    Raises:
+        AbsentError, ConfigError: there is no such folder or hub repository, or it is no model.
+    """
     rows: list[dict[str, Any]]
+    if what == "models" and _is_one_model(pattern):
+        return _described(pattern, offline=offline)
     if what == "models":
         import timm
 
         rows = [{"backend": "timm", "name": name} for name in timm.list_models(pretrained=True)]
+    elif what == "kinds":
+        rows = [_of_kind(kind) for kind in KINDS.values()]
+    elif what == "changes":
+        rows = [_of_change(name, change) for name, change in CHANGES.items()]
     elif what == "metrics":
         rows = [_of_metric(bind(name)) for name in METRICS]
     elif what == "figures":
@@ -37,6 +57,74 @@ def listing(what: str, pattern: str) -> pd.DataFrame:
         ]
     found = [row for row in rows if fnmatch.fnmatch(str(row["name"]), pattern)]
     return pd.DataFrame(found, columns=list(rows[0]) if rows else ["name"])
+
+
+def in_short(table: pd.DataFrame) -> pd.DataFrame:
+    """A table for a person: lists of layers by their ends, and nothing that is empty."""
+    short = table.copy()
+    for column in short:
+        short[column] = short[column].map(_ends)
+    return short
+
+
+def _ends(value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    if len(set(value)) == 1 and len(value) > 1:
+        return f"{len(value)} x {value[0]}"
+    return ", ".join(map(str, value)) if len(value) < 8 else f"{value[0]} ... {value[-1]}"
+
+
+def _is_one_model(name: str) -> bool:
+    """Whether it is a whole name, and no pattern."""
+    if any(character in name for character in "*?["):
+        return False
+    from platorep.models.recognised import is_of_timm
+
+    return "/" in name or ":" in name or Path(name).exists() or is_of_timm(name)
+
+
+def _described(name: str, *, offline: bool) -> pd.DataFrame:
+    """One row per kind of view that a model reads, with its side."""
+    from platorep.models import open_model
+    from platorep.models.recognised import MODALITIES, recognise
+
+    found = recognise(name, offline=offline)
+    rows = []
+    for part in found.parts:
+        family = found.family(MODALITIES[part.kind], part.side)
+        (spec,) = model_specs((family,), EVERY_KIND)
+        said = open_model(spec, offline=offline).describe()
+        row: dict[str, Any] = {"name": found.name, "backend": found.backend, "reads": part.kind}
+        row |= {"modality": family.modality, "side": part.side}
+        row |= {"parameters": said.parameters, "num_layers": len(said.layers or ())}
+        row |= {"layers": list(said.layers or ()), "widths": list(said.widths or ())}
+        row |= {
+            "pools": list(said.pools),
+            "tap": said.tap,
+            "note": None if said.layers else "; ".join(said.unknown),
+        }
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _of_kind(kind: Kind) -> dict[str, Any]:
+    return {
+        "name": kind.name,
+        "endings": ", ".join(kind.endings),
+        "changes": ", ".join(name for name, one in CHANGES.items() if one in kind.changes),
+    }
+
+
+def _of_change(name: str, change: type[Change]) -> dict[str, Any]:
+    parameters = [field for field in change.model_fields if field not in ("of", "change")]
+    about = (change.__doc__ or "").splitlines()[0]
+    return {
+        "name": name,
+        "kind": change.kind,
+        "parameters": ", ".join(parameters),
+        "about": about,
+    }
 
 
 def _first_words(path: Path) -> str:

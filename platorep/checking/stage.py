@@ -36,8 +36,10 @@ LENGTHS: Mapping[str, Callable[[Any], int | float]] = {
     "audio": lambda sound: sound.seconds,
 }
 """Of a sample, by kind; those of other kinds become equally long before a network reads them."""
-BUILT_IN = DatasetConfig(source="toyworld")
-"""Whose samples are read where no experiment is named: pictures and captions of the toy world."""
+BUILT_IN = DatasetConfig.model_validate(
+    {"source": "toyworld", "views": {kind: {} for kind in ("text", "image", "audio", "video")}}
+)
+"""Whose samples are read where no experiment is named: scenes of the toy world."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +70,9 @@ def check_models(asked: Asked, report: Reporter) -> tuple[PlatorepError | None, 
     dataset_config = BUILT_IN if asked.config is None else asked.config.dataset
     specs = find_specs(asked, dataset_config)
     limit = min(asked.limit, dataset_config.limit or asked.limit)
+    if asked.config is None:  # what nobody reads is not made
+        views = {spec.view: BUILT_IN.views[spec.view] for spec in specs}
+        dataset_config = BUILT_IN.model_copy(update={"views": views})
     dataset = load_dataset(
         dataset_config.model_copy(update={"limit": limit}), offline=asked.offline
     )
@@ -117,7 +122,7 @@ def find_specs(asked: Asked, dataset: DatasetConfig) -> list[ModelSpec]:
 def _named(name: str, asked: Asked, dataset: DatasetConfig, labels: Sequence[str]) -> ModelSpec:
     """A model that is none of the experiment's."""
     try:
-        family = recognise(name, asked.modality, offline=asked.offline)
+        family = recognise(name, offline=asked.offline).family(asked.modality)
     except AbsentError as error:
         if not labels:
             raise

@@ -115,27 +115,36 @@ class Listable(StrEnum):
     metrics = "metrics"
     figures = "figures"
     configs = "configs"
+    kinds = "kinds"
+    changes = "changes"
 
 
 @app.command("list")
 def list_things(
     what: Annotated[Listable, typer.Argument(help="Which table.")],
-    pattern: Annotated[str, typer.Argument(help="Only names like this (GLOB).")] = "*",
+    pattern: Annotated[
+        str, typer.Argument(help="Only names like this (GLOB); of models also a folder or name.")
+    ] = "*",
     check: Annotated[
         str | None, typer.Option("--check", metavar="NAME", help="Try every claim of a metric.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List what there is: models (timm), metrics, figures, shipped configs.
+    """List what there is: models (timm), metrics, figures, shipped configs, kinds of views.
+
+    `platorep list models FOLDER`, or the name of a timm or hub model, says what it reads, with
+    which side, its layers, widths and pools.
 
     `platorep list metrics --check package.module:metric` tries the claims of a metric of your own;
     exit code 5 if one does not hold.
     """
     with exit_on_error():
-        from platorep.listing import checked_claims, listing
+        from platorep.listing import checked_claims, in_short, listing
 
         if check is None:
-            print_table(listing(what.value, pattern), as_json)
+            with others_on_stderr():
+                table = listing(what.value, pattern)
+            print_table(table if as_json else in_short(table), as_json)
             return
         with others_on_stderr():
             claims = checked_claims(check)

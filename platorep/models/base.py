@@ -71,6 +71,10 @@ class Description:
     layers: tuple[str, ...] | None = None
     """Names of the tap points that are kept, in order."""
     widths: tuple[int, ...] | None = None
+    tap: str = ""
+    """What a layer is."""
+    pools: tuple[str, ...] = ()
+    """How samples can be pooled; the first is what is chosen where nothing is said."""
     parameters: int | None = None
     weight_bytes: int | None = None
     """Size of the weight files, if there are any."""

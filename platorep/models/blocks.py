@@ -171,3 +171,8 @@ def choose_pool(pool: str | None, name: str, *, class_token: bool) -> Pool:
         return "cls"
     reason = "has no class token" if pool == "cls" else "is no language model"
     raise ConfigError(f"model {name!r} {reason}: `pool: {pool}` is not possible. Use `pool: mean`.")
+
+
+def possible_pools(chosen: Pool) -> tuple[str, ...]:
+    """Of a network for which this is chosen where nothing is said: that, then the others."""
+    return ("cls", "mean") if chosen == "cls" else ("mean",)

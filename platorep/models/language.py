@@ -98,6 +98,8 @@ class LanguageModel(Model):
         return Description(
             layers=layers,
             widths=widths,
+            tap=BY_NAME if globs(self.spec) else HIDDEN_STATES,
+            pools=("mean", "last", "cls"),
             parameters=sum(p.numel() for p in self._part.parameters()),
             weight_bytes=weight_bytes,
             download_bytes=download_bytes,

@@ -4,68 +4,125 @@ Its configuration says which library it belongs to and what it reads; no weight 
 """
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from platorep.config import FamilyConfig
+from platorep.config import FamilyConfig, ModelSpec
+from platorep.config.models import Backend
 from platorep.errors import AbsentError, ConfigError, IntegrityError
-from platorep.parameters.views import Modality
+from platorep.parameters.views import KindName, Modality
 
 TIMM_PLACES = ("hf-hub:", "local-dir:")
+MODALITIES: Mapping[KindName, Modality] = {
+    "text": "language",
+    "image": "vision",
+    "audio": "audio",
+    "video": "video",
+}
+"""The modality of a model that reads a kind of view."""
 
 
-def recognise(name: str, modality: str | None = None, *, offline: bool) -> FamilyConfig:
-    """The one model called `name` with the settings that follow from its configuration.
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A kind of view that a network reads, and with which part of it."""
 
-    Args:
-        modality: What it reads, as in an experiment; else its configuration is asked.
+    kind: KindName
+    side: str | None
+    """None: the network has no sides."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recognised:
+    """A name, as its library has it."""
+
+    name: str
+    backend: Backend
+    parts: tuple[Part, ...]
+
+    def family(self, modality: str | None = None, side: str | None = None) -> FamilyConfig:
+        """The one model called so, as a family of an experiment.
+
+        Raises:
+            ConfigError: there is no such modality, or it reads more than one kind of view.
+        """
+        if modality is None:
+            modality = MODALITIES[self._only_kind()]
+        elif modality not in get_args(Modality):
+            raise ConfigError(
+                f"--modality {modality}: there is none. Use {' or '.join(get_args(Modality))}."
+            )
+        settings = {"name": self.name, "modality": modality, "backend": self.backend, "side": side}
+        return FamilyConfig.model_validate(settings | {"models": [self.name]})
+
+    def _only_kind(self) -> KindName:
+        kinds = dict.fromkeys(part.kind for part in self.parts)
+        if len(kinds) != 1:
+            known = " or ".join(MODALITIES[kind] for kind in kinds if kind in MODALITIES)
+            raise ConfigError(
+                f"{self.name!r} reads {' and '.join(kinds) or 'nothing that a view can be'}. "
+                + (f"Say which is meant: --modality {known}." if known else "")
+            )
+        return next(iter(kinds))
+
+
+def recognise(name: str, *, offline: bool) -> Recognised:
+    """What `name` is.
 
     Raises:
         AbsentError: it is neither a folder, nor on the hub, nor a name of timm.
-        ConfigError: there is no such modality; it is a file; its configuration is of no library.
+        ConfigError: it is a file; its configuration is of no library, or cannot be built.
     """
-    if modality is None:
-        name, modality = _asked(name, offline=offline)
-    elif modality not in get_args(Modality):
-        raise ConfigError(
-            f"--modality {modality}: there is none. Use {' or '.join(get_args(Modality))}."
-        )
-    settings = {"name": name, "modality": modality, "models": [name]}
-    return FamilyConfig.model_validate(settings)
-
-
-def _asked(name: str, *, offline: bool) -> tuple[str, str]:
-    """The name as its library has it, and the modality."""
-    if name.startswith(TIMM_PLACES) or _is_of_timm(name):
-        return name, "vision"
+    if name.startswith(TIMM_PLACES) or is_of_timm(name):
+        return _of_timm(name)
     folder = Path(name)
     if folder.suffix == ".gguf":
-        return name, "language"
-    if folder.is_file():
+        return Recognised(name=name, backend="transformers", parts=(Part(kind="text", side=None),))
+    if folder.is_file() or (":" in name and not folder.exists()):
         raise ConfigError(
-            f"{name} is a file, of which nobody knows the network. Weights go with their "
-            "architecture: put both into an experiment (`name: ARCHITECTURE, checkpoint: FILE`) "
-            "and name that by --data."
+            f"{name} is {'a file' if folder.is_file() else 'a function of your own'}, which does "
+            "not say all that is needed. Put it into an experiment (a file of weights with its "
+            "architecture, `name: ARCHITECTURE, checkpoint: FILE`; a function with its `inputs` "
+            "and `layers`), and name that by --data."
         )
     config = _read_config(name, folder, offline=offline)
     if "model_type" in config:
-        return name, "language"
+        return Recognised(name=name, backend="transformers", parts=_parts_of(name, offline=offline))
     if "architecture" in config:
-        return f"{'local-dir' if folder.is_dir() else 'hf-hub'}:{name}", "vision"
+        return _of_timm(f"{'local-dir' if folder.is_dir() else 'hf-hub'}:{name}")
     raise ConfigError(
         f"the config.json of {name!r} has neither `model_type` (transformers) nor `architecture` "
-        "(timm): it is a model of neither. Say what it reads by --modality, or compute its "
-        "features yourself (`backend: features`)."
+        "(timm): it is a model of neither. Compute its features yourself (`backend: features`)."
     )
 
 
-def _is_of_timm(name: str) -> bool:
+def is_of_timm(name: str) -> bool:
     """Whether it is a name of timm's registry, with or without a tag of weights."""
     if "/" in name or Path(name).is_dir():
         return False
     import timm
 
     return bool(timm.is_model(name))
+
+
+def _of_timm(name: str) -> Recognised:
+    return Recognised(name=name, backend="timm", parts=(Part(kind="image", side=None),))
+
+
+def _parts_of(name: str, *, offline: bool) -> tuple[Part, ...]:
+    """What a network of transformers reads, as it is asked without memory for its weights."""
+    from platorep.models.pretrained import Pretrained
+    from platorep.models.sides import reads, sides
+
+    spec = ModelSpec(
+        name=name, label=name, family=name, modality="language", backend="transformers"
+    )
+    network = Pretrained(spec, offline=offline).skeleton
+    parts = [Part(kind=kind, side=side.name) for side in sides(network) for kind in side.reads]
+    if not parts:
+        parts = [Part(kind=kind, side=None) for kind in reads(network)]
+    return tuple(dict.fromkeys(parts))
 
 
 def _read_config(name: str, folder: Path, *, offline: bool) -> dict[str, Any]:

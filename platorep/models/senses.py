@@ -19,7 +19,7 @@ from platorep.models.base import (
     kept_layers,
     refuse_other_settings,
 )
-from platorep.models.blocks import choose_pool
+from platorep.models.blocks import choose_pool, possible_pools
 from platorep.models.cost import count_flops
 from platorep.models.hidden_states import PooledStates, kept_states, named_widths, states_of
 from platorep.models.input_batches import InputBatches, Pool, can_be_padded
@@ -56,7 +56,7 @@ class SensedModel(Model):
             "side": self._side.path,
             "kind": self.spec.kind,
             "prepared": dict(self._preparation.facts),
-            "tap": BY_NAME if globs(self.spec) else "hidden states, the last after the final norm",
+            "tap": self._tap,
             "layers": self.spec.layers
             if self.spec.layers == "all"
             else list(globs(self.spec) or self._kept),
@@ -64,9 +64,14 @@ class SensedModel(Model):
             "attention": self._network.attention(self._part),
         }
 
+    @property
+    def _tap(self) -> str:
+        return BY_NAME if globs(self.spec) else "hidden states, the last after the final norm"
+
     def describe(self) -> Description:
         try:
             layers, widths = self._names_and_widths
+            pools = possible_pools(self._chosen(None))
         except PlatorepError as error:
             return Description(unknown=(str(error),))
         except Exception as error:  # a repository's own code may do anything without weights
@@ -75,6 +80,8 @@ class SensedModel(Model):
         return Description(
             layers=layers,
             widths=widths,
+            tap=self._tap,
+            pools=pools,
             parameters=sum(p.numel() for p in self._part.parameters()),
             weight_bytes=weight_bytes,
             download_bytes=download_bytes,

@@ -28,6 +28,7 @@ from platorep.models.blocks import (
     choose_pool,
     has_class_token,
     intermediates,
+    possible_pools,
     probe_images,
     tap_points,
 )
@@ -63,7 +64,7 @@ class VisionModel(Model):
         return {
             "backend": "timm",
             **self._network.identity(),
-            "tap": BY_NAME if self._globs else "forward_intermediates, without a final norm",
+            "tap": self._tap,
             "layers": self.spec.layers if self.spec.layers == "all" else list(self._asked),
             "pool": self._pool,
             "transform": {key: _json(value) for key, value in self._data_config.items()},
@@ -72,6 +73,7 @@ class VisionModel(Model):
     def describe(self) -> Description:
         try:
             names, widths = self._names, self._widths
+            pools = possible_pools(self._chosen(None))
         except PlatorepError as error:
             return Description(unknown=(str(error),))
         unknown: tuple[str, ...] = ()
@@ -83,6 +85,8 @@ class VisionModel(Model):
         return Description(
             layers=names,
             widths=widths,
+            tap=self._tap,
+            pools=pools,
             parameters=sum(p.numel() for p in self._network.skeleton.parameters()),
             weight_bytes=weight_bytes,
             download_bytes=download_bytes,
@@ -180,6 +184,10 @@ class VisionModel(Model):
     @cached_property
     def _kept(self) -> tuple[int, ...]:
         return kept_layers(self.spec, len(self._outputs))
+
+    @property
+    def _tap(self) -> str:
+        return BY_NAME if self._globs else "forward_intermediates, without a final norm"
 
     @cached_property
     def _pool(self) -> Pool:
