@@ -16,6 +16,8 @@ import transformers
 import yaml
 from jaxtyping import Float
 from safetensors.torch import load_file, save_file
+from test_any_network import CASES, MODALITY
+from test_any_network import save as save_network
 from test_language import WORDS, make_spec, make_tokenizer, save, save_random
 from test_probing import READ_PADDING
 from torch import Tensor
@@ -499,3 +501,48 @@ def test_one_model_that_cannot_be_opened_leaves_the_others(experiment: Path) -> 
     assert result.exit_code == 3
     assert "own   again yes" in result.stdout
     assert "tiny was not checked" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["clip-vision", "wav2vec2", "videomae"])
+def test_every_sense_is_checked_on_scenes_of_the_toy_world(name: str, tmp_path: Path) -> None:
+    case = CASES[name]
+    folder = save_network(tmp_path, case)
+    checks = ("again", "batch", "padding", "reloaded")
+    few = [argument for check in checks for argument in ("--checks", check)]
+
+    result = check(folder, "--modality", MODALITY[case.kind], "--limit", "12", "--json", *few)
+
+    rows = {row["check"]: row for row in json.loads(result.stdout)}
+    assert (result.exit_code, list(rows)) == (0, list(checks)), result.output
+    assert [rows[one]["trusted"] for one in ("again", "reloaded")] == ["yes", "yes"]
+    assert rows["batch"]["trusted"] in ("yes", "guarded")
+    assert "have one length" in rows["padding"]["verdict"]
+
+
+def test_a_toy_network_is_checked_by_its_label(tmp_path: Path) -> None:
+    config = {
+        "name": "toy",
+        "dataset": {"source": "toyworld", "limit": 16, "world": {"image_size": 32}},
+        "families": [
+            {
+                "name": "conv",
+                "modality": "vision",
+                "backend": "toyworld",
+                "training": {"steps": 0},
+                "models": ["conv8"],
+            },
+            {"name": "truth", "modality": "truth", "backend": "toyworld", "models": ["truth"]},
+        ],
+        "align": {"pairs": [["vision", "truth"]]},
+    }
+    path = tmp_path / "toy.yaml"
+    path.write_text(yaml.safe_dump(config))
+
+    result = check("*", "--data", path, "--checks", "again", "--checks", "reloaded", "--json")
+
+    assert result.exit_code == 0, result.output
+    assert [(row["model"], row["check"], row["trusted"]) for row in json.loads(result.stdout)] == [
+        ("conv8", "again", "yes"),
+        ("conv8", "reloaded", "yes"),
+        ("truth", "all", None),
+    ]

@@ -115,9 +115,9 @@ def _parts_of(name: str, *, offline: bool) -> tuple[Part, ...]:
     from platorep.models.pretrained import Pretrained
     from platorep.models.sides import reads, sides
 
-    spec = ModelSpec(
-        name=name, label=name, family=name, modality="language", backend="transformers"
-    )
+    settings = {"label": name, "family": name, "modality": "language", "backend": "transformers"}
+    # With this side the decoder of a T5 is there too.
+    spec = ModelSpec.model_validate({"name": name, "side": "language"} | settings)
     network = Pretrained(spec, offline=offline).skeleton
     parts = [Part(kind=kind, side=side.name) for side in sides(network) for kind in side.reads]
     if not parts:
