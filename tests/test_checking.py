@@ -480,7 +480,7 @@ def test_without_an_experiment_the_toy_world_is_read(tmp_path: Path) -> None:
         (("tiny", "--data", "EXPERIMENT", "--limit", "9"), 2, "k must be smaller"),
         (("tiny", "--set", "a=b"), 2, "name one by --data"),
         (("resnet18", "--modality", "sight"), 2, "Use language or vision or"),
-        (("FILE",), 2, "is a file, of which nobody knows the network"),
+        (("FILE",), 2, "is a file, which does not say all that is needed"),
         (("EMPTY",), 4, "has no config.json"),
     ],
 )

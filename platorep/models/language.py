@@ -90,6 +90,7 @@ class LanguageModel(Model):
     def describe(self) -> Description:
         try:
             layers, widths = self._names_and_widths
+            pools = tuple(dict.fromkeys((self._pool, "mean", "last", "cls")))
         except PlatorepError as error:
             return Description(unknown=(str(error),))
         except Exception as error:  # a repository's own code may do anything without weights
@@ -99,7 +100,7 @@ class LanguageModel(Model):
             layers=layers,
             widths=widths,
             tap=BY_NAME if globs(self.spec) else HIDDEN_STATES,
-            pools=("mean", "last", "cls"),
+            pools=pools,
             parameters=sum(p.numel() for p in self._part.parameters()),
             weight_bytes=weight_bytes,
             download_bytes=download_bytes,
