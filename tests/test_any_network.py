@@ -434,7 +434,11 @@ def by_hand(folder: Path, case: Case, pool: str) -> list[Tensor]:
     """States at the hooks of the table, one sample at a time, pooled in float64."""
     network = hf.AutoModel.from_pretrained(folder).eval()
     is_text = case.kind == "text"  # SigLIP 2 has a tokenizer class of its own
-    processor = hf.AutoTokenizer.from_pretrained(folder) if is_text else case.processor()
+    processor = case.processor()
+    if is_text:
+        processor = hf.AutoTokenizer.from_pretrained(folder)
+    elif case.kind == "image":  # in early releases of transformers 5 another class than it names
+        processor = hf.AutoImageProcessor.from_pretrained(folder)
     prepare = spoken if is_text else case.prepare
     blocks: Any = network.get_submodule(case.blocks)
     part = network.get_submodule(case.part)

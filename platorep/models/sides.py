@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from transformers import PreTrainedModel
+import torch
+from transformers import PreTrainedConfig
+from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 from platorep.config import ModelSpec
 from platorep.errors import ConfigError
@@ -39,8 +41,8 @@ class Side:
     reads: tuple[KindName, ...]
 
     def of(self, network: Any) -> Any:
-        """The part itself."""
-        return network.get_submodule(self.path)
+        """The part itself, as the class that transformers has for its configuration alone."""
+        return _whole(network, network.get_submodule(self.path)) if self.path else network
 
     def __str__(self) -> str:
         return f"{self.name} ({self.path}, reads {' and '.join(self.reads)})"
@@ -72,8 +74,22 @@ def sides(network: Any) -> tuple[Side, ...]:
     return tuple(
         Side(_name(path, kinds), path, kinds)
         for path, part in network.named_children()
-        if _is_side(network, path, part) and (kinds := reads(part))
+        if _is_side(network, path, part) and (kinds := reads(_whole(network, part)))
     )
+
+
+def _whole(network: Any, part: Any) -> Any:
+    """The network whose body a part is: early releases of transformers 5 have CLIP's sides so."""
+    auto_class: Any = MODEL_MAPPING.get(type(part.config), type(part))
+    if isinstance(part, auto_class) or isinstance(network, auto_class):
+        return part
+    with torch.device("meta"):
+        whole = auto_class._from_config(part.config)
+    for name, child in whole.named_children():
+        if type(child) is type(part):
+            setattr(whole, name, part)
+            return whole
+    return part
 
 
 def _is_side(network: Any, path: str, part: Any) -> bool:
@@ -81,7 +97,7 @@ def _is_side(network: Any, path: str, part: Any) -> bool:
 
     An encoder is a side, and a decoder is one where both read a text: Whisper's reads sounds first.
     """
-    if not isinstance(part, PreTrainedModel):
+    if not isinstance(getattr(part, "config", None), PreTrainedConfig):
         return False
     if network.config.is_encoder_decoder and path in ("encoder", "decoder"):
         return path == "encoder" or "text" in reads(network.get_submodule("encoder"))
