@@ -21,6 +21,7 @@ from images import red
 from media import drifting, film, sound, tone
 from PIL import Image
 
+import platorep
 from platorep.config import DatasetConfig
 from platorep.data import EventDataset, load_dataset
 from platorep.errors import AbsentError, DataError
@@ -318,3 +319,48 @@ def test_a_folder_of_films_without_a_captions_file(tmp_path: Path) -> None:
     config = {"source": str(tmp_path), "views": {"video": {}}}
     data = load_dataset(DatasetConfig.model_validate(config))
     assert data.hashes["video_sha256"] == tuple(map(sha256, films))
+
+
+def test_a_score_lives_on_what_is_left_after_a_change(tmp_path: Path) -> None:
+    """A spectrum is the same backwards, a mean frame in any order: scores are kept to the last bit.
+
+    Under loud noise the spectrum tells nothing of the pitch.
+    """
+    rng = np.random.default_rng(0)
+    with (tmp_path / "captions.csv").open("w", newline="") as file:
+        csv_of_rows = csv.writer(file)
+        csv_of_rows.writerow(["audio", "video", "pitch"])
+        for i, pitch in enumerate(rng.uniform(0.2, 1, 40)):
+            frames = drifting(4)
+            frames[..., 1] = 250 * pitch
+            (tmp_path / f"{i}.wav").write_bytes(sound(tone(1000 * pitch, seconds=0.1)))
+            (tmp_path / f"{i}.mp4").write_bytes(film(frames))
+            csv_of_rows.writerow([f"{i}.wav", f"{i}.mp4", json.dumps([1, pitch])])
+    views = {
+        "audio": {},
+        "video": {},
+        "pitch": {"kind": "array"},
+        "backwards": {"of": "audio", "change": "reverse"},
+        "hissing": {"of": "audio", "change": "noise", "snr_db": -40},
+        "stirred": {"of": "video", "change": "frame_order"},
+    }
+    data = load_dataset(DatasetConfig.model_validate({"source": str(tmp_path), "views": views}))
+    angles = np.stack(list(data.views["pitch"]))  # neighbors by cosine: those of alike pitch
+
+    def alignment(view: str, feature: Callable[[Any], np.ndarray]) -> float:
+        features = np.stack([feature(sample) for sample in data.views[view]])
+        return float(platorep.score(features, angles, metric="mutual_knn", k=5))
+
+    def spectrum(heard: Sound) -> np.ndarray:
+        power = np.abs(np.fft.rfft(heard.waveform.astype(np.float64)))
+        return np.convolve(power, np.hanning(21), "same")[:200]  # a pitch is like its neighbors
+
+    def mean_frame(seen: Film) -> np.ndarray:
+        return seen.frames(range(seen.num_frames)).astype(np.float64).mean(axis=(0, 1, 2))
+
+    chance = 5 / 39
+    assert alignment("audio", spectrum) > 5 * chance
+    assert alignment("backwards", spectrum) == alignment("audio", spectrum)
+    assert alignment("hissing", spectrum) < 2 * chance
+    assert alignment("video", mean_frame) > 4 * chance
+    assert alignment("stirred", mean_frame) == alignment("video", mean_frame)
