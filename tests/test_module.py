@@ -5,7 +5,9 @@ Axes: n samples, b samples of a batch, t tokens, d features.
 
 import importlib
 import itertools
+import json
 import pickle
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +20,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from platorep.config import ModelSpec
+from platorep import load_features
+from platorep.config import ModelSpec, load_config
+from platorep.data import load_dataset
 from platorep.errors import AbsentError, ConfigError, DataError, IntegrityError, PlatorepError
 from platorep.models import Loaded, Reading, open_model
 from platorep.models.memory import Batching
@@ -505,7 +509,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], type[PlatorepError], str]] = {
     "inputs fail": (
         {"inputs": "MODULE:failing"},
         DataError,
-        "fails at row 'row-0', a sample of type ndarray: KeyError: 'what'",
+        "row 'row-0': model 'own'.* fails at a sample of type ndarray: KeyError: 'what'",
     ),
     "inputs of no tensors": ({"inputs": "MODULE:no_tensor"}, ConfigError, "found int, int"),
     "forward fails": (
@@ -547,3 +551,69 @@ def test_the_first_tensor() -> None:
     one = torch.ones(1)
     assert first_tensor({"a": None, "b": [3, (one, torch.zeros(1))]}) is one
     assert first_tensor((None, "x")) is None
+
+
+EXPERIMENT = """
+name: own
+dataset: {source: toyworld, world: {image_size: 16}, limit: 12}
+families:
+  - name: mine
+    modality: vision
+    backend: module
+    inputs: beside_the_file:pixels
+    layers: ["[02]", output]
+    models: [{name: "beside_the_file:network", label: net, checkpoint: net.pth, pool: [mean, cls]}]
+controls: {random_weights: true}
+extract: {workers: 2, rows_per_shard: 8}
+align: {pairs: [[vision, vision]], metrics: [{name: mutual_knn, k: 3}], null: {permutations: 0}}
+"""
+BESIDE = """
+import numpy as np
+import torch
+from torch import nn
+
+def network():
+    return nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 4))
+
+def pixels(image):  # rows of an image are its tokens
+    return torch.from_numpy(np.asarray(image.convert("L"), dtype="float32")) / 255
+"""
+
+
+def test_a_module_beside_the_experiments_file(tmp_path: Path) -> None:
+    """From another folder, in worker processes, and planned before."""
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "own.yaml").write_text(EXPERIMENT)
+    (own / "beside_the_file.py").write_text(BESIDE)
+    torch.manual_seed(5)
+    network = nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 4))
+    torch.save(network.state_dict(), own / "net.pth")
+
+    def platorep(*arguments: str) -> Any:
+        command = [sys.executable, "-m", "platorep", *arguments, "--json", "--output", "out"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    plan = {row["cell"]: row for row in platorep("plan", "own/own.yaml")}
+    assert plan["net (mean)"]["state"] == "missing"
+    assert plan["net (mean)"]["parameters"] == sum(p.numel() for p in network.parameters())
+    platorep("run", "own/own.yaml")
+    labels = ["net (mean)", "net (cls)", "net (mean) (random)", "net (cls) (random)"]
+    features = {label: load_features(tmp_path / "out", label) for label in labels}
+    dataset = load_dataset(load_config(own / "own.yaml").dataset, offline=True)
+    sys.path.insert(0, str(own))
+    try:
+        pixels = importlib.import_module("beside_the_file").pixels
+    finally:
+        sys.path.remove(str(own))
+        sys.modules.pop("beside_the_file")
+    samples = torch.stack([pixels(image) for image in dataset.views["image"]])
+    with torch.no_grad():
+        expected = network(samples)
+    assert list(features["net (mean)"].names) == ["0", "2", "output"]
+    torch.testing.assert_close(features["net (mean)"].layers[-1], expected.mean(1), **CLOSE)
+    torch.testing.assert_close(features["net (cls)"].layers[-1], expected[:, 0], **CLOSE)
+    random = features["net (mean) (random)"].layers[-1]
+    assert not torch.allclose(random, expected.mean(1), atol=0.01)

@@ -30,17 +30,13 @@ class OwnInputs:
     path: str
     label: str
 
-    def __call__(self, numbered: tuple[str, Any]) -> dict[str | int, Tensor]:
+    def __call__(self, sample: Any) -> dict[str | int, Tensor]:
         """The tensors of one sample.
-
-        Args:
-            numbered: The row's id, and the sample.
 
         Raises:
             ConfigError: there is no such function, or it returns no tensors.
-            DataError: it fails at this sample; names the row.
+            DataError: it fails at this sample.
         """
-        row_id, sample = numbered
         whose = f"model {self.label!r}: `inputs: {self.path}`"
         function = import_own(self.path, whose)
         if not callable(function):
@@ -52,7 +48,7 @@ class OwnInputs:
             raise
         except Exception as error:  # whatever the user's own lines do
             raise DataError(
-                f"{whose} fails at row {row_id!r}, a sample of type {type(sample).__name__}: "
+                f"{whose} fails at a sample of type {type(sample).__name__}: "
                 f"{type(error).__name__}: {error}"
             ) from error
         return self._checked(found, whose)
@@ -77,7 +73,7 @@ class OwnInputs:
 
 @dataclass(frozen=True)
 class Numbered:
-    """The samples of a dataset, each with its row's id: what `OwnInputs` reads."""
+    """The samples of a dataset, each with its row's id."""
 
     samples: Samples
 

@@ -5,10 +5,9 @@ Nothing is known of it but what it is asked. Axes: n rows, d features.
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,11 +27,11 @@ from platorep.models.base import (
     refuse_other_settings,
 )
 from platorep.models.checkpoints import read_weights
-from platorep.models.images import ImageStream
-from platorep.models.inputs import Inputs, Numbered, OwnInputs, another, shapes, stacked
-from platorep.models.memory import Batches, Batching, PooledRows
+from platorep.models.inputs import Inputs, OwnInputs, another, shapes, stacked
+from platorep.models.memory import Batching
 from platorep.models.probing import BatchProbe, probe_batches
 from platorep.models.sources import file_hash
+from platorep.models.streamed import Streamed
 from platorep.models.taps import BY_NAME, PooledTaps, named_taps
 from platorep.own_code import code_files, import_own
 from platorep.switches import default_switches, seeded
@@ -42,9 +41,6 @@ MODULE_SETTINGS = (
     *("inputs", "checkpoint", "arguments"),
 )
 """What a module of one's own takes of `ModelSettings`."""
-GPU_SAMPLES, CPU_SAMPLES = 64, 4
-"""Samples per batch to begin with."""
-
 Found = TypeVar("Found")
 
 
@@ -243,13 +239,12 @@ class Feed:
     dtype: torch.dtype
 
 
-class LoadedModule(Loaded):
+class LoadedModule(Streamed):
     def __init__(self, taps: PooledTaps, feed: Feed, left_over: tuple[str, ...]) -> None:
+        super().__init__(feed.inputs, feed.device)
         self._taps, self._feed, self._left_over = taps, feed, left_over
         self._probe: BatchProbe | None = None
         self._alone: str = ""
-        self._numbered: Numbered | None = None
-        self._stream: ImageStream | None = None
         self.layers = taps.names
 
     @property
@@ -260,51 +255,16 @@ class LoadedModule(Loaded):
 
     @default_switches()
     def features(self, reading: Reading) -> list[Float[Tensor, "n _"]]:
-        found = PooledRows(len(reading.rows))
-        waiting: list[tuple[int, Inputs]] = []
-        for place, inputs in enumerate(self._read(reading)):
-            self._ask(inputs)
-            waiting.append((place, inputs))
-            budget = self._batches_of(reading).budget
-            if len(waiting) >= budget or place == len(reading.rows) - 1:
-                self._run(waiting, reading, found)
-                waiting.clear()
-        return found.layers
+        if self._probe is None:
+            row = reading.rows[0]
+            self._ask(self._prepare((reading.samples.ids[row], reading.samples[row])))
+        return super().features(reading)
 
-    def _run(
-        self, waiting: Sequence[tuple[int, Inputs]], reading: Reading, found: PooledRows
-    ) -> None:
-        """Samples of equal shapes share a batch."""
+    def pooled(self, batch: Sequence[Inputs]) -> list[Float[Tensor, "b _"]]:
+        return self._given(batch, self._taps)
 
-        def shape(one: tuple[int, Inputs]) -> Any:
-            return shapes(one[1])
-
-        for _, group in groupby(sorted(waiting, key=shape), key=shape):
-            alike = list(group)
-
-            def step(start: int, stop: int, alike: list[tuple[int, Inputs]] = alike) -> None:
-                some = alike[start:stop]
-                pooled = self._forward([inputs for _, inputs in some])
-                found.fill([place for place, _ in some], pooled)
-                reading.progress(stop - start)
-
-            self._batches_of(reading).run([1] * len(alike), step, "sample")
-
-    def _batches_of(self, reading: Reading) -> Batches:
-        on_cpu = self._feed.device.type == "cpu"
-        return self.remembered_batches(reading.batch, CPU_SAMPLES if on_cpu else GPU_SAMPLES)
-
-    def _read(self, reading: Reading) -> Iterator[Inputs]:
-        if self._numbered is None or self._numbered.samples is not reading.samples:
-            self._numbered = Numbered(reading.samples)
-        if self._stream is None or not self._stream.serves(self._numbered, reading.workers):
-            self.close()
-            self._stream = ImageStream(self._numbered, self._feed.inputs, reading.workers)
-        for inputs in self._stream.images(reading.rows):  # copies leave the shared memory alone
-            yield {name: part.clone() for name, part in inputs.items()}
-
-    def _forward(self, samples: Sequence[Inputs]) -> list[Float[Tensor, "b _"]]:
-        return self._given(samples, self._taps)
+    def alike(self, prepared: Inputs) -> Hashable:
+        return shapes(prepared)
 
     def _given(self, samples: Sequence[Inputs], read: Callable[..., Found]) -> Found:
         """What `read` makes of samples of equal shapes."""
@@ -322,9 +282,7 @@ class LoadedModule(Loaded):
             ) from error
 
     def _ask(self, sample: Inputs) -> None:
-        """On the first sample find out where the batch lies, and whether samples may share one."""
-        if self._probe is not None:
-            return
+        """On a sample find out where the batch lies, and whether samples may share one."""
         one = self._given([sample], self._taps.shapes)
         try:
             two = self._given([sample, sample], self._taps.shapes)
@@ -335,14 +293,9 @@ class LoadedModule(Loaded):
         else:
             self._taps.find_batch_axes(one, two)
             self._probe = probe_batches(
-                self._forward, sample, another(sample), None, self._feed.dtype
+                self.pooled, sample, another(sample), None, self._feed.dtype
             )
         self.batching = self._probe.batching
-
-    def close(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
 
 
 def _content(value: Any) -> Any:
