@@ -35,6 +35,9 @@ def read_pairs(folder: Path) -> pd.DataFrame:
         performance = results.read_table(results.performance, "measure")
         rows = performance[performance["measure"] == "bits_per_byte"]
         measured = rows.set_index("model")["value"]
+    if "changed_of" in models:
+        copies = models.index[models["changed_of"].fillna("") != ""]
+        best = best[~best["x"].isin(copies) & ~best["y"].isin(copies)]
     best = best.assign(bits_per_byte=best["x"].map(measured), step=best["x"].map(training_step))
     for side in "xy":
         twin = models["random_of"].where(models["random"].astype(bool), models.index.to_series())

@@ -1,5 +1,6 @@
 """Alignment against how much captions say, from YAML to PNG: tables, cells, the figure's points."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -111,6 +112,32 @@ def test_the_figure_shows_the_tables(ran: Path) -> None:
     two = pd.read_csv(results / "figures" / "two.csv")
     assert set(two["view"]) == {"long", "short"}
     assert set(two["role"]) == {"mean", "family", "pair", "chance"}
+
+
+def test_the_script_tells_the_same(ran: Path) -> None:
+    """That for finished runs of the toy world, whose tables are these."""
+    results = ran / "results" / "density"
+    path = Path(__file__).parents[1] / "scripts" / "check_toyworld.py"
+    spec = importlib.util.spec_from_file_location("check_toyworld", path)
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    table, pairs = script.Table(), script.read_pairs(results)
+
+    assert not pairs["y"].str.contains("blurred").any()  # controls on changed views
+    script.density(pairs, results, table)
+
+    points = pd.read_csv(results / "figures" / "density.csv")
+    told = {what.split(",")[0]: value for what, value, *_ in table.rows if "mean of 4" in what}
+    means = points[points["role"] == "mean"].set_index("view")["score"]
+    random = points[points["role"] == "random language"].set_index("view")["score"]
+    shuffled = points[points["role"] == "shuffled"].set_index("view")["score"]
+    assert told == {
+        view: f"{means[view]:.3f} (random language models {random[view]:.3f}, "
+        f"shuffled {shuffled[view]:.3f})"
+        for view in COLUMNS
+    }
 
 
 def test_the_picture_is_drawn(ran: Path) -> None:
