@@ -113,7 +113,7 @@ def download(run: Run) -> Outcome:
     report, offline = run.report, run.options.offline
     failures = run.failures("download")
     dataset = load_dataset(run.config.dataset, offline=offline)
-    report.say(f"dataset {dataset.name}: {len(dataset)} pairs")
+    report.say(f"dataset {dataset.name}: {len(dataset)} rows")
     for config in run.config.performance:
         with failures.catch(config.name):
             if about_it := measure_of(config).fetch(config, offline):

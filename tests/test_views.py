@@ -28,6 +28,7 @@ from platorep.kinds.text import cut_after, encode_text
 from platorep.models import open_model
 from platorep.parameters.toyworld import ToyTraining, WorldParameters, parse_network
 from platorep.parameters.views import ObservedView
+from platorep.reporting import Reporter
 from platorep.results import Results
 from platorep.toyworld.captions import caption
 from platorep.toyworld.checkpoints import write_untrained
@@ -459,6 +460,26 @@ def test_copies_read_what_was_changed(tmp_path: Path) -> None:
     for key, view in ((plain, "image"), (grey, "grey")):
         rows = RowIdentities(ids=dataset.ids, hashes=dataset.views[view].hashes)
         assert key.rows == rows.fingerprint
+
+
+def test_a_change_that_does_nothing_is_told(tmp_path: Path) -> None:
+    caption_folder(tmp_path / "pairs", 3)
+    views = {
+        "whole": {"of": "text", "change": "first_words", "n": 99},
+        "shouted": {"of": "text", "change": "case", "to": "upper"},
+    }
+    config = trained(tmp_path, text="long", views=views)
+    results, report = Results(tmp_path / "results"), Reporter(-1)
+
+    assert not extract(run_of(config, results, tmp_path / "cache", report)).errors
+
+    assert report.warnings == ["whole: the change does nothing in 3 of 3 rows"]
+    said = results.read_json(results.run, "extract")["dataset"]
+    assert said["unchanged"] == {"whole": 3}
+    assert said["duplicates"] == {view: {"count": 0, "first": []} for view in ("image", "text")}
+    rows = pd.read_parquet(results.rows)
+    assert list(rows["whole_sha256"]) == list(rows["text_sha256"])
+    assert set(rows["shouted_sha256"]).isdisjoint(rows["text_sha256"])
 
 
 # --- the short form, and what 0.1.0 made ---
