@@ -308,7 +308,12 @@ WORLD: dict[str, Field] = {
     "pairs": Field(KEY, "same_place"),
 }
 
-UNSEEN = {"llama8": {"pairs", "nuisance", "image_size"}, "conv8": {"pairs", "caption_level"}}
+UNSEEN = {
+    "llama8": {"pairs", "nuisance", "image_size"},
+    "conv8": {"pairs", "caption_level"},
+    "film8": {"pairs", "caption_level"},
+    "sound8": {"pairs", "caption_level", "image_size"},
+}
 """What of a world a network of this kind is not trained on."""
 
 
@@ -320,7 +325,7 @@ def test_what_is_of_pictures_is_refused_of_texts(name: str, made: Path) -> None:
         open_model(spec, offline=True)
 
 
-@pytest.mark.parametrize("network", ["llama8", "conv8"])
+@pytest.mark.parametrize("network", UNSEEN)
 def test_a_toy_network_lies_where_its_training_says(network: str, tmp_path: Path) -> None:
     classified(ToyTraining, TRAINING)
     classified(WorldParameters, WORLD)

@@ -47,7 +47,7 @@ from platorep.toyworld.scenes import (
     sample_scene,
 )
 from platorep.toyworld.sounds import NUM_SAMPLES, RATE, sound, wav_bytes
-from platorep.toyworld.training import network_folder, train
+from platorep.toyworld.training import train
 
 WORLD = WorldParameters()
 CALM = WorldParameters(nuisance=0)
@@ -305,25 +305,6 @@ def test_training_moves_the_network_and_repeats(
     assert json.loads((first[2] / "training.json").read_text())["step"] == 2
 
 
-@pytest.mark.parametrize(
-    ("name", "changes", "same"),
-    [
-        ("sound4", {"caption_level": 2, "image_size": 64}, True),
-        ("film4", {"caption_level": 2}, True),
-        ("sound4", {"nuisance": 0.5}, False),
-        ("film4", {"image_size": 64}, False),
-    ],
-)
-def test_a_run_is_named_by_all_that_moves_its_weights(
-    name: str, changes: dict[str, object], same: bool
-) -> None:
-    folders = [
-        network_folder(Path("root"), parse_network(name), world, SHORT)
-        for world in (WORLD, WORLD.model_copy(update=changes))
-    ]
-    assert (folders[0] == folders[1]) is same
-
-
 # --- in an experiment
 
 
@@ -418,6 +399,19 @@ def test_what_means_nothing_is_refused(changes: dict[str, object], message: str)
     settings = {"label": "x", "family": "f", "backend": "toyworld", "step": 0}
     with pytest.raises(ConfigError, match=message):
         open_model(ModelSpec.model_validate(settings | changes), offline=True)
+
+
+@pytest.mark.parametrize(("name", "modality"), [("sound2", "audio"), ("film2", "video")])
+def test_settings_of_sounds_and_films_are_in_the_key(name: str, modality: str) -> None:
+    settings = {"name": name, "modality": modality, "training": ToyTraining(steps=0), "step": 0}
+    settings |= {"label": "x", "family": "f", "backend": "toyworld"}
+    model = open_model(ModelSpec.model_validate(settings), offline=True)
+    model.prepare(Reporter(-1))
+    plain = model.identity()
+    assert plain["transform"] == {f"{name[:-1]}_input": 1}
+    for changes in ({"layers": (0,)}, {"random_init": True}):
+        changed = ModelSpec.model_validate(settings | changes)
+        assert open_model(changed, offline=True).identity() != plain
 
 
 def test_a_scene_has_no_arrays() -> None:
