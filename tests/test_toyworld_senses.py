@@ -6,6 +6,7 @@ import json
 import runpy
 import wave
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
 
@@ -192,8 +193,10 @@ def test_another_recording_of_a_scene_is_another(sense: Callable[..., np.ndarray
         assert not np.array_equal(sense(WORLD, first), sense(WORLD, scene))
 
 
-def statistics(sense: Callable[..., np.ndarray], scenes: list[Scene]) -> np.ndarray:
+@lru_cache
+def statistics(sense: Callable[..., np.ndarray], num: int) -> np.ndarray:
     """A histogram of a film's colours, mean and greatest loudness of each band of a sound."""
+    scenes = sample_pairs(WORLD, num)
     if sense is film:
         steps = np.array(films.STEPS) + 1
         codes = [np.rint(film(WORLD, s) * np.array(films.STEPS) / 255).astype(int) for s in scenes]
@@ -208,10 +211,9 @@ def statistics(sense: Callable[..., np.ndarray], scenes: list[Scene]) -> np.ndar
 )
 def test_simple_statistics_tell_what_is_true(sense: Callable[..., np.ndarray], layer: str) -> None:
     """A linear probe, above the more frequent answer on other scenes than it has learned from."""
-    scenes = sample_pairs(WORLD, 600)
-    seen = statistics(sense, scenes)
+    seen = statistics(sense, 600)
     seen = (seen - seen.mean(0)) / (seen.std(0) + 1e-6)
-    answers = np.minimum(attributes(WORLD, scenes)[layer], 1)
+    answers = np.minimum(attributes(WORLD, sample_pairs(WORLD, 600))[layer], 1)
     gains = []
     for answer in answers.T[answers.mean(0) > 0.1]:
         probe = LogisticRegression(C=0.03).fit(seen[:400], answer[:400])
