@@ -24,7 +24,7 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from platorep.checking import CHECKS
-from platorep.checking.checks import Subject
+from platorep.checking.checks import Subject, another_device
 from platorep.checking.judging import Judge, Verdict
 from platorep.checking.trust import KEPT_NEIGHBORS, Changes, LayerChange, compare_layers, share
 from platorep.cli import app
@@ -370,7 +370,7 @@ def test_any_backend_is_checked_and_each_fault_has_its_check(wrong: str, blamed:
         "float16": "not checked: it fails: not implemented for 'Half'",
         "eager": "not checked: backend timm has no attention to choose",
         "sdpa": "not checked: backend timm has no attention to choose",
-        "device": "not checked: this machine has one device, cpu",
+        "device": "not checked: this machine has one kind of device, cpu",
         "reloaded": "not checked: backend timm has no weights that a library saves.",
     }
 
@@ -546,3 +546,20 @@ def test_a_toy_network_is_checked_by_its_label(tmp_path: Path) -> None:
         ("conv8", "reloaded", "yes"),
         ("truth", "all", None),
     ]
+
+
+@pytest.mark.parametrize(
+    ("device", "known", "other"),
+    [
+        ("cpu", ("cpu",), None),
+        ("cpu", ("cuda", "cpu"), "cuda"),
+        ("cuda:1", ("cuda", "cpu"), "cpu"),
+        ("mps", ("mps", "cpu"), "cpu"),
+    ],
+)
+def test_a_gpu_is_held_against_the_cpu(
+    device: str, known: tuple[str, ...], other: str | None
+) -> None:
+    found = another_device(torch.device(device), [torch.device(one) for one in known])
+
+    assert found == (None if other is None else torch.device(other))

@@ -131,21 +131,25 @@ def _with_attention(name: str) -> Callable[[Subject], Features]:
 
 
 def _on_another_device(subject: Subject) -> Features:
-    others = [device for device in devices() if device != subject.device]
-    if not others:
-        raise NotCheckedError(f"this machine has one device, {subject.device}")
+    other = another_device(subject.device, devices())
+    if other is None:
+        raise NotCheckedError(f"this machine has one kind of device, {subject.device}")
     if subject.spec.device_map is not None:
         raise NotCheckedError("`device_map` spreads the model over all devices")
-    with subject.loaded(device=others[0]) as loaded:
+    with subject.loaded(device=other) as loaded:
         return subject.read(loaded)
 
 
 def devices() -> list[torch.device]:
-    """The devices of this machine: GPUs, then the CPU."""
-    found = [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
-    if torch.backends.mps.is_available():
-        found.append(torch.device("mps"))
+    """One of each kind of device of this machine."""
+    found = [torch.device("cuda")] if torch.cuda.is_available() else []
+    found += [torch.device("mps")] if torch.backends.mps.is_available() else []
     return [*found, torch.device("cpu")]
+
+
+def another_device(device: torch.device, known: Sequence[torch.device]) -> torch.device | None:
+    """The first of another kind."""
+    return next((one for one in known if one.type != device.type), None)
 
 
 def _saved_and_reloaded(subject: Subject) -> Features:
