@@ -269,7 +269,7 @@ CASES: dict[str, Case] = {
     "siglip2-vision": Case(
         siglip2,
         "vision_model.encoder.layers",
-        processor=lambda: hf.Siglip2ImageProcessor(patch_size=8, max_num_patches=16),
+        processor=lambda: hf.Siglip2ImageProcessor(patch_size=8, max_num_patches=14),
         part="vision_model",
         last="vision_model.post_layernorm",
         real=lambda given: int(given["pixel_attention_mask"].sum()),
