@@ -31,7 +31,7 @@ from platorep.errors import (
     UnknownNameError,
 )
 from platorep.models import Reading, open_model
-from platorep.models.images import ImageStream
+from platorep.models.sample_stream import SampleStream
 
 NUM_IMAGES = 7
 
@@ -268,7 +268,7 @@ def test_a_worker_that_dies_is_explained() -> None:
 def test_every_image_gets_timms_own_transform() -> None:
     config = resolve_data_config({}, timm.get_pretrained_cfg("test_vit").to_dict())
     transform = create_transform(**config)
-    images = list(ImageStream(Images(), transform, 0).images([3]))
+    images = list(SampleStream(Images(), transform, 0).prepared([3]))
     assert images[0].shape == (3, 160, 160)
     spelled = open_model(make_spec("test_vit", random_init=True), offline=True).identity()
     assert spelled["transform"] == json.loads(json.dumps(config))

@@ -179,8 +179,8 @@ class ExtractConfig(Section):
     store: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision on disk."""
     batch: PositiveInt | Literal["auto"] = "auto"
-    """Tokens per batch (language) or images per batch (vision)."""
+    """Tokens per batch (language), or images, sounds, films."""
     workers: NonNegativeInt | Literal["auto"] = "auto"
-    """Processes that decode images."""
+    """Processes that decode images, sounds and films."""
     rows_per_shard: PositiveInt = 256
     """A killed run loses at most this many rows of one model."""

@@ -56,10 +56,10 @@ class Reading:
     rows: Sequence[int]
     samples: Samples
     batch: int | Auto = "auto"
-    """Tokens (language, padding included) or images per forward pass; `auto` halves its choice
+    """Tokens (language, padding included) or samples per forward pass; `auto` halves its choice
     whenever GPU memory runs out, and so does a number."""
     workers: int | Auto = "auto"
-    """Processes that decode images."""
+    """Processes that decode images, sounds and films."""
     progress: Callable[[int], None] = lambda finished: None
     """Called with the number of rows just finished."""
 

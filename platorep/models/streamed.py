@@ -14,9 +14,9 @@ from torch import Tensor
 
 from platorep.errors import DataError
 from platorep.models.base import Loaded, Reading
-from platorep.models.images import ImageStream
 from platorep.models.inputs import Numbered
 from platorep.models.memory import PooledRows
+from platorep.models.sample_stream import SampleStream
 from platorep.switches import default_switches
 
 GPU_SAMPLES = 64
@@ -47,7 +47,7 @@ class Streamed(Loaded):
     def __init__(self, prepare: Callable[[Any], Any], device: torch.device) -> None:
         self._prepare, self._device = Named(prepare), device
         self._numbered: Numbered | None = None
-        self._stream: ImageStream | None = None
+        self._stream: SampleStream | None = None
 
     @abstractmethod
     def pooled(self, batch: Sequence[Any]) -> Sequence[Float[Tensor, "b _"]]:
@@ -76,7 +76,7 @@ class Streamed(Loaded):
             batches.run([1] * len(group), step, self.unit)
             group.clear()
 
-        for place, prepared in enumerate(stream.images(rows)):
+        for place, prepared in enumerate(stream.prepared(rows)):
             group = waiting.setdefault(self.alike(prepared), {})
             group[place] = copied(prepared)
             if len(group) >= batches.budget:
@@ -86,12 +86,12 @@ class Streamed(Loaded):
                 run(group)
         return found.layers
 
-    def _open_stream(self, reading: Reading) -> ImageStream:
+    def _open_stream(self, reading: Reading) -> SampleStream:
         if self._numbered is None or self._numbered.samples is not reading.samples:
             self._numbered = Numbered(reading.samples)
         if self._stream is None or not self._stream.serves(self._numbered, reading.workers):
             self.close()
-            self._stream = ImageStream(self._numbered, self._prepare, reading.workers)
+            self._stream = SampleStream(self._numbered, self._prepare, reading.workers)
         return self._stream
 
     def close(self) -> None:

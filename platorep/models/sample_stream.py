@@ -18,7 +18,7 @@ START_METHOD = "forkserver"
 """Workers are forked from a clean process: forking one with CUDA or threads can hang."""
 
 
-class ImageStream:
+class SampleStream:
     """Transformed samples of rows, of any kind; keeps its workers from call to call.
 
     One sample at a time crosses between processes, so that small shared memory (64 MiB in many
@@ -52,7 +52,7 @@ class ImageStream:
         """Whether this stream can be used for `dataset`."""
         return self._dataset is dataset and self._workers == workers
 
-    def images(self, rows: Sequence[int]) -> Iterator[Any]:
+    def prepared(self, rows: Sequence[int]) -> Iterator[Any]:
         """The transformed samples of `rows`, one by one.
 
         Raises:
