@@ -335,3 +335,45 @@ def test_tasks_solved_follow_from_probes_and_tables(material: Path, tmp_path: Pa
     assert (
         rows.loc["conv8", "source"] == "1 of 2 tasks, at 0.8 of the best model's accuracy: colors"
     )
+
+
+def test_layers_of_a_network_of_ones_own(
+    material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its layers are named: `last` is the last of those, from the same features as all of them."""
+    (material / "own_eyes.py").write_text(
+        "import torch\nfrom torchvision.transforms.functional import to_tensor\n"
+        "def network(width):\n    return torch.nn.Sequential(\n"
+        "        torch.nn.Conv2d(3, width, 3), torch.nn.ReLU(), torch.nn.Conv2d(width, 2, 3))\n"
+    )
+    monkeypatch.syspath_prepend(str(material))
+    own = {"name": "own_eyes:network", "backend": "module", "inputs": "own_eyes:to_tensor"}
+    own |= {"layers": ["[02]"], "arguments": {"width": 4}, "label": "own"}
+    family = {"name": "own", "modality": "vision", "models": [own], "reads": "grey"}
+    measures = [
+        probe(material, name="last"),
+        probe(material, name="first", layers=[0]),
+        probe(material, name="none", layers=[7]),
+    ]
+    config = ExperimentConfig.model_validate(
+        {
+            "name": "test",
+            "dataset": {
+                **{"source": "toyworld", "limit": 8},
+                "views": {"grey": {"of": "image", "change": "grey"}},
+            },
+            "families": [family],
+            "extract": {"rows_per_shard": 16, "workers": 0},
+            "performance": measures,
+            "align": {"pairs": []},
+        }
+    )
+    failures, table = run(config, tmp_path)
+    assert list(failures.errors) == ["none of own (grey)"]
+    assert "layers [7] of 'own (grey)', which keeps only 2: ['0', '2']" in str(
+        failures.errors["none of own (grey)"]
+    )
+    sources = table.set_index("measure")["source"]
+    assert sources["last"].startswith("linear probe of 2 ")
+    assert sources["first"].startswith("linear probe of 0 ")
+    assert len(list((tmp_path / "cache" / "features").rglob("meta.json"))) == 1

@@ -222,3 +222,23 @@ def test_random_copies_of_several_pools_are_one_network() -> None:
         "test_vit.r160_in1k (mean) (random)": 0,
         "other (random)": 1,
     }
+
+
+def test_random_copies_of_ones_own_networks_are_of_what_has_a_checkpoint() -> None:
+    """Of others nobody knows whether their function can leave its weights random."""
+    own = {"inputs": "m:f", "layers": ["output"]}
+    models = [
+        own | {"name": "m:net", "label": "trained", "checkpoint": "net.pth"},
+        own | {"name": "m:other", "label": "formula"},
+    ]
+    family = {"name": "f", "modality": "vision", "backend": "module", "models": models}
+    config = ExperimentConfig.model_validate(
+        {
+            "name": "a",
+            "dataset": {"source": "toyworld"},
+            "families": [family],
+            "align": WITHIN,
+            "controls": {"random_weights": True},
+        }
+    )
+    assert [spec.label for spec in config.models()] == ["trained", "formula", "trained (random)"]

@@ -28,8 +28,10 @@ def probe_rows(job: Job, config: ProbeConfig) -> Iterator[Row]:
 
 def _probe_row(job: Job, config: ProbeConfig, labelled: Labelled, spec: ModelSpec) -> Iterator[Row]:
     """One row, or none for what sees no images of a dataset."""
-    if spec.modality != "vision" or spec.backend == "features":
+    if spec.modality != "vision" or spec.kind != "image":
         return
+    if spec.view != "image":  # as the labelled dataset calls what there is to see
+        spec = spec.model_copy(update={"view": "image"})
     dtype, result = probed(job.run, config, labelled, spec)
     if not result["converged"]:
         job.report.warn(
