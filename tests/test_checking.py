@@ -563,3 +563,37 @@ def test_a_gpu_is_held_against_the_cpu(
     found = another_device(torch.device(device), [torch.device(one) for one in known])
 
     assert found == (None if other is None else torch.device(other))
+
+
+OWN_MODULE = """
+import torch
+
+def build():
+    return torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.BatchNorm1d(4))
+
+def feed(text):
+    return torch.tensor([len(text), text.count(" ")], dtype=torch.float32)
+"""
+
+
+def test_a_module_of_ones_own_is_saved_and_reloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "net_of_this_test.py").write_text(OWN_MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = make_spec(
+        "net_of_this_test:build",
+        backend="module",
+        inputs="net_of_this_test:feed",
+        layers=("0", "1"),
+    )
+
+    found = verdicts(subject_of(spec), "again", "batch", "eager", "reloaded")
+
+    assert {check: one.trusted for check, one in found.items()} == {
+        "again": "yes",
+        "batch": "yes",
+        "eager": None,
+        "reloaded": "yes",
+    }
+    assert found["reloaded"].words == "nothing moves"
