@@ -486,9 +486,7 @@ def difference(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_equals_a_forward_pass_by_hand(
-    name: str, tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+def test_equals_a_forward_pass_by_hand(name: str, tmp_path: Path) -> None:
     case = CASES[name]
     folder = save(tmp_path, case)
     rows = Rows(case.samples())
@@ -501,8 +499,6 @@ def test_equals_a_forward_pass_by_hand(
         for batch in (1, many):
             found = loaded.features(Reading(range(4), rows, batch=batch, workers=0))
             worst = max(worst, difference(found, expected))
-
-        record_property(f"{name}, {pool}", f"{len(expected)} layers, {worst:.1e}")
         assert worst < 1e-5
         assert loaded.batching is case.batching
         assert loaded.layers == model.describe().layers
