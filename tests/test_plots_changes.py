@@ -117,6 +117,17 @@ def test_scaling_draws_copies_beside_their_originals() -> None:
     assert_readable(figure)
 
 
+@pytest.mark.parametrize("parameters", [ChangesFigure(), ScalingFigure()])
+def test_long_names_of_views_stay_inside(parameters: ChangesFigure | ScalingFigure) -> None:
+    tables = changed_tables()
+    name = "all captions joined, their words in an order that is not theirs, $x$"
+    models = tables.models.replace({"view": {"scrambled": name}})
+
+    figure, _ = draw_figure(dataclasses.replace(tables, models=models), parameters)
+
+    assert_readable(figure)
+
+
 def test_copies_move_no_correlation_and_can_be_left_out() -> None:
     tables = changed_tables()
     plain = tables.without_changed_views()

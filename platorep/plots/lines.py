@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from platorep.plots.labels import shorten
 from platorep.plots.panels import label_right
 from platorep.plots.style import FAINT, GREY, mark, readable, shades
 from platorep.plots.trends import TREND
@@ -208,7 +209,7 @@ def legend_entries(
         for view in (view for view in markers.views if view in read):
             style = _stick(markers.views[view], "#444444") | _CHANGED
             handles.append(Line2D([], [], **style))
-            texts.append(f"{who} models read {view}")
+            texts.append(f"{who} models read {shorten(view, 1.2)}")
     if TREND in roles:
         handles.append(Line2D([], [], ls="-", color="#444444", lw=0.6))
         texts.append("least squares within a family")
