@@ -18,6 +18,7 @@ CHANCE = K / (N - 1)
 LLAMA = "llama-h128-l4"
 VISION = ("mobilenetv2_100", "mobilenetv1_100")
 JOINED = {"1 caption": 1, "3": 3, "5": 5}
+ENDS = ("1 caption", "5")
 ORDERED = {"shortest": 0, "fourth": 3}
 CUT = ("5 words", "10 words", "20 words")
 
@@ -40,7 +41,9 @@ def experiment(real: Path, minilm: Path) -> dict[str, Any]:
     ordered = {n: captions | {"captions": i, "order": "shortest_first"} for n, i in ORDERED.items()}
     cut = {n: {"of": "5", "change": "first_words", "n": int(n.split()[0])} for n in CUT}
     llama = str(real / "caption_lms" / LLAMA)
-    untrained = [llama, {"name": str(minilm), "label": "MiniLM (random)"}]
+    encoder = {"name": str(minilm), "label": "MiniLM"}
+    random = {"modality": "language", "random_init": True}
+    # Each model is asked what a claim is about: MiniLM takes a minute for all of them.
     return {
         "name": "flickr8k-density",
         "dataset": {
@@ -48,12 +51,13 @@ def experiment(real: Path, minilm: Path) -> dict[str, Any]:
             "views": {"image": {}, **joined, **ordered, **cut},
         },
         "families": [
-            {"name": "caption models", "modality": "language", "reads": [*JOINED],
+            {"name": "caption models", "modality": "language", "reads": [*JOINED, *ORDERED],
              "models": [llama]},
-            {"name": "MiniLM", "modality": "language", "reads": [*JOINED, *ORDERED, *CUT],
-             "models": [{"name": str(minilm), "label": "MiniLM"}]},
-            {"name": "random", "modality": "language", "reads": [*JOINED], "random_init": True,
-             "models": untrained},
+            {"name": "MiniLM", "modality": "language", "reads": [*JOINED, *CUT],
+             "models": [encoder]},
+            {"name": "random", "reads": [*JOINED], "models": [llama]} | random,
+            {"name": "random MiniLM", "reads": [*ENDS],
+             "models": [encoder | {"label": "MiniLM (random)"}]} | random,
             {"name": "MobileNet", "modality": "vision", "models": [v1, v2]},
         ],
         "align": {"metrics": [{"name": "mutual_knn", "k": K}], "null": {"permutations": 0}},
@@ -110,13 +114,16 @@ def test_joined_captions_align_better_one_by_one(scores: pd.Series, vision: str)
 
 
 def test_numbers_that_were_known_before(scores: pd.Series) -> None:
-    """From single runs of one caption and of five, before one file could say both."""
+    """From single runs of one caption and of five, before one file could say both.
+
+    MiniLM's were .1158 and .1496 while its folder was not read as sentence-transformers does: its
+    features have length 1 now, before they are clipped.
+    """
     v2 = "mobilenetv2_100"
-    assert scores[pair("MiniLM", "1 caption", v2)] == pytest.approx(0.1158, abs=5e-4)
-    assert scores[pair("MiniLM", "5", v2)] == pytest.approx(0.1496, abs=5e-4)
+    assert scores[pair("MiniLM", "1 caption", v2)] == pytest.approx(0.1163, abs=5e-4)
+    assert scores[pair("MiniLM", "5", v2)] == pytest.approx(0.1485, abs=5e-4)
     for random, one, five in ((False, 0.0396, 0.0721), (True, 0.0430, 0.0843)):
-        both = ("1 caption", "5")
-        found = [scores[pair(LLAMA, name, v2, random=random)] for name in both]
+        found = [scores[pair(LLAMA, name, v2, random=random)] for name in ENDS]
         assert found == pytest.approx([one, five], abs=1e-3)
 
 
@@ -125,7 +132,7 @@ def test_bags_of_words_rise_as_well(scores: pd.Series, vision: str) -> None:
     """Why the figure draws random copies: what rises with density needs no training here."""
     along = [scores[pair(LLAMA, view, vision, random=True)] for view in JOINED]
     assert along == sorted(along)
-    for view in JOINED:
+    for view in ENDS:
         own, copy = (scores[pair("MiniLM", view, vision, random=r)] for r in (False, True))
         assert own > 1.5 * copy
 
@@ -140,7 +147,7 @@ def test_what_is_cut_off_is_missed(scores: pd.Series, vision: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "kind", "models"),
-    [("joined", JOINED, (LLAMA, "MiniLM")), ("ordered", ORDERED, ("MiniLM",))],
+    [("joined", JOINED, (LLAMA, "MiniLM")), ("ordered", ORDERED, (LLAMA,))],
 )
 def test_the_figure_is_of_the_tables(
     folder: Path, scores: pd.Series, name: str, kind: dict[str, int], models: tuple[str, ...]
