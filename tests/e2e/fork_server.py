@@ -57,20 +57,20 @@ def no_privileges(asked: bool) -> None:
 
 def deaf(times: int) -> None:
     """The first signals are swallowed, as C code does that clears an exception."""
-    import platorep.extract
+    import platorep.work
 
-    compute = platorep.extract._compute
+    make = platorep.work._make
     left = [times]
 
     def swallowing(*arguments: object) -> None:
         try:
-            compute(*arguments)
+            make(*arguments)
         except (SystemExit, KeyboardInterrupt):
             if not left[0]:
                 raise
             left[0] -= 1
 
-    platorep.extract._compute = swallowing
+    platorep.work._make = swallowing
 
 
 def blind(folder: str) -> None:
