@@ -446,6 +446,7 @@ def test_the_key_names_code_weights_and_arguments(module: str, tmp_path: Path) -
         {"pool": "cls"},
         {"random_init": True},
         {"name": f"{module}:choosing"},
+        {"kind": "video"},  # a GIF is an image and a film, and its bytes are the same
     ]
     keys = [key_of(make_spec(module, **base | change)) for change in changes]
     assert len({str(key) for key in [plain, *keys]}) == len(changes) + 1
@@ -465,6 +466,38 @@ def test_the_key_names_code_weights_and_arguments(module: str, tmp_path: Path) -
         for name in "abc"
     ]
     assert by_file[0] != by_file[1]
+
+
+@pytest.mark.parametrize("edited", ["nets/helper.py", "nets/deep/far.py", "common.py", "door.py"])
+@pytest.mark.parametrize("package", [False, True])
+def test_the_key_names_all_code_that_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edited: str, package: bool
+) -> None:
+    """Packages with and without `__init__.py`, relative and absolute imports, late ones too."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    files = {
+        "door.py": "def pixels(sample): pass",
+        "nets/mine.py": "from nets.helper import x\nimport torch, platorep\ndef build(): pass",
+        "nets/helper.py": "def x():\n    from .deep import far",
+        "nets/deep/far.py": "import common",
+        "common.py": "from nets import mine",
+    }
+    files |= {"nets/__init__.py": ""} if package else {}
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    spec = make_spec("nets.mine", "build", inputs="door:pixels")
+    before = key_of(spec)
+    assert set(before["code"]) == files.keys()
+    (tmp_path / edited).write_text(files[edited] + "\n")
+    assert key_of(spec) != before
+    # and two files that change places
+    (tmp_path / edited).write_text(files["nets/mine.py"])
+    (tmp_path / "nets/mine.py").write_text(files[edited])
+    swapped = key_of(make_spec("nets.mine", "build", inputs="door:pixels"))
+    assert swapped != before
+    for one in ("nets", "nets.deep"):
+        sys.modules.pop(one, None)
 
 
 def test_what_is_known_before_it_is_loaded(module: str, tmp_path: Path) -> None:

@@ -71,12 +71,13 @@ class ModuleModel(Model):
     def identity(self) -> dict[str, Any]:
         spec = self.spec
         assert spec.inputs is not None
-        files = {file for path in (spec.name, spec.inputs) for file in self._code(path)}
+        files = self._code(spec.name) | self._code(spec.inputs)
         found: dict[str, Any] = {
             "backend": "module",
+            "kind": spec.kind,
             "factory": spec.name,
             "inputs": spec.inputs,
-            "code": sorted(file_hash(file) for file in files),
+            "code": {name: file_hash(file) for name, file in files.items()},
             "arguments": {name: _content(value) for name, value in spec.arguments.items()},
             "tap": BY_NAME,
             "layers": list(self._globs),
@@ -93,7 +94,7 @@ class ModuleModel(Model):
     def _pool(self) -> str:
         return self.spec.pool or "mean"
 
-    def _code(self, path: str) -> list[Path]:
+    def _code(self, path: str) -> dict[str, Path]:
         return code_files(path, self._whose)
 
     @property

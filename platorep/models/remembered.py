@@ -108,7 +108,7 @@ def _own_files(spec: ModelSpec) -> list[Path]:
     files += [Path(spec.checkpoint)] if spec.checkpoint is not None else []
     for path in (spec.name, spec.inputs):
         if path is not None:
-            files += code_files(path, whose)
+            files += code_files(path, whose).values()
     return files
 
 
