@@ -76,6 +76,16 @@ def test_a_changed_file_or_setting_is_asked_for_again(arrays: Path, asked: Any) 
     assert opened == [1]
 
 
+@pytest.mark.parametrize("name", ["net[1].npz", "a?.npz", "*.npz"])
+def test_a_file_whose_name_is_a_pattern_is_seen_to_change(
+    name: str, arrays: Path, tmp_path: Path, asked: Any
+) -> None:
+    file = arrays.rename(tmp_path / name)
+    before = asked(spec_of(file))[0].identity()
+    rewrite(file)
+    assert asked(spec_of(file))[0].identity() != before
+
+
 def test_a_damaged_answer_is_asked_for_again(arrays: Path, tmp_path: Path, asked: Any) -> None:
     identity = asked(spec_of(arrays))[0].identity()
     (kept,) = (tmp_path / "cache" / "models").iterdir()

@@ -287,6 +287,9 @@ def test_hashes_of_changes_by_hand(tmp_path: Path) -> None:
          "`order` of 'text' has no effect"),
         ({"views": {" ": {"kind": "text"}}}, "should match"),
         ({"views": {"cut": {"of": "text", "change": "first_words", "n": 0}}}, "greater than 0"),
+        ({"views": {"text": {"captions": []}}}, "at least 1 item"),
+        ({"views": {"text": {"column": []}}}, "at least 1 item"),
+        ({"caption_index": []}, "at least 1 item"),
     ],
 )  # fmt: skip
 def test_views_without_sense_are_refused(settings: dict[str, Any], message: str) -> None:
@@ -376,6 +379,12 @@ def test_what_is_read_where_nothing_is_said() -> None:
     assert label(both) == {"m": "text"}
     own = [{"name": "x", "label": "own"}]
     assert label(both, reads="caption", models=own) == {"own (caption)": "caption"}
+    free = {"modality": "other", "backend": "module", "models": ["m"]}  # a network of one's own
+    sound = {"sound": {"kind": "audio"}}
+    with pytest.raises(ValidationError, match="one or several of image, text, caption"):
+        label(both, **free)
+    only = experiment(dataset={"source": "x", "views": sound}, families=[language[0] | free])
+    assert read_by(only | {"align": {"pairs": []}}) == {"m": "sound"}
 
 
 @pytest.mark.parametrize(
@@ -426,6 +435,15 @@ def test_copies_on_changed_views() -> None:
     raw["families"][0]["reads"] = ["text"]  # type: ignore[index]
     copied = [spec for spec in ExperimentConfig.model_validate(raw).models() if spec.changed_of]
     assert {spec.label for spec in copied} == {*copies, "llama8@4 (scrambled)"}
+    clash = {"random": {"of": "image", "change": "grey"}}
+    taken = [{"name": "V", "modality": "vision",
+              "models": ["resnet18", {"name": "resnet18", "random_init": True}]}]  # fmt: skip
+    with pytest.raises(ValidationError, match=r"repeated model label .*: resnet18 \(random\)"):
+        ExperimentConfig.model_validate(
+            raw
+            | {"families": taken, "dataset": {"source": "x", "views": clash}}
+            | {"controls": {"changed_views": True}}
+        )
     of_images = {name: view for name, view in changes.items() if name != "scrambled"}
     raw["dataset"]["views"] = of_images  # type: ignore[index]
     raw["families"] = raw["families"][:1]  # type: ignore[index]

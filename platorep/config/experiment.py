@@ -128,7 +128,7 @@ def random_copies(specs: Iterable[ModelSpec], seed: int) -> tuple[ModelSpec, ...
 
 def changed_copies(specs: Iterable[ModelSpec], dataset: DatasetConfig) -> tuple[ModelSpec, ...]:
     """Every trained model on each change of what it reads, but where a family reads that itself."""
-    there = {spec.label for spec in specs}
+    there = {(spec.label, spec.view) for spec in specs}
     copies = [
         spec.model_copy(
             update={"view": view, "changed_of": spec.label, "label": f"{spec.label} ({view})"}
@@ -137,7 +137,7 @@ def changed_copies(specs: Iterable[ModelSpec], dataset: DatasetConfig) -> tuple[
         for view in dataset.changed
         if view != spec.view and _is_change_of(view, spec.view, dataset)
     ]
-    return tuple(copy for copy in copies if copy.label not in there)
+    return tuple(copy for copy in copies if (copy.label, copy.view) not in there)
 
 
 def _is_change_of(view: str, other: str, dataset: DatasetConfig) -> bool:
@@ -257,7 +257,7 @@ def _by_view(
 def _usual_view(spec: ModelSpec, dataset: DatasetConfig) -> str | None:
     """What a model of this modality reads where its family says nothing."""
     kind = KIND_OF.get(spec.modality)
-    if dataset.kinds.get(str(kind)) == kind:
+    if kind is not None and dataset.kinds.get(kind) == kind:
         return kind
     of_that_kind = [n for n, view in dataset.observed.items() if kind in (view.kind, None)]
     return of_that_kind[0] if len(of_that_kind) == 1 else None

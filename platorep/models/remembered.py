@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from functools import cache, cached_property
+from glob import escape
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ def local_files(spec: ModelSpec) -> list[tuple[str, Stamp]] | None:
         if path.is_dir():  # with the steps of a sentence-transformers folder
             files += sorted([*path.iterdir(), *path.glob("*/config.json")])
         else:
-            files += sorted(path.parent.glob(f"{path.name}*"))
+            files += sorted(path.parent.glob(f"{escape(path.name)}*"))
     return _stamped(files)
 
 

@@ -22,7 +22,11 @@ Modality = Literal["language", "vision", "audio", "video", "truth", "other"]
 """What a model is of; the sense of its family."""
 KindName = Literal["image", "text", "audio", "video", "array"]
 KIND_NAMES: tuple[KindName, ...] = get_args(KindName)
-CaptionChoice = NonNegativeInt | tuple[NonNegativeInt, ...] | Literal["first", "all"]
+CaptionChoice = (
+    NonNegativeInt
+    | Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
+    | Literal["first", "all"]
+)
 
 
 class ObservedView(Section):
@@ -30,7 +34,7 @@ class ObservedView(Section):
 
     kind: KindName | None = None
     """What the samples are; absent: the view's name says it."""
-    column: str | tuple[str, ...] | None = None
+    column: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """Column (in tar shards: file ending) of the samples, or several columns of captions; absent:
     called like the view."""
     captions: CaptionChoice = 0
