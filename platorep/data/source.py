@@ -42,8 +42,6 @@ class FileReference:
 
     def _frames(self) -> list[Path]:
         """The images of a folder by name; what else a system leaves there is no part of a film."""
-        if not self.path.is_dir():
-            return []
         endings = KINDS["image"].endings
         return sorted(
             path
