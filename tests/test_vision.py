@@ -337,6 +337,13 @@ def test_local_folders(tmp_path: Path) -> None:
         extract(f"local-dir:{tmp_path}")
 
 
+def test_what_transformers_wrote_is_sent_to_its_backend(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "vit"}')
+    for name in (f"local-dir:{tmp_path}", str(tmp_path), "facebook/dinov2-small"):
+        with pytest.raises(ConfigError, match=r"transformers.*`.*backend: transformers`"):
+            extract(name)
+
+
 def test_weights_that_lack_a_parameter_are_refused(tmp_path: Path) -> None:
     file = save_checkpoint(tmp_path / "weights.safetensors", "test_vit")
     extract("test_vit", checkpoint=str(file))

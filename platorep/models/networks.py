@@ -26,6 +26,7 @@ from platorep.models.checkpoints import WEIGHTS, first_weights, losses, read_pic
 from platorep.models.hub import Repository, open_repository
 from platorep.models.sources import file_hash
 
+OF_TRANSFORMERS = "backend: transformers"
 OF_CREATE_MODEL = frozenset(
     parameter.name
     for parameter in inspect.signature(timm.create_model).parameters.values()
@@ -220,12 +221,18 @@ class Network:
         """The folder with config.json, not necessarily with weights."""
         if self._kind == "hf-hub":
             assert self._repository is not None
-            return self._repository.download(["config.json"])
-        folder = Path(self._place)
+            folder = self._repository.download(["config.json"])
+        else:
+            folder = Path(self._place)
         if not (folder / "config.json").is_file():
             raise AbsentError(
                 f"{folder} has no config.json. Expected a folder written by timm's `save_for_hf`: "
                 "config.json and weights."
+            )
+        if "architecture" not in json.loads((folder / "config.json").read_text(encoding="utf-8")):
+            raise ConfigError(
+                f"the config.json of {self._spec.name!r} names no `architecture`, so timm did not "
+                f"write it. If transformers did: `name: {self._place}, {OF_TRANSFORMERS}`."
             )
         return folder
 
@@ -280,14 +287,20 @@ def check_name(name: str) -> None:
 
     Raises:
         UnknownNameError: it has not; suggests the nearest names.
-        ConfigError: it is a folder or a file, which are given in another way.
+        ConfigError: it is a folder, a file or a hub repository, which are given in another way.
     """
     if Path(name).exists():
         raise ConfigError(
-            f"{name!r} is no timm model but a {'folder' if Path(name).is_dir() else 'file'}. Of a "
-            "folder written by timm's `save_for_hf` the name is `local-dir:FOLDER`; weights go "
-            "with their architecture: `name: ARCHITECTURE, checkpoint: FILE`; other networks come "
-            "as `backend: features`."
+            f"{name!r} is no timm model but a {'folder' if Path(name).is_dir() else 'file'}. A "
+            f"folder written by transformers needs `{OF_TRANSFORMERS}`; of one written by timm's "
+            "`save_for_hf` the name is `local-dir:FOLDER`; weights go with their architecture: "
+            "`name: ARCHITECTURE, checkpoint: FILE`; other networks come as `backend: module`."
+        )
+    if "/" in name:
+        raise ConfigError(
+            f"{name!r} is neither a folder nor a name of timm's, which have no slash. A hub "
+            f"repository of transformers needs `{OF_TRANSFORMERS}`; of one that timm wrote the "
+            "name is `hf-hub:OWNER/NAME`."
         )
     names = timm.list_models() + timm.list_models(pretrained=True)
     if name in names:
