@@ -526,6 +526,8 @@ def test_heatmap_prints_each_value_in_its_cell_and_names_every_model() -> None:
     assert [t.get_text() for t in ax.get_yticklabels()] == ["small 1M", "large 10M", "large 10M"]
     groups = [t.get_text() for t in ax.texts if t.get_gid() == "label"]
     assert groups == ["lm", "lm\nrandom weights", "net", "net\nrandom weights"]
+    width, (left, right) = ax.get_window_extent().width / figure.dpi, ax.get_xlim()
+    assert width / (right - left) == pytest.approx(0.36)  # what the names below are fitted to
 
 
 def test_heatmap_without_controls() -> None:
@@ -1008,6 +1010,7 @@ def test_sizes_are_added_only_where_the_name_has_none() -> None:
     for label in ("bloomz-1b1", "open_llama_3b", "Mixtral-8x7B-v0.1", "gemma-2b"):
         assert name_and_size(label, 1e9) == label
     assert name_and_size("llama-h8-l1", 17e3) == "llama-h8-l1 17k"
+    assert name_and_size("a formula", 0.0) == "a formula"
     assert name_and_size("gpt2-medium", 354_823_168.0) == "gpt2-medium 355M"
     assert name_and_size("gpt2-medium", float("nan")) == "gpt2-medium"
     assert [format_count(c) for c in (7.0, 999_900.0, 1e9, 1.13e9, 65e9, 2e12)] == [

@@ -123,6 +123,17 @@ def test_what_is_drawn_is_the_points_and_every_text_can_be_read(
     assert_readable(figure)
 
 
+def test_one_size_alone_has_ticks_apart_and_a_level_of_chance() -> None:
+    tables = sense_tables(1, ("vision", "language"))
+    models = tables.models.assign(num_parameters=42e3)
+
+    figure, _ = draw_figure(dataclasses.replace(tables, models=models), SensesFigure())
+
+    (chance,) = (x for ax in figure.axes for x in ax.lines if x.get_gid() == "chance")
+    assert np.ptp(np.asarray(chance.get_xdata(), dtype=float)) > 0
+    assert_readable(figure)
+
+
 def test_a_pair_that_was_not_scored_is_said() -> None:
     tables = sense_tables()
     best = tables.best

@@ -129,7 +129,7 @@ def frame_matrix(
     brackets_right = max(_bracket_width(text) for text in rows["group"].unique())
     bar = 0.7
     room = width - left - brackets_right - bar - 0.1
-    cells_x, cells_y = columns["centre"].max() + 0.5, rows["centre"].max() + 0.5
+    cells_x, cells_y = columns["centre"].max() + 1, rows["centre"].max() + 1
     cell = max(SMALLEST, min(0.36, room / cells_x, 6.5 / cells_y))
     texts_below = _fit_below(columns, cell)
     below = 0.12 + LINE * max(level + 1 + name.count("\n") for name, _, _, level in texts_below)

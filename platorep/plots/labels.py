@@ -188,8 +188,8 @@ def format_count(count: float) -> str:
 
 
 def name_and_size(label: str, num_parameters: float) -> str:
-    """The label, and the number of parameters if it is known and the label does not say it."""
-    if not math.isfinite(num_parameters) or _SIZE.search(label):
+    """The label, and the number of parameters if there are any and the label does not say it."""
+    if not (math.isfinite(num_parameters) and num_parameters > 0) or _SIZE.search(label):
         return label
     return f"{label} {format_count(num_parameters)}"
 

@@ -219,7 +219,12 @@ def set_log_axis(ax: Axes) -> None:
     subs = (
         (1.0,) if decades > 1.5 and powers > 1 else (1.0, 3.0) if decades > 0.8 else (1.0, 2.0, 5.0)
     )
-    ax.xaxis.set_major_locator(LogLocator(subs=subs, numticks=8))
+    within = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = sum(low <= sub * 10.0**power <= high for sub in subs for power in within)
+    # Of fewer than two, LogLocator makes more than there is room for.
+    ax.xaxis.set_major_locator(
+        LogLocator(subs=subs, numticks=8) if ticks > 1 else MaxNLocator(4, steps=[1, 2, 5, 10])
+    )
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value)))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlim(low, high)

@@ -236,7 +236,10 @@ def _draw_panel(ax: Axes, points: pd.DataFrame, hue: str) -> None:
     trained = points[points["role"] == TRAINED]
     draw_null(ax, trained)
     chance = trained.groupby("x")["chance"].mean().dropna()
-    ax.plot(chance.index, chance, color=GREY, lw=0.6, zorder=1, gid="chance")
+    if len(chance) == 1:  # one size has a level, and no line
+        ax.axhline(chance.iloc[0], color=GREY, lw=0.6, zorder=1, gid="chance")
+    else:
+        ax.plot(chance.index, chance, color=GREY, lw=0.6, zorder=1, gid="chance")
     for role, dashes in _CONTROLS.items():
         rows = points[points["role"] == role].sort_values("x")
         alone = "." if len(rows) == 1 else ""
