@@ -141,7 +141,8 @@ class _Plan:
         lacking = errors.errors.values()
         if not lacking:
             return {"state": CACHED if self._are_written(config.name, rows) else "changed"}
-        others = [str(error) for error in lacking if not isinstance(error, NotComputedError)]
+        said = (str(error) for error in lacking if not isinstance(error, NotComputedError))
+        others = dict.fromkeys(said)  # a model and its copies lack the same
         state = MISSING if config.name in errors.errors else f"{len(lacking)} models to do"
         return {"state": state} | ({"note": "; ".join(others)} if others else {})
 

@@ -69,11 +69,15 @@ class Reporter:
         else:
             yield lambda count: None
         seconds = time.monotonic() - started
-        rate = f", {total / seconds:.0f} {unit}/s" if total and seconds > 0 else ""
+        rate = f", {_rate(total / seconds)} {unit}/s" if total and seconds > 0 else ""
         self.say(f"{name}: {total} {unit} in {seconds:.1f} s{rate}")
 
     def _line(self, text: str) -> None:
         print(printable(text, keep="\n\t"), file=self._stream, flush=True)
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 @contextmanager
@@ -92,7 +96,7 @@ def _bar(stream: IO[str], name: str, total: int, unit: str) -> Iterator[Advance]
 
     class Rate(ProgressColumn):
         def render(self, task: Task) -> Text:
-            return Text(f"{task.speed:.0f} {unit}/s" if task.speed else f"- {unit}/s")
+            return Text(f"{_rate(task.speed)} {unit}/s" if task.speed else f"- {unit}/s")
 
     columns = (
         TextColumn("{task.description}", markup=False),  # [a] in a label is no markup

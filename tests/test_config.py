@@ -514,6 +514,10 @@ def test_a_label_names_what_makes_a_model_another() -> None:
             {"align": {"pairs": [["language", {"family": "viewer"}]]}},
             "names the family 'viewer', which no model has. Did you mean 'viewers'?",
         ),
+        (
+            {"families": family("org/a")[:1]},
+            "align.pairs (the default) names the modality 'vision'",
+        ),
         ({"align": {"pairs": [["language", {"model": "c"}]]}}, "There are: a, b, resnet18."),
         ({"align": {"pairs": [["language", "truth"]]}}, "names the modality 'truth'"),
         ({"align": {"metrics": ["mutual_knn", "mutual_knn"]}}, "twice"),

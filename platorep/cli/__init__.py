@@ -130,7 +130,7 @@ def list_things(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List what there is: models (timm), metrics, figures, shipped configs, kinds of views.
+    """List what there is: models, metrics, figures, shipped configs, kinds of views, changes.
 
     `platorep list models FOLDER`, or the name of a timm or hub model, says what it reads, with
     which side, its layers, widths and pools.

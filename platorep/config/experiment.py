@@ -78,12 +78,13 @@ class ExperimentConfig(Section):
             "family": {spec.family for spec in specs},
             "model": {spec.label for spec in specs},
         }
+        default = "" if "pairs" in self.align.model_fields_set else " (the default)"
         for pair in self.align.pairs:
             for selector in (pair.x, pair.y):
                 for field, value in selector.model_dump(exclude_none=True).items():
                     if value not in known[field]:
                         raise ValueError(
-                            f"align.pairs names the {field} {value!r}, which no model has."
+                            f"align.pairs{default} names the {field} {value!r}, which no model has."
                             f"{nearest(value, known[field])} There are: "
                             f"{', '.join(sorted(known[field]))}."
                         )

@@ -44,6 +44,8 @@ GPU_TOKENS = 16384
 CPU_TOKENS, TOKENS_PER_THREAD = 512, 128
 """On a CPU fewer tokens stay in its caches; many threads need more."""
 HIDDEN_STATES = "hidden states: embedding output, every layer, the last after the final norm"
+"""Part of the key, and not true of CLIP and SigLIP, whose last text state is before it."""
+HIDDEN_STATES_SAID = "hidden states: embedding output, every layer (norms: docs/models.md)"
 SPECIAL_TOKENS = {"keep": "as the tokenizer adds them", "drop": "added, read and not pooled"}
 
 
@@ -99,7 +101,7 @@ class LanguageModel(Model):
         return Description(
             layers=layers,
             widths=widths,
-            tap=BY_NAME if globs(self.spec) else HIDDEN_STATES,
+            tap=BY_NAME if globs(self.spec) else HIDDEN_STATES_SAID,
             pools=pools,
             parameters=sum(p.numel() for p in self._part.parameters()),
             weight_bytes=weight_bytes,

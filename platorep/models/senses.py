@@ -80,7 +80,7 @@ class SensedModel(Model):
         return Description(
             layers=layers,
             widths=widths,
-            tap=self._tap,
+            tap=BY_NAME if globs(self.spec) else "hidden states (norms: docs/models.md)",
             pools=pools,
             parameters=sum(p.numel() for p in self._part.parameters()),
             weight_bytes=weight_bytes,
