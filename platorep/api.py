@@ -70,8 +70,9 @@ class Reference:
         reference = platorep.Reference("results/mine", "dinov2-small", metric="mutual_knn", k=10)
         reference(features)   # n d, rows in the order of `reference.ids` -> the best layer's score
 
-    The score is what `align` would give the features in this experiment: rows, preprocessing and
-    candidates (`align.concatenated`) are those it was last aligned with, or extracted for. The
+    The score is what `align` would give the features in this experiment under that metric: rows,
+    preprocessing and candidates (`align.concatenated`) are those it was last aligned with, or
+    extracted for; metric and parameters are those of the call, not the experiment's. The
     reference's features are summarized once, and never read again: a call costs one summary and one
     comparison.
 
