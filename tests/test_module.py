@@ -290,6 +290,22 @@ def test_a_network_says_where_its_channels_are(module: str) -> None:
     torch.testing.assert_close(found[1], torch.stack([one.mean((0, 1)) for one in picture]).float())
 
 
+def test_features_of_a_convolution_in_one_dimension_are_second(module: str) -> None:
+    found = features(make_spec(module, layers=["conv"]))
+    (conv,) = by_hand(network_of(module), ["conv"])
+    torch.testing.assert_close(found[0], torch.stack([one.mean(1) for one in conv]).float())
+
+
+def test_a_width_that_is_a_length_is_refused(module: str) -> None:
+    own = importlib.import_module(module)
+    path = Path(str(own.__file__))
+    path.write_text(CODE.replace("self.pair(x)", "self.idle(columns)"))
+    del sys.modules[module]
+    importlib.invalidate_caches()
+    with pytest.raises(ConfigError, match="others than b t d"):
+        features(make_spec(module, layers=["idle"], inputs=f"{module}:ragged"))
+
+
 def test_several_pools_in_one_forward_pass(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = make_spec(module, arguments={"prefix": 1})
     alone = [features(spec.model_copy(update={"pool": pool})) for pool in POOLS]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from platorep.config import ModelSpec
 from platorep.errors import ConfigError, IntegrityError
+from platorep.kinds.audio import Sound
 from platorep.models import Reading, open_model
 
 NUM_IMAGES = 3
@@ -246,3 +248,61 @@ def test_modules_of_a_vision_network_of_transformers_by_name(tmp_path: Path) -> 
         torch.testing.assert_close(named[-1], numbered[-1], rtol=1e-5, atol=1e-6)
     _, both = of(pools=("cls", "mean"), layers=["layernorm"])
     assert [tuple(layer.shape) for layer in both] == [(NUM_IMAGES, 16)] * 2
+
+
+class Sounds:
+    ids: Sequence[str] = ("a", "b", "c")
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, i: int, /) -> Sound:
+        values = np.random.default_rng(i).standard_normal(4000 + 1000 * i)
+        return Sound(values.astype(np.float32), 16_000)
+
+
+def hears(folder: Path, *, norm: str) -> transformers.Wav2Vec2Model:
+    torch.manual_seed(0)
+    small = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
+    front = {"conv_dim": (8, 6), "conv_stride": (5, 4), "conv_kernel": (10, 8)}
+    places = {"num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2}
+    config = transformers.Wav2Vec2Config(
+        num_hidden_layers=1, feat_extract_norm=norm, **small, **front, **places
+    )
+    network = transformers.Wav2Vec2Model(config).eval()
+    network.save_pretrained(folder)
+    masked = norm == "layer"
+    transformers.Wav2Vec2FeatureExtractor(return_attention_mask=masked).save_pretrained(folder)
+    return network
+
+
+@pytest.mark.parametrize("norm", ["group", "layer"])
+def test_convolutions_over_a_sound_have_their_features_second(tmp_path: Path, norm: str) -> None:
+    """b d t, at a rate of their own; in a padded batch the mean is of a sound's own frames."""
+    network = hears(tmp_path, norm=norm)
+    names = [f"feature_extractor.conv_layers.{i}.conv" for i in range(2)]
+    asked = {"modality": "audio", "backend": "transformers", "view": "audio", "kind": "audio"}
+    asked |= {"random_init": False, "layers": ["feature_extractor.conv_layers.*.conv"]}
+    model = open_model(make_spec(str(tmp_path), **asked), offline=True)
+    loaded = model.load("cpu", torch.float32)
+    found = loaded.features(Reading(range(3), Sounds(), workers=0, batch=3))
+    assert loaded.layers == tuple(names)
+    assert model.describe().widths in (None, (8, 6))
+    extractor = transformers.Wav2Vec2FeatureExtractor.from_pretrained(tmp_path)
+    for i, name in enumerate(names):
+        of_sounds: list[Tensor] = []
+        network.get_submodule(name).register_forward_hook(
+            lambda _, __, output, into=of_sounds: into.append(output[0].mean(1))
+        )
+        with torch.no_grad():
+            for n in range(3):
+                network(
+                    **extractor(Sounds()[n].waveform, sampling_rate=16_000, return_tensors="pt")
+                )
+        torch.testing.assert_close(found[i], torch.stack(of_sounds), rtol=1e-4, atol=1e-5)
+    # a module of which nobody says so is as wide as a sound is long
+    whole = open_model(
+        make_spec(str(tmp_path), **asked | {"layers": ["feature_extractor"]}), offline=True
+    )
+    with pytest.raises(ConfigError, match=r"features for one sample and .* others than b t d"):
+        whole.load("cpu", torch.float32)

@@ -18,7 +18,7 @@ from platorep.config import ModelSpec
 from platorep.errors import ConfigError
 from platorep.models.base import globs, kept_layers
 from platorep.models.memory import by_pool
-from platorep.models.taps import named_taps, tapped
+from platorep.models.taps import CHANNELS_FIRST, layout_of, named_taps, tapped
 
 Read = TypeVar("Read")
 
@@ -175,6 +175,8 @@ class NamedStates(PooledStates[Read]):
 
     def _pooled(self, name: str, output: Tensor, num_samples: int) -> Float[Tensor, "b _"]:
         pooled = None
+        if output.ndim == 3 and layout_of(self._network, name) in CHANNELS_FIRST:
+            output = output.mT
         if name not in self._second:
             pooled = self._reader.pool(output)
         if pooled is None and output.ndim == 3:
@@ -215,7 +217,8 @@ def named_widths(
     names, found = named_taps(network, globs, label), dict[str, int]()
 
     def keep(name: str, output: Tensor) -> None:
-        found[name] = output.shape[1] if output.ndim == 4 else output.shape[-1]
+        second = output.ndim == 4 or layout_of(network, name) in CHANNELS_FIRST
+        found[name] = output.shape[1] if second else output.shape[-1]
 
     try:
         tapped(network, names, forward, keep, label)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from platorep.errors import AbsentError
+from platorep.errors import AbsentError, ConfigError
 
 
 class Batching(Enum):
@@ -83,7 +83,18 @@ class PooledRows:
                 for part in pooled
             ]
         for layer, part in zip(self.layers, pooled, strict=True):
+            refuse_other_width(part, layer)
             layer[list(places)] = part.float().cpu()
+
+
+def refuse_other_width(found: Float[Tensor, "b _"], expected: Float[Tensor, "n _"]) -> None:
+    """Raise a ConfigError where a layer is as wide as its sample is long."""
+    if found.shape[1] != expected.shape[1]:
+        raise ConfigError(
+            f"a layer has {expected.shape[1]} features for one sample and {found.shape[1]} for "
+            "another, so its axes are others than b t d. Tap another module (`layers`); a module "
+            'of your own can say `output_fmt = "NCL"` (b d t).'
+        )
 
 
 def by_pool(layers: Sequence[Float[Tensor, "b _"]], num_pools: int) -> list[Float[Tensor, "b _"]]:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from platorep.models.memory import Batching
+from platorep.models.memory import Batching, refuse_other_width
 
 SHORT, LONG = 4, 12
 """Tokens of the texts that a language model is asked with."""
@@ -95,6 +95,8 @@ def difference(
     found: Sequence[Float[Tensor, "b _"]], expected: Sequence[Float[Tensor, "1 _"]]
 ) -> float:
     """Distance of the first sample's features from `expected`, in lengths of these; worst layer."""
+    for layer, other in zip(found, expected, strict=True):
+        refuse_other_width(layer, other)
     distances = [
         relative_changes(layer[:1], other) for layer, other in zip(found, expected, strict=True)
     ]

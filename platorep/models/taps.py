@@ -21,6 +21,11 @@ BY_NAME = "outputs of modules"
 """How taps by name are called in a key."""
 OUTPUT = "output"
 """Stands for what the network itself returns, where no module of it has that name."""
+CHANNELS_SECOND = (
+    *(nn.Conv1d, nn.ConvTranspose1d),
+    *(nn.BatchNorm1d, nn.InstanceNorm1d, nn.GroupNorm),
+)
+"""Modules of PyTorch that have the features of three axes second, by definition: b d t."""
 CHANNELS_FIRST, CHANNELS_LAST = ("NCL",), ("NHWC", "NTHWC")
 """What timm calls the layout of an output: of three axes the second holds the features, or of four
 and five the last. Otherwise it is the other way round: b t d, b d h w and b d f h w."""
@@ -64,6 +69,15 @@ def module_of(network: nn.Module, tap: str) -> nn.Module:
     """The module that `named_taps` calls `tap`."""
     modules: dict[str, nn.Module] = dict(network.named_modules())
     return modules.get(tap, network)
+
+
+def layout_of(network: nn.Module, tap: str) -> str:
+    """What a module, or its network, says of the axes of its output; "" if nothing."""
+    own = module_of(network, tap)
+    if isinstance(own, CHANNELS_SECOND):
+        return "NCL"
+    layout = getattr(own, "output_fmt", None) or getattr(network, "output_fmt", None)
+    return str(getattr(layout, "value", layout or ""))
 
 
 def tapped(
@@ -183,9 +197,7 @@ class PooledTaps:
                 f"model {self.label!r}: the module {name!r} gives complex numbers, which are no "
                 "features. Name another one, or one that gives their size."
             )
-        own, whole = module_of(self.network, name), self.network
-        layout = getattr(own, "output_fmt", None) or getattr(whole, "output_fmt", None)
-        layout = str(getattr(layout, "value", layout))
+        layout = layout_of(self.network, name)
         if output.ndim == 3 and layout not in CHANNELS_FIRST:
             return [self._tokens(output, pool) for pool in self._pools]
         last = layout in CHANNELS_LAST and output.ndim > 3
