@@ -16,6 +16,7 @@ from torch import Tensor
 
 from platorep.config import ModelSpec
 from platorep.data import EventDataset
+from platorep.errors import StorageError
 from platorep.failures import Errors
 from platorep.features import Cell, CellKey, RowIdentities
 from platorep.files import ByteLocks, digest
@@ -134,6 +135,22 @@ def _is_done(run: Run, work: Work) -> bool:
 
 
 def _make(
+    run: Run, mine: Sequence[tuple[Work, list[int]]], dataset: EventDataset, errors: Errors
+) -> None:
+    """Make these shards, of all pools at once; one by one if that fails: one may be refused."""
+    pools = tuple(dict.fromkeys(work.pool for work, _ in mine if work.pool is not None))
+    if len(pools) < 2:
+        return _make_at_once(run, mine, dataset, errors)
+    try:
+        _make_at_once(run, mine, dataset, Errors(keep_going=False))
+    except StorageError:
+        raise
+    except Exception:  # whose it is shows alone
+        for pool in pools:
+            _make_at_once(run, [one for one in mine if one[0].pool == pool], dataset, errors)
+
+
+def _make_at_once(
     run: Run, mine: Sequence[tuple[Work, list[int]]], dataset: EventDataset, errors: Errors
 ) -> None:
     works = [work for work, _ in mine]

@@ -183,6 +183,31 @@ def test_a_view_that_fails_is_a_failure_of_its_own(tmp_path: Path) -> None:
     assert [work.cell.exists() for work in works] == [False, True, False, True]
 
 
+def test_a_pool_that_is_refused_takes_no_other_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "own_net.py").write_text(
+        "import torch\ndef build():\n    return torch.nn.Sequential(torch.nn.Linear(3, 4))\n"
+        "def words(text):\n    return torch.ones(4, 3) * len(text)\n"
+    )
+    model = {"name": "own_net:build", "inputs": "own_net:words", "backend": "module"}
+    raw = {
+        "name": "pools",
+        "dataset": {"source": "toyworld", "world": {"image_size": 32}, "limit": 12},
+        "families": [{"name": "f", "modality": "other", "reads": "text", "models": [model],
+                      "layers": ["0"], "pool": ["patches_mean", "mean"]}],
+        "align": WITHIN,
+    }  # fmt: skip
+    config, results = ExperimentConfig.model_validate(raw), Results(tmp_path / "results")
+
+    failures = extract(run_of(config, results, tmp_path / "cache", Reporter(-1)))
+
+    assert list(failures.errors) == ["own_net:build (patches_mean) (text)"]
+    cell = results.read_json(results.cells, "extract")["cells"]["own_net:build (mean) (text)"]
+    assert Cell(tmp_path / "cache" / cell["folder"]).is_complete()
+
+
 def test_pools_are_listed_once() -> None:
     def config(pool: Any) -> ExperimentConfig:
         model = EYE | {"pool": pool}

@@ -300,6 +300,7 @@ def test_views_without_sense_are_refused(settings: dict[str, Any], message: str)
 @pytest.mark.parametrize(
     ("view", "message"),
     [
+        ("photo", "views.v: Input should be a valid dictionary; found 'photo'"),
         ("{kind: smell}", "views.v.kind: Input should be 'image', 'text', 'audio', 'video'"),
         ("{kind: text, captionz: 1}", "views.v.captionz: unknown key. Did you mean 'captions'?"),
         ("{of: image, change: gray}", "views.v: change 'gray' is unknown. Did you mean 'grey'?"),

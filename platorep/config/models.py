@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, StrictInt
 
 from platorep.config.paths import NameOrPath
 from platorep.parameters.section import Section
@@ -39,7 +39,7 @@ class ModelSettings(Section):
     """Over real tokens: mean, last, cls (the first), patches_mean (the mean without tokens before
     the patches of an image). Several make a model of each, from one forward pass. Absent: language
     mean; vision cls, or the mean where the network has no class token."""
-    layers: Literal["all"] | tuple[int, ...] | tuple[str, ...] = "all"
+    layers: Literal["all"] | tuple[StrictInt, ...] | tuple[str, ...] = "all"
     """Tap points to keep, counted from 0 (negative: from the end); or modules by name, as globs
     over `named_modules()` (`["blocks.*", norm]`): `*` stops at dots, `**` does not, and `output` is
     what the network returns. docs/models.md says what layer i is."""

@@ -1,5 +1,6 @@
 """From a YAML file to a checked configuration, or an error that names each problem and its line."""
 
+import re
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatch
@@ -249,7 +250,7 @@ def _problems(
     for problem in error.errors()[:MOST_NAMES]:
         unknown = problem["type"] == "extra_forbidden"
         keys, siblings = _keys(shape, problem["loc"][:-1] if unknown else problem["loc"])
-        message = problem["msg"].removeprefix("Value error, ")
+        message = re.sub(" or instance of .*", "", problem["msg"].removeprefix("Value error, "))
         if unknown:
             keys.append(str(problem["loc"][-1]))
             message = f"unknown key.{nearest(keys[-1], siblings)}"
