@@ -102,8 +102,9 @@ def failed_cells(errors: Sequence[Exception], path: Path) -> PlatorepError:
     Args:
         path: Where the failures are written down.
     """
+    failed = "1 cell" if len(errors) == 1 else f"{len(errors)} cells"
     ending = f"the rest is done; {path} says why. The same command tries them again."
     damaged = [error for error in errors if isinstance(error, IntegrityError)]
     if damaged:
-        return IntegrityError(f"{damaged[0]}\n{len(errors)} cells failed, {ending}")
-    return FailedCellsError(f"{len(errors)} cells failed, {ending}")
+        return IntegrityError(f"{damaged[0]}\n{failed} failed, {ending}")
+    return FailedCellsError(f"{failed} failed, {ending}")

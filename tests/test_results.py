@@ -326,7 +326,7 @@ def test_damage_is_told_first(
     found = failed_cells(errors, tmp_path / "failures.jsonl")
 
     assert type(found) is kind
-    assert f"{len(errors)} cells failed" in str(found)
+    assert f"{len(errors)} cell{'s' * (len(errors) > 1)} failed" in str(found)
     assert str(tmp_path / "failures.jsonl") in str(found)
     if kind is IntegrityError:
         assert "shard 3 is damaged" in str(found)

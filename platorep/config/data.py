@@ -180,9 +180,11 @@ class DatasetConfig(Section):
 
     @model_serializer(mode="wrap")
     def _say_nothing_of_what_is_not_used(self, handler: Any) -> dict[str, Any]:
-        """A dataset without the settings of later versions is written down as it was before."""
+        """No settings of later versions that are not used, and not the short form beside views."""
         settings: dict[str, Any] = handler(self)
         unused = {name for name in ("views", "files_anywhere") if not getattr(self, name)}
+        if any(isinstance(view, ObservedView) for view in self.views.values()):
+            unused |= set(PAIR)
         return {key: value for key, value in settings.items() if key not in unused}
 
 

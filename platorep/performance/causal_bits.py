@@ -22,8 +22,12 @@ RULE_VERSION = 1  # raise when the meaning of a measurement changes
 def bits_rows(job: Job, config: BitsPerByteConfig) -> Iterator[Row]:
     """A row for each causal language model; one that fails is noted and left out."""
     corpora = _corpora(job, config)
-    for corpus in dict.fromkeys(corpora.values()):
-        job.report.say(f"{config.name}: {corpus.num_bytes} bytes of {corpus.source}")
+    views: dict[Corpus, list[str]] = {}
+    for view, corpus in corpora.items():
+        views.setdefault(corpus, []).append(view)
+    for corpus, of in views.items():
+        whose = f" ({', '.join(of)})" if len(views) > 1 else ""
+        job.report.say(f"{config.name}: {corpus.num_bytes} bytes of {corpus.source}{whose}")
     for spec in job.run.specs:
         with job.failures.catch(f"{config.name} of {spec.label}"):
             if spec.view in corpora:
