@@ -18,6 +18,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from platorep.config import BitsPerByteConfig, ModelSpec, TableConfig
 from platorep.errors import AbsentError, ConfigError, DataError, IntegrityError
 from platorep.models import open_model
+from platorep.models.pretrained import Pretrained
 from platorep.performance import bits
 from platorep.performance.bits import ReadsAheadError, bits_per_byte
 from platorep.performance.causal import open_causal
@@ -421,8 +422,7 @@ def test_random_weights_are_those_of_the_features(tokenizer: Any, tmp_path: Path
     for seed in (0, 1):
         control = spec.model_copy(update={"random_init": True, "seed": seed})
         with_head = open_causal(control, offline=True).load("cpu", torch.float32).network
-        read: Any = open_model(control, offline=True)
-        body = read._random(torch.float32)
+        body = Pretrained(control, offline=True).load(torch.float32)
         for name, weight in body.state_dict().items():
             assert torch.equal(weight, with_head.base_model.state_dict()[name])
     identities = [

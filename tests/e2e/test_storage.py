@@ -24,7 +24,7 @@ def test_a_full_disk_at_every_size(forks: Forks, place: Place, undisturbed: Plac
     """Files may not grow beyond a limit: one after the other of the run's files meets it."""
     met: list[str] = []
     num_shards = 0
-    size_bytes, code = 2048, 6  # the log itself must fit
+    size_bytes, code = 6144, 6  # the log itself must fit
     while code:
         end = command(forks, place, "run", str(place.file), file_size_limit=size_bytes)
         assert is_told(end) or end.code == 0, (size_bytes, end)
@@ -32,7 +32,7 @@ def test_a_full_disk_at_every_size(forks: Forks, place: Place, undisturbed: Plac
         assert place.partials() == []
         assert len(place.shards()) >= num_shards
         num_shards, code = len(place.shards()), end.code
-        size_bytes = size_bytes * 3 // 2
+        size_bytes = size_bytes * 5 // 4
 
     assert len(set(met)) >= 3, "the limit was met in several places"
     assert tables(place) == tables(undisturbed)
