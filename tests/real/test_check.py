@@ -33,7 +33,8 @@ def config(real: Path, minilm: Path, tmp_path: Path) -> Path:
 
 def verdicts(config: Path, model: str, *checks: str) -> tuple[int, dict[str, dict[str, float]]]:
     asked = [argument for check in checks for argument in ("--checks", check)]
-    arguments = ["check", model, "--data", str(config), "--device", "cpu", "--json", *asked]
+    data = ["--data", str(config), "--limit", "64", "--device", "cpu"]
+    arguments = ["check", model, *data, "--json", *asked]
     result = CliRunner().invoke(app, arguments)
     return result.exit_code, {row["check"]: row for row in json.loads(result.stdout)}
 
