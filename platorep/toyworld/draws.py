@@ -41,6 +41,10 @@ class Draws:
         """low .. high, both included."""
         return low + self.below(high - low + 1)
 
+    def swing(self, reach: int, percent: int) -> int:
+        """-reach .. reach, scaled by the strength of the nuisance."""
+        return self.between(-reach, reach) * percent // 100
+
     def choice(self, weights: Sequence[int]) -> int:
         """An index, with probability weight / sum of weights."""
         left = self.below(sum(weights))

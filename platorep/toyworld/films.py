@@ -4,18 +4,19 @@ Films have `COLORS_OF_FILM`, as a GIF file can hold no more than 256; grain make
 """
 
 import struct
+from functools import partial
 from itertools import product
 
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from platorep.parameters.toyworld import COLUMNS, ROWS, SHAPES, TEXTURES, WorldParameters
+from platorep.parameters.toyworld import COLUMNS, ROWS, SHAPES, WorldParameters
 from platorep.toyworld.draws import Draws, Purpose
 from platorep.toyworld.pictures import (
     COLOR_RGB,
     RADIUS_THIRTY_SECONDS,
     SUBPIXELS,
-    ground_light,
+    ground,
     paint,
 )
 from platorep.toyworld.scenes import Scene
@@ -39,23 +40,14 @@ def film(world: WorldParameters, scene: Scene) -> UInt8[np.ndarray, "t h w 3"]:
     draws = Draws(world.seed, scene.index, Purpose.FILM, scene.frame)
     strength = round(100 * world.nuisance)
     side = world.image_size
-
-    def swing(reach: int) -> int:
-        """-reach .. reach, scaled by the strength of the nuisance."""
-        return draws.between(-reach, reach) * strength // 100
-
-    tint = [128 + swing(15) for _ in range(3)]
-    contrast = 26 + swing(4)
-    period = side * SUBPIXELS * (100 + swing(15)) // 400  # about four stripes per side
-    phases = (draws.below(period) * min(strength, 100) // 100, draws.below(period))
-    light = ground_light(TEXTURES[scene.texture], side, period, phases)  # 0 .. 16 per pixel
-    ground = np.array(tint) + (contrast * (2 * light - 16) // 16)[..., None]
+    swing = partial(draws.swing, percent=strength)
+    still = ground(draws, world, scene)
     brightness = 256 + swing(25)
     hues = [[swing(11) for _ in range(3)] for _ in scene.things]
     reach = SUBPIXELS * side // 5  # of the way that an object goes in one film
     ways = [(swing(reach), swing(reach)) for _ in scene.things]
 
-    frames = np.repeat(ground[None].astype(np.int32), NUM_FRAMES, axis=0)
+    frames = np.repeat(still[None], NUM_FRAMES, axis=0)
     for number, canvas in enumerate(frames):
         gone = 2 * number - (NUM_FRAMES - 1)  # the middle of the way is the middle of the cell
         for thing, hue, (way_y, way_x) in zip(scene.things, hues, ways, strict=True):

@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
@@ -35,18 +35,8 @@ def picture(world: WorldParameters, scene: Scene) -> UInt8[np.ndarray, "h w 3"]:
     draws = Draws(world.seed, scene.index, Purpose.NUISANCE, scene.frame)
     strength = round(100 * world.nuisance)
     side = world.image_size
-
-    def swing(reach: int) -> int:
-        """-reach .. reach, scaled by the strength of the nuisance."""
-        return draws.between(-reach, reach) * strength // 100
-
-    tint = [128 + swing(15) for _ in range(3)]
-    contrast = 26 + swing(4)
-    period = side * SUBPIXELS * (100 + swing(15)) // 400  # about four stripes per side
-    phases = (draws.below(period) * min(strength, 100) // 100, draws.below(period))
-    canvas = np.empty((side, side, 3), dtype=np.int32)
-    light = ground_light(TEXTURES[scene.texture], side, period, phases)  # 0 .. 16 per pixel
-    canvas[:] = np.array(tint) + (contrast * (2 * light - 16) // 16)[..., None]
+    swing = partial(draws.swing, percent=strength)
+    canvas = ground(draws, world, scene)
 
     for thing in scene.things:
         hue = [swing(11) for _ in range(3)]
@@ -61,6 +51,19 @@ def picture(world: WorldParameters, scene: Scene) -> UInt8[np.ndarray, "h w 3"]:
     noise = draws.octets(4 * canvas.size).reshape(4, *canvas.shape).astype(np.int32).sum(0) - 510
     canvas += noise * strength // 100 // 36  # a sum of four uniforms: deviation of about 4
     return canvas.clip(0, 255).astype(np.uint8)
+
+
+def ground(draws: Draws, world: WorldParameters, scene: Scene) -> Int[np.ndarray, "h w 3"]:
+    """What a scene's objects stand on; tint, contrast, stripe width and phase are drawn."""
+    side, strength = world.image_size, round(100 * world.nuisance)
+    swing = partial(draws.swing, percent=strength)
+    tint = [128 + swing(15) for _ in range(3)]
+    contrast = 26 + swing(4)
+    period = side * SUBPIXELS * (100 + swing(15)) // 400  # about four stripes per side
+    phases = (draws.below(period) * min(strength, 100) // 100, draws.below(period))
+    light = _ground_light(TEXTURES[scene.texture], side, period, phases)  # 0 .. 16 per pixel
+    pixels: np.ndarray = np.array(tint) + (contrast * (2 * light - 16) // 16)[..., None]
+    return pixels.astype(np.int32)
 
 
 def paint(
@@ -124,7 +127,7 @@ def _inside(
     return inside
 
 
-def ground_light(
+def _ground_light(
     texture: str, side: int, period: int, phases: tuple[int, int]
 ) -> Int[np.ndarray, "h w"]:
     """Of each pixel, how many of its 16 subpixels are light."""

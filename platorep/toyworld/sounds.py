@@ -14,7 +14,7 @@ The hidden place is not heard, as it is not seen: only what it makes of the rest
 
 import io
 import wave
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import isqrt
 
 import numpy as np
@@ -49,10 +49,7 @@ def sound(world: WorldParameters, scene: Scene) -> Int16[np.ndarray, " n"]:
     """
     draws = Draws(world.seed, scene.index, Purpose.SOUND, scene.frame)
     strength = round(100 * world.nuisance)
-
-    def swing(reach: int) -> int:
-        """-reach .. reach, scaled by the strength of the nuisance."""
-        return draws.between(-reach, reach) * strength // 100
+    swing = partial(draws.swing, percent=strength)
 
     def phase() -> int:
         return draws.below(TURN) * min(strength, 100) // 100
