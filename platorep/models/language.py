@@ -1,5 +1,6 @@
 """Language models through transformers' Auto classes: causal, masked and encoder models."""
 
+from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -11,23 +12,20 @@ from torch import Tensor
 from platorep.config import ModelSpec
 from platorep.errors import ConfigError, PlatorepError
 from platorep.models.base import (
-    Description,
     Loaded,
-    Model,
     Reading,
     globs,
-    kept_layers,
     refuse_other_settings,
 )
 from platorep.models.cost import TOKENS, count_flops
-from platorep.models.hidden_states import PooledStates, kept_states, named_widths, states_of
+from platorep.models.hidden_states import PooledStates, kept_states, states_of
 from platorep.models.loading import LOOKS_AT_NUMBERS, failing, read_tokenizer
 from platorep.models.memory import PooledRows
-from platorep.models.pretrained import Pretrained, weight_facts
+from platorep.models.pretrained import Pretrained, PretrainedModel
 from platorep.models.probing import BatchProbe, probe_batches, probe_texts
 from platorep.models.sentences import Embedding, read_embedding
 from platorep.models.sides import FEATURES, Side, choose_side, reads, sides
-from platorep.models.taps import BY_NAME, named_taps
+from platorep.models.taps import BY_NAME
 from platorep.models.token_batches import TokenBatches
 from platorep.models.tokens import TextReader, Tokens, longest_text, num_embeddings
 from platorep.switches import default_switches
@@ -45,11 +43,12 @@ CPU_TOKENS, TOKENS_PER_THREAD = 512, 128
 """On a CPU fewer tokens stay in its caches; many threads need more."""
 HIDDEN_STATES = "hidden states: embedding output, every layer, the last after the final norm"
 """Part of the key, and not true of CLIP and SigLIP, whose last text state is before it."""
-HIDDEN_STATES_SAID = "hidden states: embedding output, every layer (norms: docs/models.md)"
 SPECIAL_TOKENS = {"keep": "as the tokenizer adds them", "drop": "added, read and not pooled"}
 
 
-class LanguageModel(Model):
+class LanguageModel(PretrainedModel):
+    described_tap = "hidden states: embedding output, every layer (norms: docs/models.md)"
+
     def __init__(self, spec: ModelSpec, *, offline: bool) -> None:
         if spec.kind != "text":
             raise ConfigError(
@@ -88,26 +87,6 @@ class LanguageModel(Model):
         if self._side is not None:
             found["side"] = self._side.path
         return found | self._embedding.facts()
-
-    def describe(self) -> Description:
-        try:
-            layers, widths = self._names_and_widths
-            pools = tuple(dict.fromkeys((self._pool, "mean", "last", "cls")))
-        except PlatorepError as error:
-            return Description(unknown=(str(error),))
-        except Exception as error:  # a repository's own code may do anything without weights
-            return Description(unknown=(f"it cannot be built without its weights: {error}",))
-        weight_bytes, download_bytes, unknown = weight_facts(self._network)
-        return Description(
-            layers=layers,
-            widths=widths,
-            tap=BY_NAME if globs(self.spec) else HIDDEN_STATES_SAID,
-            pools=pools,
-            parameters=sum(p.numel() for p in self._part.parameters()),
-            weight_bytes=weight_bytes,
-            download_bytes=download_bytes,
-            unknown=unknown,
-        )
 
     def flops(self) -> int | None:
         tokens = torch.zeros(1, TOKENS, dtype=torch.long, device="meta")
@@ -174,6 +153,10 @@ class LanguageModel(Model):
             raise
         except Exception:  # an architecture may do anything without weights: ask it with them
             return
+
+    @property
+    def _possible_pools(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((self._pool, "mean", "last", "cls")))
 
     @property
     def _pool(self) -> Any:
@@ -287,19 +270,10 @@ class LanguageModel(Model):
             text = self._network.config.get_text_config()
             return (int(text.hidden_size),) * (int(text.num_hidden_layers) + 1)
 
-    @cached_property
-    def _kept(self) -> tuple[int, ...]:
-        return kept_layers(self.spec, len(self._widths))
-
     @property
-    def _names_and_widths(self) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
-        if not (named := globs(self.spec)):
-            names = tuple(f"hidden_states.{i}" for i in self._kept)
-            return names, tuple(self._widths[i] for i in self._kept)
+    def _forward(self) -> Callable[[], object]:
         tokens = torch.zeros(1, 2, dtype=torch.long, device="meta")
-        read = partial(self._part, **self._fed(tokens))
-        widths = named_widths(self._part, named, read, self.spec.label)
-        return named_taps(self._part, named, self.spec.label), widths
+        return partial(self._part, **self._fed(tokens))
 
 
 class LoadedLanguageModel(Loaded):

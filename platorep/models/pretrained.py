@@ -1,6 +1,8 @@
 """A network of transformers by name: its files, its configuration, its skeleton and its weights."""
 
 import copy
+from abc import abstractmethod
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,11 @@ from platorep.config import ModelSpec
 from platorep.errors import ConfigError, IntegrityError, PlatorepError
 from platorep.files import storage_errors
 from platorep.models.adapters import Adapter, class_with_head, open_adapter
+from platorep.models.base import Description, Model, globs, kept_layers
+from platorep.models.hidden_states import named_widths
 from platorep.models.loading import as_own_errors, lacking, quiet, read_config
 from platorep.models.sources import Source, gguf_argument, open_source
+from platorep.models.taps import BY_NAME, named_taps
 
 UNREAD = ("pooler", "head", "masked_spec_embed", "mask_token")
 """Parameters that move no hidden state: what is read off the last one, and what only training has.
@@ -185,3 +190,63 @@ def weight_facts(network: Pretrained) -> tuple[int | None, int | None, tuple[str
         return *network.bytes(), ()
     except PlatorepError as error:
         return None, None, (str(error),)
+
+
+class PretrainedModel(Model):
+    """A network of transformers, or a part of it, whose layers are hidden states or modules."""
+
+    described_tap: str
+    """What its hidden states are, in words."""
+    _network: Pretrained
+
+    @property
+    @abstractmethod
+    def _part(self) -> Any:
+        """What is run, without memory for its weights."""
+
+    @property
+    @abstractmethod
+    def _widths(self) -> tuple[int, ...]:
+        """Of all hidden states."""
+
+    @property
+    @abstractmethod
+    def _possible_pools(self) -> tuple[str, ...]:
+        """The first is the one that is chosen where none is asked for."""
+
+    @property
+    @abstractmethod
+    def _forward(self) -> Callable[[], object]:
+        """One forward pass of the part, without numbers."""
+
+    def describe(self) -> Description:
+        try:
+            layers, widths = self._names_and_widths
+            pools = self._possible_pools
+        except PlatorepError as error:
+            return Description(unknown=(str(error),))
+        except Exception as error:  # a repository's own code may do anything without weights
+            return Description(unknown=(f"it cannot be built without its weights: {error}",))
+        weight_bytes, download_bytes, unknown = weight_facts(self._network)
+        return Description(
+            layers=layers,
+            widths=widths,
+            tap=BY_NAME if globs(self.spec) else self.described_tap,
+            pools=pools,
+            parameters=sum(p.numel() for p in self._part.parameters()),
+            weight_bytes=weight_bytes,
+            download_bytes=download_bytes,
+            unknown=unknown,
+        )
+
+    @cached_property
+    def _kept(self) -> tuple[int, ...]:
+        return kept_layers(self.spec, len(self._widths))
+
+    @property
+    def _names_and_widths(self) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
+        if not (named := globs(self.spec)):
+            names = tuple(f"hidden_states.{i}" for i in self._kept)
+            return names, tuple(self._widths[i] for i in self._kept)
+        widths = named_widths(self._part, named, self._forward, self.spec.label)
+        return named_taps(self._part, named, self.spec.label), widths

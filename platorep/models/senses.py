@@ -1,6 +1,6 @@
 """Networks of transformers that see or hear: images, sounds and films, one side of a network."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -10,27 +10,24 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from platorep.config import ModelSpec
-from platorep.errors import ConfigError, PlatorepError
+from platorep.errors import ConfigError
 from platorep.models.base import (
-    Description,
     Loaded,
-    Model,
     globs,
-    kept_layers,
     refuse_other_settings,
 )
 from platorep.models.blocks import choose_pool, possible_pools
 from platorep.models.cost import count_flops
-from platorep.models.hidden_states import PooledStates, kept_states, named_widths, states_of
+from platorep.models.hidden_states import PooledStates, kept_states, states_of
 from platorep.models.input_batches import InputBatches, Pool, can_be_padded
 from platorep.models.loading import LOOKS_AT_NUMBERS, failing
 from platorep.models.memory import Batching
-from platorep.models.pretrained import Pretrained, weight_facts
+from platorep.models.pretrained import Pretrained, PretrainedModel
 from platorep.models.probing import BatchProbe, probe_batches
 from platorep.models.processors import Inputs, Preparation, read_processor
 from platorep.models.sides import Side, choose_side
 from platorep.models.streamed import Streamed
-from platorep.models.taps import BY_NAME, named_taps
+from platorep.models.taps import BY_NAME
 from platorep.switches import default_switches
 
 SETTINGS = (
@@ -42,7 +39,9 @@ CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")
 """What a parameter is called that is the embedding of a class token."""
 
 
-class SensedModel(Model):
+class SensedModel(PretrainedModel):
+    described_tap = "hidden states (norms: docs/models.md)"
+
     def __init__(self, spec: ModelSpec, *, offline: bool) -> None:
         refuse_other_settings(spec, *SETTINGS)
         self.spec = spec
@@ -68,29 +67,8 @@ class SensedModel(Model):
     def _tap(self) -> str:
         return BY_NAME if globs(self.spec) else "hidden states, the last after the final norm"
 
-    def describe(self) -> Description:
-        try:
-            layers, widths = self._names_and_widths
-            pools = possible_pools(self._chosen(None))
-        except PlatorepError as error:
-            return Description(unknown=(str(error),))
-        except Exception as error:  # a repository's own code may do anything without weights
-            return Description(unknown=(f"it cannot be built without its weights: {error}",))
-        weight_bytes, download_bytes, unknown = weight_facts(self._network)
-        return Description(
-            layers=layers,
-            widths=widths,
-            tap=BY_NAME if globs(self.spec) else "hidden states (norms: docs/models.md)",
-            pools=pools,
-            parameters=sum(p.numel() for p in self._part.parameters()),
-            weight_bytes=weight_bytes,
-            download_bytes=download_bytes,
-            unknown=unknown,
-        )
-
     def flops(self) -> int | None:
-        reader, sample = self._asked
-        return count_flops(lambda: reader.read([sample], all_states=False))
+        return count_flops(self._forward)
 
     def download(self) -> None:
         self._network.download()
@@ -157,6 +135,10 @@ class SensedModel(Model):
         return bool(getattr(extractor, "return_attention_mask", True))
 
     @property
+    def _possible_pools(self) -> tuple[str, ...]:
+        return possible_pools(self._chosen(None))
+
+    @property
     def _pool(self) -> Pool:
         return self._chosen(self.spec.pool)
 
@@ -195,19 +177,10 @@ class SensedModel(Model):
             number = getattr(config, "depth", None) or config.num_hidden_layers
             return (int(width),) * (int(number) + 1)
 
-    @cached_property
-    def _kept(self) -> tuple[int, ...]:
-        return kept_layers(self.spec, len(self._widths))
-
     @property
-    def _names_and_widths(self) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
-        if not (named := globs(self.spec)):
-            names = tuple(f"hidden_states.{i}" for i in self._kept)
-            return names, tuple(self._widths[i] for i in self._kept)
+    def _forward(self) -> Callable[[], object]:
         reader, sample = self._asked
-        read = partial(reader.read, [sample], all_states=False)
-        widths = named_widths(self._part, named, read, self.spec.label)
-        return named_taps(self._part, named, self.spec.label), widths
+        return partial(reader.read, [sample], all_states=False)
 
 
 class LoadedSensedModel(Streamed):
