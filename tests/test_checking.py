@@ -252,6 +252,10 @@ class OwnModel(PreTrainedModel):
         self.shift = torch.nn.Parameter(torch.zeros(config.hidden_size))
         self.post_init()
 
+    def _init_weights(self, module):  # a parameter that no file holds is zero, not what memory held
+        if module is self:
+            torch.nn.init.zeros_(self.shift)
+
     def get_input_embeddings(self):
         return self.words
 
