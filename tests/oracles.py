@@ -249,6 +249,45 @@ def rsa(x: np.ndarray, y: np.ndarray, kind: str, compare: str) -> float:
     return pearson(one, other) if compare == "pearson" else kendall(one, other)
 
 
+def distance_correlation(x: np.ndarray, y: np.ndarray) -> float:
+    """Szekely, Rizzo and Bakirov (2007), definition 4, entry by entry."""
+
+    def centred(z: np.ndarray) -> list[list[float]]:
+        n = len(z)
+        table = [[math.dist(a, b) for b in z] for a in z]
+        means = [math.fsum(row) / n for row in table]
+        grand = math.fsum(means) / n
+        return [[table[i][j] - means[i] - means[j] + grand for j in range(n)] for i in range(n)]
+
+    def covariance(a: list[list[float]], b: list[list[float]]) -> float:
+        return math.fsum(
+            p * q for r, s in zip(a, b, strict=True) for p, q in zip(r, s, strict=True)
+        )
+
+    a, b = centred(x), centred(y)
+    return math.sqrt(covariance(a, b) / math.sqrt(covariance(a, a) * covariance(b, b)))
+
+
+def debiased_distance_correlation(x: np.ndarray, y: np.ndarray) -> float:
+    """Szekely and Rizzo (2013), their first form: matrices with a diagonal of their own."""
+
+    def modified(z: np.ndarray) -> np.ndarray:
+        n = len(z)
+        table = np.array([[math.dist(a, b) for b in z] for a in z])
+        means = table.mean(axis=0)
+        found = table - means - means[:, None] + table.mean() - table / n
+        np.fill_diagonal(found, means - table.mean())
+        return found * n / (n - 1)
+
+    def covariance(a: np.ndarray, b: np.ndarray) -> float:
+        n, products = len(a), a * b
+        diagonal = np.trace(products)
+        return float(products.sum() - diagonal - 2 / (n - 2) * diagonal)
+
+    a, b = modified(x), modified(y)
+    return covariance(a, b) / math.sqrt(covariance(a, a) * covariance(b, b))
+
+
 def triplet_agreement(
     x: np.ndarray, y: np.ndarray, triplets: list[tuple[int, int, int]], kind: str
 ) -> float:

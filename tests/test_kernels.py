@@ -342,6 +342,8 @@ def test_independent_features_score_at_chance(
         ("cka", {"estimator": "debiased"}),
         ("cka", {"kernel": "rbf"}),
         ("rsa", {}),
+        ("distance_correlation", {}),
+        ("distance_correlation", {"estimator": "debiased"}),
         ("cknna", {}),
         ("cknna", {"variant": "paper"}),
         ("procrustes", {}),

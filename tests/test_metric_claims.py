@@ -34,6 +34,7 @@ VARIANTS: list[tuple[str, dict[str, object]]] = [
     *[("rsa", {"rdm": rdm}) for rdm in ("correlation", "cosine", "euclidean")],
     ("rsa", {"compare": "pearson"}),
     ("rsa", {"compare": "kendall"}),
+    *[("distance_correlation", {"estimator": kind}) for kind in ("biased", "debiased")],
     *[
         ("ordinal_triplets", {"similarity": similarity, "triplets": 20_000})
         for similarity in ("cosine", "inner_product", "euclidean")

@@ -25,6 +25,7 @@ from torch import Tensor
 from platorep.errors import ConfigError
 from platorep.metrics.cknna import CKNNA
 from platorep.metrics.cycles import CYCLE_KNN
+from platorep.metrics.distances import DISTANCE_CORRELATION
 from platorep.metrics.kernels import CKA, RV
 from platorep.metrics.layer import Layer
 from platorep.metrics.metric import (
@@ -79,6 +80,7 @@ METRICS = index_by_name(
         RV,
         CKNNA,
         RSA,
+        DISTANCE_CORRELATION,
         ORDINAL_TRIPLETS,
         CCA_MEAN,
         SVCCA,

@@ -129,6 +129,14 @@ class Rsa(MetricParameters):
     """How two lists of dissimilarities are compared."""
 
 
+class DistanceCorrelation(MetricParameters):
+    metric: ClassVar[str] = "distance_correlation"
+    always: ClassVar[tuple[str, ...]] = ("estimator",)
+
+    estimator: Literal["biased", "debiased"] = "biased"
+    """The correlation (Szekely et al. 2007), or the estimate without bias of its square (2013)."""
+
+
 class OrdinalTriplets(MetricParameters):
     metric: ClassVar[str] = "ordinal_triplets"
 
@@ -204,6 +212,7 @@ PARAMETERS: Mapping[str, type[MetricParameters]] = MappingProxyType(
             Rv,
             Cknna,
             Rsa,
+            DistanceCorrelation,
             OrdinalTriplets,
             CcaMean,
             Svcca,
