@@ -43,7 +43,8 @@ def note_drawn(run: Run, name: str, files: Sequence[Path]) -> None:
 def figure_inputs(run: Run) -> dict[str, str]:
     """Name -> digest of all that decides a figure: its settings, the tables, the code."""
     r = run.results
-    paths = (r.best, r.scores, r.performance, r.models, r.gallery, r.layers)
+    further = [r.further(name) for name in run.config.align.further_tables()]
+    paths = (r.best, r.scores, r.performance, r.models, r.gallery, r.layers, *further)
     tables = {path.name: sha256_file(path) for path in paths if path.is_file()}
     common = [tables, code_stamps(), version("matplotlib")]
     figures = run.config.figures

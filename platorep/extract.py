@@ -163,7 +163,7 @@ def models_table(cells: dict[str, dict[str, Any]]) -> pd.DataFrame:
     """One row per model, in the order of the experiment's file."""
     columns = ["label", "family", "modality", "random", "random_of", "num_parameters", "num_layers"]
     rows = [{"label": label} | cell for label, cell in cells.items()]
-    columns += ["order", "view", "changed_of", "num_words"]
+    columns += ["order", "view", "changed_of", "repeat_of", "baseline", "num_words"]
     table = pd.DataFrame(rows, columns=columns).sort_values("order")
     return table.astype({"num_parameters": "Int64"}).reset_index(drop=True)
 
@@ -227,6 +227,8 @@ def _record_cells(run: Run, targets: Sequence[ModelCell]) -> None:
                 or (trained.get((spec.name, spec.view), "") if spec.random_init else ""),
                 "view": spec.view,
                 "changed_of": spec.changed_of,
+                "repeat_of": spec.repeat_of,
+                "baseline": spec.is_baseline,
                 "num_words": target.num_words,
                 "revision": target.key.model.get("revision"),
                 "compute_dtype": target.key.compute_dtype,

@@ -52,7 +52,7 @@ def plan_table(run: Run) -> tuple[PlatorepError | None, pd.DataFrame]:
     """
     plan = _Plan(run)
     rows = [*plan.of_dataset(), *plan.of_models(), *plan.of_measures()]
-    rows += [*plan.of_metrics(), *plan.of_gallery(), *plan.of_figures()]
+    rows += [*plan.of_metrics(), *plan.of_gallery(), *plan.of_analyses(), *plan.of_figures()]
     rows += _closing(rows)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return plan.trouble, table.astype(dict.fromkeys(("rows", "layers", "parameters"), "Int64"))
@@ -208,6 +208,12 @@ class _Plan:
             "seconds": None if made else _seconds(cost.seconds),
             "note": f"{gallery.queries} queries, {_mb(cost.memory_bytes)} MB of memory{lacking}",
         }
+
+    def of_analyses(self) -> Iterator[Row]:
+        align, results = self.run.config.align, self.run.results
+        for name in align.further_tables():
+            made = self._aligned() and results.further(name).exists()
+            yield {"stage": "align", "cell": name, "state": CACHED if made else MISSING}
 
     def _aligned(self) -> bool:
         """Whether the tables of scores are those that `align` would write now."""

@@ -92,6 +92,10 @@ class Results:
     def gallery(self) -> Path:
         return self.folder / "gallery.csv"
 
+    def further(self, table: str) -> Path:
+        """What an analysis has found."""
+        return self.folder / f"{table}.csv"
+
     @property
     def parts(self) -> Path:
         """Finished pieces of tables, so that a killed run goes on where it was."""
@@ -300,7 +304,7 @@ def cell_settings(config: ExperimentConfig, spec: ModelSpec) -> dict[str, Any]:
     settings = spec.model_dump(
         mode="json",
         exclude_defaults=True,
-        exclude={"label", "family", "random_of", "device_map"},
+        exclude={"label", "family", "random_of", "repeat_of", "device_map"},
     )
     settings |= {
         "dataset": config.dataset.model_dump(mode="json", exclude_defaults=True),
@@ -340,7 +344,7 @@ _TEXT_COLUMNS: dict[str, Any] = dict.fromkeys(
     ),
     str,
 )
-_NAMES_OR_HOLES: dict[str, Any] = {"random_of": str, "changed_of": str}
+_NAMES_OR_HOLES: dict[str, Any] = {"random_of": str, "changed_of": str, "repeat_of": str}
 
 
 def _encoded(path: Path, frame: pd.DataFrame) -> bytes:

@@ -12,7 +12,10 @@ import pytest
 import torch
 from test_align import FEATURES, IDS, Bench, N
 
+from platorep.align.models import Aligned
+from platorep.align.pieces import Pieces
 from platorep.config import AlignConfig, ControlsConfig
+from platorep.config.analyses import ANALYSIS_TABLES
 from platorep.parameters.section import Section
 
 PAIRS, LISTS, LAYERS = "scores of a pair", "neighbor lists of a gallery", "what layers are like"
@@ -114,11 +117,33 @@ def kind(path: Path) -> str:
 
 def test_every_field_is_tried() -> None:
     tried = {".".join([p for p in path.split(".") if not p.isdigit()][:2]) for path in OTHERS}
-    known = set(fields(AlignConfig)) - {"metrics"}
+    further = {
+        path
+        for path in fields(AlignConfig)
+        if path.partition(".")[0] in (*ANALYSIS_TABLES, "repeats")
+    }
+    known = set(fields(AlignConfig)) - {"metrics"} - further
     known |= {"metrics.name", "metrics.layers", "metrics.parameters"}
-    more_models = {"controls.random_weights", "controls.changed_views"}
+    more_models = {f"controls.{name}" for name in ("random_weights", "changed_views", "baselines")}
     known |= set(fields(ControlsConfig, "controls.")) - more_models
     assert known == tried
+
+
+def test_an_analysis_moves_no_score(bench: Bench) -> None:
+    """The pieces of pairs are named without them; each analysis names its own pieces."""
+    asked: dict[str, Any] = {name: {} for name in ANALYSIS_TABLES}
+    plain = bench.config()
+    settings = plain.align.model_dump(mode="json", include={"pairs"})
+    align = AlignConfig.model_validate(settings | asked | {"repeats": {"text": ["again"]}})
+    alone = AlignConfig.model_validate(settings)
+    x, y = (Aligned(spec, bench.cells[spec.label]) for spec in plain.models()[:2])
+
+    names = {
+        Pieces(bench.results, plain.model_copy(update={"align": one}), None)._path(x, y)
+        for one in (align, alone)
+    }
+
+    assert len(names) == 1
 
 
 @pytest.mark.parametrize("path", OTHERS)

@@ -19,17 +19,26 @@ def test_every_place_that_it_names_is_there(path: str) -> None:
 def test_the_table_has_a_row_for_everything_that_is_added() -> None:
     things = [row.split("|")[1].split()[1] for row in ROWS]
 
-    named = ["metric", "figure", "measure", "backend", "source"]
-    assert things == [*named, "kind", "change", "setting", "command"]
+    named = ["metric", "figure", "measure", "backend", "source", "kind", "analysis"]
+    assert things == [*named, "change", "setting", "command"]
     assert all(len(re.findall(r"`(?:platorep|tests)/", row)) >= 2 for row in ROWS)
 
 
 @pytest.mark.parametrize(
     ("thing", "registry"),
-    [("metric", "METRICS"), ("figure", "FIGURES"), ("measure", "MEASURES"), ("kind", "KINDS")],
+    [
+        ("metric", "METRICS"),
+        ("figure", "FIGURES"),
+        ("measure", "MEASURES"),
+        ("kind", "KINDS"),
+        ("analysis", "ANALYSES"),
+    ],
 )
 def test_the_list_of_things_is_in_a_file_that_the_row_names(thing: str, registry: str) -> None:
     (row,) = [row for row in ROWS if row.split()[2] == thing]
     files = [REPOSITORY / path for path in re.findall(r"`([\w/]+\.py)`", row)]
 
-    assert any(f"\n{registry} = index_by_name(" in file.read_text("utf-8") for file in files)
+    assert any(
+        re.search(rf"^{registry}.* = index_by_name\(", file.read_text("utf-8"), re.M)
+        for file in files
+    )

@@ -801,7 +801,12 @@ def with_names(tables: Tables, name: Callable[[str, int], str]) -> Tables:
         return frame.assign(**own)
 
     return dataclasses.replace(
-        tables, **{f.name: renamed(getattr(tables, f.name)) for f in dataclasses.fields(tables)}
+        tables,
+        **{
+            name: renamed(frame)
+            for name, frame in vars(tables).items()
+            if isinstance(frame, pd.DataFrame)
+        },
     )
 
 

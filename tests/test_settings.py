@@ -730,7 +730,7 @@ def test_what_is_read_anew_has_no_key(section: type[Section]) -> None:
 
 def test_controls() -> None:
     """Copies are models of their own; the shuffled order is one of align's settings."""
-    own = {"random_weights", "shuffled_pairs", "changed_views", "seed"}
+    own = {"random_weights", "shuffled_pairs", "changed_views", "baselines", "seed"}
     assert set(ControlsConfig.model_fields) == own
     raw: dict[str, Any] = {
         "name": "test",

@@ -45,7 +45,8 @@ def model_pairs(config: ExperimentConfig, specs: Sequence[ModelSpec]) -> list[tu
 
     A pair is on the sides (x, y) on which the first entry of `align.pairs` puts it. A copy on a
     changed view is held against what its original is, of trained models as they are: two changes
-    at once, or a change of random weights, would control for nothing.
+    at once, or a change of random weights, would control for nothing. Neither would a baseline and
+    random weights. What reads another observation of the same meets nobody.
     """
     pairs: dict[frozenset[str], tuple[str, str]] = {}
     for wanted in config.align.pairs:
@@ -57,6 +58,10 @@ def model_pairs(config: ExperimentConfig, specs: Sequence[ModelSpec]) -> list[tu
 
 
 def _may_meet(x: ModelSpec, y: ModelSpec) -> bool:
+    if x.repeat_of or y.repeat_of:
+        return False
+    if (x.is_baseline and y.random_init) or (y.is_baseline and x.random_init):
+        return False
     if x.changed_of or y.changed_of:
         copy, other = (x, y) if x.changed_of else (y, x)
         return not other.is_control and other.label != copy.changed_of

@@ -9,12 +9,15 @@ import pandas as pd
 from platorep.align.models import Aligned
 from platorep.align.scoring import PairScores
 from platorep.config import ExperimentConfig
+from platorep.config.analyses import ANALYSIS_TABLES
 from platorep.errors import DamagedError
 from platorep.files import atomic_path, digest, read_sealed, write_sealed
 from platorep.own_code import code_hashes
 from platorep.reporting import Reporter
 from platorep.results import Results
 
+WITHOUT_EFFECT = ("pairs", "memory", "gallery", "repeats")
+"""Of `align`; on the score of a pair."""
 PIECE_VERSION = 3  # raise when the meaning of a score or statistic changes
 
 
@@ -31,7 +34,7 @@ class Pieces:
     def __init__(
         self, results: Results, config: ExperimentConfig, groups: Sequence[str] | None
     ) -> None:
-        settings = config.align.model_dump(mode="json", exclude={"pairs", "memory", "gallery"})
+        settings = config.align.model_dump(mode="json", exclude={*WITHOUT_EFFECT, *ANALYSIS_TABLES})
         for what_the_tables_do in ("alpha", "correction"):
             del settings["null"][what_the_tables_do]
         seed = config.controls.seed if config.controls.shuffled_pairs else None

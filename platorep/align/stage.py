@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from platorep.align.analyses import Context, analyse
 from platorep.align.asked import Asked, asked_metrics
 from platorep.align.blocks import BlockScoring, Labels, Pair
 from platorep.align.gallery import open_galleries
@@ -50,7 +51,8 @@ def align(run: Run) -> tuple[Failures, pd.DataFrame]:
     _warn_of_changes(config, results.read_json(results.run, "extract").get("config"), report)
     galleries = open_galleries(run, int(facts["num_rows"]))
     n = config.align.scored_rows(int(facts["num_rows"]))
-    warn_of_copies(pairs, results.read_table(results.rows, "extract")[:n], report)
+    rows = results.read_table(results.rows, "extract")[:n]
+    warn_of_copies(pairs, rows, report)
     reader = LayerReader(config.align, results, run.device, overwrite=run.anew)
     scored = _score(run, asked, pairs, n, reader, failures)
     models = {model.label: model for pair in pairs for model in pair}
@@ -59,6 +61,16 @@ def align(run: Run) -> tuple[Failures, pd.DataFrame]:
     whole = [s.label for s in run.specs if s.label in models and s.label not in failures.errors]
     layers = reader.table([models[label] for label in whole], failures)
     made_from = _made_from(config, facts, models)
+    context = Context(
+        run=run,
+        asked=asked,
+        models=models,
+        best=best,
+        rows=rows,
+        reader=reader,
+        failures=failures,
+    )
+    best = analyse(context, made_from)
     results.write_table(results.scores, scores, made_from)
     results.write_table(results.best, best, made_from)
     results.write_table(results.layers, layers, made_from)

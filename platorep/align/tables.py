@@ -75,11 +75,13 @@ def best_table(
 
 def family_of_tests(x: ModelSpec, y: ModelSpec) -> str:
     """The tests that a pair's p-value is corrected over: those of the pairs of trained models, or
-    apart from them those with a random copy, or with a copy on a changed view. A control is no
-    finding, and must not make findings harder.
+    apart from them those with a random copy, a baseline, or a copy on a changed view. A control is
+    no finding, and must not make findings harder.
     """
     if x.changed_of or y.changed_of:
         return "pairs with a copy on a changed view"
+    if x.is_baseline or y.is_baseline:
+        return "pairs with a baseline"
     return "pairs with a random copy" if x.random_init or y.random_init else "pairs"
 
 
@@ -100,6 +102,7 @@ def _side(side: str, model: Aligned) -> dict[str, Any]:
         f"{side}_family": model.spec.family,
         f"{side}_modality": model.spec.modality,
         f"{side}_random": model.spec.random_init,
+        f"{side}_baseline": model.spec.is_baseline,
         f"num_layers_{side}": len(model.cell.layers),
     }
 

@@ -14,6 +14,13 @@ from pydantic import (
     model_validator,
 )
 
+from platorep.config.analyses import (
+    ANALYSIS_TABLES,
+    CeilingConfig,
+    DifferencesConfig,
+    GroupsConfig,
+    ObservationsConfig,
+)
 from platorep.config.paths import NameOrPath
 from platorep.errors import PlatorepError, nearest
 from platorep.parameters.metrics import PRESETS, MetricParameters, MutualKnn, parse
@@ -206,10 +213,27 @@ class AlignConfig(Section):
     No score depends on it."""
     gallery: GalleryConfig | None = None
     """Also score the chosen layers in galleries of growing size."""
+    repeats: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
+    """View -> views that observe the same anew: other captions of a photograph, other crops, other
+    recordings. What reads the former is also extracted on these, for `ceiling` and `observations`
+    alone: such a copy is scored against nothing else."""
+    ceiling: CeilingConfig | None = None
+    """Also say how much two models can agree at most; needs `repeats`."""
+    observations: ObservationsConfig | None = None
+    """Also score features averaged over several observations; needs `repeats`."""
+    differences: DifferencesConfig | None = None
+    """Also hold the scores of every two models against each other."""
+    groups: GroupsConfig | None = None
+    """Also say on which groups of rows models agree."""
 
     def scored_rows(self, num_rows: int) -> int:
         """How many of the dataset's rows, from the first, the layers are scored on."""
         return num_rows if self.gallery is None else min(self.gallery.queries, num_rows)
+
+    def further_tables(self) -> tuple[str, ...]:
+        """Names of the tables of the analyses that are asked for."""
+        asked = [name for name in ANALYSIS_TABLES if getattr(self, name) is not None]
+        return tuple(table for name in asked for table in ANALYSIS_TABLES[name])
 
     def gallery_metric(self) -> MutualKnn:
         """The metric whose chosen layers, and whose idea of near, the galleries take."""
@@ -240,6 +264,18 @@ class AlignConfig(Section):
                 f"at all layers. There are: {', '.join(e.label for e in self.metrics)}."
             )
         return same[0]
+
+    @model_validator(mode="after")
+    def _repeats_are_for_something(self) -> "AlignConfig":
+        needs = self.ceiling is not None or self.observations is not None
+        if needs and not self.repeats:
+            raise ValueError(
+                "ceiling, observations: need `repeats`, the views that observe again what a view "
+                "observes, such as {text: [text_1, text_2]}"
+            )
+        if self.repeats and not needs:
+            raise ValueError("repeats: has no effect without `ceiling` or `observations`")
+        return self
 
     @model_validator(mode="after")
     def _best_of_names_a_metric(self) -> "AlignConfig":

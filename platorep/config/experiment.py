@@ -21,6 +21,7 @@ from platorep.config.models import (
 )
 from platorep.config.performance import PerformanceConfig, check_tasks
 from platorep.errors import nearest
+from platorep.parameters.baselines import BASELINE_MODALITY, BASELINES, BASELINES_FAMILY
 from platorep.parameters.figures import FigureConfig
 from platorep.parameters.section import Section
 from platorep.parameters.toyworld import ToyTraining
@@ -36,6 +37,9 @@ class ControlsConfig(Section):
     """Every model pair once more with the rows of y in a seeded random order."""
     changed_views: bool = False
     """Every model once more on each changed view of what it reads."""
+    baselines: bool = False
+    """What needs no network, of each view that models read: a bag of words, a colour histogram, a
+    grey thumbnail, a mean spectrum."""
     seed: NonNegativeInt = 0
 
 
@@ -55,6 +59,9 @@ class ExperimentConfig(Section):
         copies: tuple[ModelSpec, ...] = ()
         if self.controls.random_weights:
             copies += random_copies(specs, self.controls.seed)
+        if self.controls.baselines:
+            copies += baselines(specs, self.dataset)
+        copies += repeats(specs + copies, self.align.repeats)
         if self.controls.changed_views:
             copies += changed_copies(specs, self.dataset)
         return specs + copies
@@ -72,6 +79,7 @@ class ExperimentConfig(Section):
                 "controls.changed_views has no effect: no view that a model reads is changed "
                 "(dataset.views: {NAME: {of: ..., change: ...}})"
             )
+        refuse_unknown_repeats(self.align.repeats, specs, self.dataset)
         refuse_repeats("model label (set `label`)", [spec.label for spec in specs])
         known: dict[str, set[str]] = {
             "modality": {str(spec.modality) for spec in specs},
@@ -141,6 +149,63 @@ def changed_copies(specs: Iterable[ModelSpec], dataset: DatasetConfig) -> tuple[
     return tuple(copy for copy in copies if (copy.label, copy.view) not in there)
 
 
+def baselines(specs: Iterable[ModelSpec], dataset: DatasetConfig) -> tuple[ModelSpec, ...]:
+    """Every baseline of each view that a model reads as it was observed."""
+    read = dict.fromkeys(s.view for s in specs if s.view and s.view not in dataset.changed)
+    families = [
+        FamilyConfig(
+            name=BASELINES_FAMILY,
+            modality=BASELINE_MODALITY[kind],
+            backend="baseline",
+            reads=(view,),
+            models=(ModelConfig(name=name),),
+        )
+        for view in read
+        for name, kind in BASELINES.items()
+        if kind == dataset.kinds[view]
+    ]
+    return model_specs(families, dataset)
+
+
+def repeats(
+    specs: Iterable[ModelSpec], views: Mapping[str, Sequence[str]]
+) -> tuple[ModelSpec, ...]:
+    """A copy of every model, random ones and baselines too, on each other observation of what it
+    reads."""
+    return tuple(
+        spec.model_copy(
+            update={"view": view, "repeat_of": spec.label, "label": f"{spec.label} ({view})"}
+        )
+        for spec in specs
+        if spec.step is None or spec.step == spec.training.steps
+        for view in views.get(spec.view, ())
+    )
+
+
+def refuse_unknown_repeats(
+    views: Mapping[str, Sequence[str]], specs: Iterable[ModelSpec], dataset: DatasetConfig
+) -> None:
+    read = {spec.view for spec in specs if not spec.repeat_of}
+    for view, others in views.items():
+        if view not in read:
+            raise ValueError(
+                f"align.repeats: no model reads the view {view!r}.{nearest(view, read)} Those that "
+                f"are read: {', '.join(sorted(filter(None, read)))}"
+            )
+        if not others or len({view, *others}) < 1 + len(others):
+            raise ValueError(
+                f"align.repeats.{view}: must list views other than {view!r}, at least one and "
+                f"none twice; found {list(others)}"
+            )
+        for other in others:
+            if dataset.kinds.get(other) != dataset.kinds[view]:
+                alike = [n for n, k in dataset.kinds.items() if k == dataset.kinds[view]]
+                raise ValueError(
+                    f"align.repeats.{view}: {other!r} is no view of kind {dataset.kinds[view]}."
+                    f"{nearest(other, alike)} There are: {', '.join(alike)}"
+                )
+
+
 def _is_change_of(view: str, other: str, dataset: DatasetConfig) -> bool:
     while view in dataset.changed:
         view = dataset.changed[view].of
@@ -169,7 +234,12 @@ _BACKENDS: Mapping[Modality, Backend] = {
 
 def _has_copies(spec: ModelSpec) -> bool:
     """Whether a control copy means anything: once per toy network, at its last step."""
-    if spec.backend == "features" or spec.modality == "truth" or spec.random_init:
+    if (
+        spec.is_baseline
+        or spec.backend == "features"
+        or spec.modality == "truth"
+        or spec.random_init
+    ):
         return False
     return spec.step is None or spec.step == spec.training.steps
 

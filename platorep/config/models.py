@@ -10,7 +10,7 @@ from platorep.parameters.section import Section
 from platorep.parameters.toyworld import ToyTraining, WorldParameters
 from platorep.parameters.views import KindName, Modality
 
-Backend = Literal["transformers", "timm", "features", "module", "toyworld"]
+Backend = Literal["transformers", "timm", "features", "module", "toyworld", "baseline"]
 Pool = Literal["mean", "last", "cls", "patches_mean"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -33,7 +33,8 @@ class ModelSettings(Section):
     """transformers for language, timm for vision, features for a user's own arrays, module for a
     network that a function of the user's own returns (docs/models.md), toyworld for tiny networks
     that are trained in the world of the dataset on first use (modality: truth: the model called
-    `truth`, the true attributes of the scenes)."""
+    `truth`, the true attributes of the scenes), baseline for what needs no network (docs/models.md
+    has the list; `controls.baselines` adds them all)."""
     revision: str | None = None
     pool: Pool | tuple[Pool, ...] | None = None
     """Over real tokens: mean, last, cls (the first), patches_mean (the mean without tokens before
@@ -153,6 +154,8 @@ class ModelSpec(ModelConfig):
     """Label of the model that a random-weight control belongs to."""
     changed_of: str = ""
     """Label of the model of which this is a copy that reads a changed view."""
+    repeat_of: str = ""
+    """Label of the model of which this is a copy that reads another observation of the same."""
     pools: tuple[Pool, ...] = ()
     """What to pool in each forward pass, said by whoever loads one network for several cells; none:
     `pool`."""
@@ -160,7 +163,12 @@ class ModelSpec(ModelConfig):
     @property
     def is_control(self) -> bool:
         """Whether it is no finding but what findings are held against."""
-        return self.random_init or bool(self.changed_of)
+        return self.random_init or self.is_baseline or bool(self.changed_of or self.repeat_of)
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether there is no network behind it."""
+        return self.backend == "baseline"
 
     @property
     def hashes_column(self) -> str | None:

@@ -70,6 +70,8 @@ class Figure:
     draw: Callable[[pd.DataFrame, Any], mpl.Figure]
     changed_views: bool = False
     """It shows models' copies on changed views; for all other figures they are not there."""
+    baselines: bool = False
+    """It shows baselines; for all other figures they are not there."""
 
 
 FIGURES = index_by_name(
@@ -151,6 +153,7 @@ def draw_figure(tables: Tables, parameters: FigureConfig) -> tuple[mpl.Figure, P
     """
     kind = lookup("figure", parameters.kind, FIGURES)
     shown_tables = tables if kind.changed_views else tables.without_changed_views()
+    shown_tables = shown_tables if kind.baselines else shown_tables.without_baselines()
     points = kind.points(shown_tables, parameters)
     shown, changed = legible_frame(points.frame)
     with figure_style():

@@ -53,18 +53,33 @@ def read_tables(run: Run) -> Tables:
         paths[results.performance] = "measure"
     if results.gallery.exists() and run.config.align.gallery is not None:
         paths[results.gallery] = "align"
+    if results.layers.exists():
+        paths[results.layers] = "align"
+    asked = {name: results.further(name) for name in run.config.align.further_tables()}
+    further = {name: path for name, path in asked.items() if path.exists()}
+    paths |= dict.fromkeys(further.values(), "align")
     read = {path: results.read_table(path, stage, run.report) for path, stage in paths.items()}
     for path, table in sorted(read.items(), key=lambda item: item[0] != results.models):
-        _refuse_unusable(path, table, paths[path], read[results.models])
+        if path.name in _TEXTS:
+            _refuse_unusable(path, table, paths[path], read[results.models])
     results.refuse_mixed(paths)
     no_performance = pd.DataFrame(columns=["model", "measure", "value", "source"])
     return Tables(
         best=read[results.best],
         scores=read[results.scores],
         performance=read.get(results.performance, no_performance),
-        models=read[results.models],
+        models=_scored_models(read[results.models]),
         gallery=read.get(results.gallery, pd.DataFrame()),
+        layers=read.get(results.layers, pd.DataFrame()),
+        further={name: read[path] for name, path in further.items()},
     )
+
+
+def _scored_models(models: pd.DataFrame) -> pd.DataFrame:
+    """Without the copies on other observations, which are scored against nothing."""
+    if "repeat_of" not in models:
+        return models
+    return models[models["repeat_of"].fillna("") == ""]
 
 
 _OF_PAIRS = ("x", "y", "metric", "control")

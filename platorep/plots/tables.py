@@ -1,5 +1,6 @@
 """The tables that figures are drawn from, and the rows of one metric."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
@@ -13,7 +14,8 @@ class Tables:
 
     best: one row per dataset, model pair and metric. `dataset`; `x`, `y` (labels); `x_family`,
         `y_family`, `x_modality`, `y_modality`; `x_random`, `y_random` (a random-weight control);
-        `control` ("" or "shuffled": the rows of y in a random order); `metric` (text such as
+        `x_baseline`, `y_baseline` (there is no network behind it; missing: there is); `control`
+        ("" or "shuffled": the rows of y in a random order); `metric` (text such as
         `mutual_knn{k: 10}`); `layer_x`, `layer_y` (the best layers, -1 if there is none),
         `num_layers_x`, `num_layers_y`; `score` (NaN if there is none, then `reason` says why),
         `chance`, `n`, `k`. If known also `null_mean`, `null_sd`, `threshold`, `p`, `p_adjusted`,
@@ -29,6 +31,8 @@ class Tables:
     gallery: one row per model pair, control, gallery and k. As `best`, and `queries`, `n` (rows of
         the gallery), `k_rule` (text: a number, or a share such as `1%`), `k`, `score`, `se` (over
         queries), `chance`.
+    layers: one row per model and layer: layers.csv.
+    further: the tables of the analyses, by name, as docs/format.md has them.
     """
 
     best: pd.DataFrame
@@ -36,20 +40,44 @@ class Tables:
     models: pd.DataFrame
     scores: pd.DataFrame = field(default_factory=pd.DataFrame)
     gallery: pd.DataFrame = field(default_factory=pd.DataFrame)
+    layers: pd.DataFrame = field(default_factory=pd.DataFrame)
+    further: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+
+    def of_analysis(self, name: str, key: str) -> pd.DataFrame:
+        """The table called `name`, which `align.<key>` asks for.
+
+        Raises:
+            AbsentError: it was not asked for.
+        """
+        if name not in self.further:
+            raise AbsentError(
+                f"nothing to draw: there is no {name}.csv. Set `align.{key}` and run the "
+                "experiment again."
+            )
+        return self.further[name]
 
     def without_changed_views(self) -> "Tables":
         """The same, as if no model had a copy on a changed view."""
-        copies = self.models.index[changed_of(self.models) != ""]
-        if not len(copies):
+        return self._without(changed_of(self.models) != "")
+
+    def without_baselines(self) -> "Tables":
+        """The same, as if there were no baselines."""
+        if "baseline" not in self.models:
             return self
-        labels = set(self.models.loc[copies, "label"])
+        return self._without(self.models["baseline"].astype(bool))
+
+    def _without(self, left_out: pd.Series) -> "Tables":
+        """The same without those models."""
+        if not left_out.any():
+            return self
+        labels = set(self.models.loc[left_out, "label"])
 
         def others(pairs: pd.DataFrame) -> pd.DataFrame:
             return pairs[~(pairs["x"].isin(labels) | pairs["y"].isin(labels))]
 
         return replace(
             self,
-            models=self.models.drop(index=copies),
+            models=self.models[~left_out],
             best=others(self.best),
             scores=others(self.scores) if len(self.scores) else self.scores,
             gallery=others(self.gallery) if len(self.gallery) else self.gallery,

@@ -1,0 +1,121 @@
+"""What an analysis is given: the scores, the models behind them, and their layers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from platorep.align.asked import Asked
+from platorep.align.layers import LayerReader
+from platorep.align.models import Aligned, find_cell
+from platorep.config import AlignConfig, ModelSpec
+from platorep.errors import DamagedError
+from platorep.failures import Failures
+from platorep.files import digest, read_sealed, write_sealed
+from platorep.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What an analysis gives back."""
+
+    tables: Mapping[str, pd.DataFrame]
+    """By name: each is written as `<name>.csv`."""
+    best: pd.DataFrame | None = None
+    """Columns to add to best.csv, a row for each of its rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """The scores of an experiment and all that they were made of."""
+
+    run: Run
+    asked: Sequence[Asked]
+    models: Mapping[str, Aligned]
+    """The models that were scored, by label."""
+    best: pd.DataFrame
+    """One row per pair, control and metric: best.csv, as far as it is known."""
+    rows: pd.DataFrame
+    """Ids and hashes of the rows that were scored."""
+    reader: LayerReader
+    failures: Failures
+    _opened: dict[str, Aligned] = field(default_factory=dict)
+    _read: dict[str, list[Tensor]] = field(default_factory=dict)
+
+    @property
+    def config(self) -> AlignConfig:
+        return self.run.config.align
+
+    @property
+    def n(self) -> int:
+        return len(self.rows)
+
+    @property
+    def device(self) -> torch.device:
+        return self.run.device
+
+    def metric(self, label: str) -> Asked:
+        """The metric that a row of `best` is of."""
+        return next(a for a in self.asked if a.label == label)
+
+    def aligned(self, label: str) -> Aligned:
+        """Any model of the experiment, the scored ones and those on repeats.
+
+        Raises:
+            AbsentError: it was not extracted.
+            IntegrityError: its rows are others.
+        """
+        if label in self.models:
+            return self.models[label]
+        if label not in self._opened:
+            spec = next(spec for spec in self._specs if spec.label == label)
+            self._opened[label] = find_cell(self.run, spec)
+        return self._opened[label]
+
+    def repeats(self, label: str) -> dict[str, str]:
+        """View -> label of the model's copy that reads it: the other observations of the same."""
+        return {spec.view: spec.label for spec in self._specs if spec.repeat_of == label}
+
+    @cached_property
+    def _specs(self) -> tuple[ModelSpec, ...]:
+        return self.run.config.models()
+
+    def prepared(self, label: str) -> list[Float[Tensor, "n _"]]:
+        """All layers of a model, prepared as the experiment says; the last one read is kept.
+
+        Raises:
+            AbsentError, IntegrityError: as `aligned`, or a shard is damaged.
+            DataError: a value is not finite.
+        """
+        if label not in self._read:
+            layers = self.reader.prepared(self.aligned(label))
+            self._read.clear()
+            self._read[label] = layers
+        return self._read[label]
+
+    def kept(self, name: str, decides: Sequence[Any], make: Callable[[], Any]) -> Any:
+        """What `make` returns (JSON), kept as a finished piece under all that decides it.
+
+        Args:
+            name: Of the analysis; with its version, if the meaning of a number has changed.
+            decides: Keys of models, settings; preprocessing and number of rows are added.
+
+        Raises:
+            NotComputedError: it is not there and `--overwrite never`.
+        """
+        preprocess = self.config.preprocess.model_dump(mode="json")
+        whole = digest([name, preprocess, self.config.concatenated, self.n, *decides])
+        path = self.run.results.parts / f"{name}-{whole}.json"
+        if not self.run.anew:
+            with suppress(FileNotFoundError, DamagedError):  # it is made again
+                return read_sealed(path, of=whole, cure="It is made again.")["made"]
+        self.run.must_compute(f"{name} ({path.name})")
+        made = make()
+        write_sealed(path, {"made": made}, of=whole)
+        return made

@@ -1,0 +1,99 @@
+"""Copies of models on other observations of the same events, and baselines: which there are."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from platorep.align.models import model_pairs
+from platorep.config import ExperimentConfig
+
+
+def experiment(**changes: Any) -> ExperimentConfig:
+    raw: dict[str, Any] = {
+        "name": "again",
+        "dataset": {
+            "source": "photos",
+            "views": {
+                "image": {},
+                "text": {"column": "caption_0"},
+                "text_1": {"kind": "text", "column": "caption_1"},
+                "crop": {"of": "image", "change": "crop"},
+            },
+        },
+        "families": [
+            {"name": "readers", "modality": "language", "models": ["org/a"]},
+            {"name": "viewers", "modality": "vision", "models": ["resnet18"]},
+        ],
+        "align": {"repeats": {"text": ["text_1"], "image": ["crop"]}, "ceiling": {}},
+        "controls": {"random_weights": True, "baselines": True},
+    }
+    return ExperimentConfig.model_validate(raw | changes)
+
+
+def test_everything_that_reads_a_view_is_copied_onto_its_repeats() -> None:
+    copies = {spec.label: spec for spec in experiment().models() if spec.repeat_of}
+
+    assert {label: (spec.repeat_of, spec.view) for label, spec in copies.items()} == {
+        "a (text_1)": ("a", "text_1"),
+        "a (random) (text_1)": ("a (random)", "text_1"),
+        "bag of words (text_1)": ("bag of words", "text_1"),
+        "resnet18 (crop)": ("resnet18", "crop"),
+        "resnet18 (random) (crop)": ("resnet18 (random)", "crop"),
+        "colour histogram (crop)": ("colour histogram", "crop"),
+        "grey thumbnail (crop)": ("grey thumbnail", "crop"),
+    }
+    assert copies["a (random) (text_1)"].random_init
+    assert all(spec.is_control for spec in copies.values())
+
+
+def test_a_copy_on_a_repeat_meets_nobody_and_a_baseline_no_random_weights() -> None:
+    config = experiment()
+
+    pairs = model_pairs(config, config.models())
+
+    assert pairs == [
+        ("a", "resnet18"),
+        ("a", "resnet18 (random)"),
+        ("a", "colour histogram"),
+        ("a", "grey thumbnail"),
+        ("a (random)", "resnet18"),
+        ("a (random)", "resnet18 (random)"),
+        ("bag of words", "resnet18"),
+        ("bag of words", "colour histogram"),
+        ("bag of words", "grey thumbnail"),
+    ]
+
+
+def test_a_baseline_is_of_each_view_that_is_read() -> None:
+    families = [
+        {
+            "name": "readers",
+            "modality": "language",
+            "reads": ["text", "text_1"],
+            "models": ["org/a"],
+        }
+    ]
+    config = experiment(
+        families=families, align={"pairs": [["language", "language"]]}, controls={"baselines": True}
+    )
+
+    baselines = [(spec.label, spec.view) for spec in config.models() if spec.is_baseline]
+
+    assert baselines == [("bag of words", "text"), ("bag of words (text_1)", "text_1")]
+
+
+@pytest.mark.parametrize(
+    ("align", "what"),
+    [
+        ({"ceiling": {}}, "need `repeats`"),
+        ({"repeats": {"text": ["text_1"]}}, "no effect without"),
+        ({"repeats": {"txet": ["text_1"]}, "ceiling": {}}, "Did you mean 'text'"),
+        ({"repeats": {"text": ["text"]}, "ceiling": {}}, "other than 'text'"),
+        ({"repeats": {"text": []}, "ceiling": {}}, "at least one"),
+        ({"repeats": {"text": ["image"]}, "ceiling": {}}, "no view of kind text"),
+    ],
+)
+def test_repeats_that_make_no_sense_are_refused(align: dict[str, Any], what: str) -> None:
+    with pytest.raises(ValidationError, match=what):
+        experiment(align=align)
