@@ -335,7 +335,7 @@ def test_a_key_may_stand_in_two_mappings(load: Callable[..., ExperimentConfig]) 
         ("families.1.models.0.label=eyes", "families.1.models.0.label", "eyes"),
         ("families.0.models=[org/c]", "families.0.models.0.name", "org/c"),
         ("align.preprocess.normalize=none", "align.preprocess.normalize", "none"),
-        ("dataset={source: org/other}", "dataset.source", "org/other"),
+        ("extract={workers: 2}", "extract.workers", 2),
         ("dataset.revision=a=b", "dataset.revision", "a=b"),
         ("figures.1.kind=layers", "figures.1.kind", "layers"),
     ],
