@@ -118,6 +118,36 @@ def levenshtein(a: tuple[int, ...], b: tuple[int, ...]) -> int:
     )
 
 
+def rank_similarity(a: tuple[int, ...], b: tuple[int, ...]) -> float:
+    """The definition of arXiv:2305.06329 for the two ordered lists of one sample."""
+    both = set(a) & set(b)
+    found = 0.0
+    for j in both:
+        one, other = a.index(j) + 1, b.index(j) + 1
+        found += 2 / ((1 + abs(one - other)) * (one + other))
+    return found / sum(1 / m for m in range(1, len(both) + 1)) if both else 0.0
+
+
+def second_order_cosine(x: np.ndarray, y: np.ndarray, k: int, variant: str) -> float:
+    """Cosine of the similarities to everybody who is near in x or in y, ties broken at random."""
+    n, in_x, in_y = len(x), shares(x, k), shares(y, k)
+    found = []
+    for i in range(n):
+        vectors, weights = [], []
+        for j in range(n):
+            weights.append(1 - (1 - in_x[i, j]) * (1 - in_y[i, j]))
+            pair = [similarity(z, i, j, "cosine") for z in (x, y)]
+            vectors.append(pair if variant == "paper" else [1 - value for value in pair])
+        top = math.fsum(w * a * b for w, (a, b) in zip(weights, vectors, strict=True))
+        sizes = [
+            math.fsum(w * v[side] ** 2 for w, v in zip(weights, vectors, strict=True))
+            for side in (0, 1)
+        ]
+        if min(sizes) > 0:
+            found.append(top / math.sqrt(sizes[0] * sizes[1]))
+    return float(np.mean(found)) if found else math.nan
+
+
 def mean_over_orders(x: np.ndarray, y: np.ndarray, k: int, measure: object) -> float:
     """Mean of `measure` over samples and orders; samples with more than 24 orders are left out."""
     found = []
@@ -347,6 +377,34 @@ def procrustes(x: np.ndarray, y: np.ndarray) -> float:
     x, y = (np.pad(z, ((0, 0), (0, width - z.shape[1]))) for z in (x, y))
     u, _, vt = np.linalg.svd(y.T @ x)
     return float(1 - np.linalg.norm(x - y @ (u @ vt)) ** 2 / 2)
+
+
+def permutation_procrustes(x: np.ndarray, y: np.ndarray) -> float:
+    """1 - d^2 / 2 with d the smallest distance over all orders of the units, by trying them."""
+    x, y = ((z - z.mean(axis=0)) / np.linalg.norm(z - z.mean(axis=0)) for z in (x, y))
+    x, y = (x, y) if x.shape[1] <= y.shape[1] else (y, x)
+    x = np.pad(x, ((0, 0), (0, y.shape[1] - x.shape[1])))
+    orders = itertools.permutations(range(y.shape[1]))
+    return 1 - min(float(np.linalg.norm(x - y[:, order])) for order in orders) ** 2 / 2
+
+
+def eigenspace_overlap(x: np.ndarray, y: np.ndarray) -> float:
+    """Share of the larger span that projects onto the smaller, by pseudoinverses."""
+    one, other = (z @ np.linalg.pinv(z) for z in (x, y))
+    return float(np.trace(one @ other) / max(np.trace(one), np.trace(other)))
+
+
+def gulp_similarity(x: np.ndarray, y: np.ndarray, penalty: float) -> float:
+    """Proposition 1 of arXiv:2210.06545 in covariances; its inner product over its two lengths."""
+    x, y = (z - z.mean(axis=0) for z in (x, y))
+    x, y = (z * math.sqrt(len(z)) / np.linalg.norm(z) for z in (x, y))
+
+    def inner(a: np.ndarray, b: np.ndarray) -> float:
+        n, across = len(a), a.T @ b / len(a)
+        inverse = [np.linalg.inv(z.T @ z / n + penalty * np.eye(z.shape[1])) for z in (a, b)]
+        return float(np.trace(inverse[0] @ across @ inverse[1] @ across.T))
+
+    return inner(x, y) / math.sqrt(inner(x, x) * inner(y, y))
 
 
 def ridge_r2(x: np.ndarray, y: np.ndarray, penalty: float, folds: int | None) -> float:

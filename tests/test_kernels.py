@@ -347,6 +347,8 @@ def test_independent_features_score_at_chance(
         ("cknna", {}),
         ("cknna", {"variant": "paper"}),
         ("procrustes", {}),
+        ("permutation_procrustes", {}),
+        ("gulp", {}),
         ("cca_mean", {}),
         ("svcca", {"rank": 3}),
         ("linear_predictivity", {}),

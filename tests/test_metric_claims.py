@@ -23,6 +23,11 @@ VARIANTS: list[tuple[str, dict[str, object]]] = [
     ],
     ("lcs_knn", {"k": 5, "variant": "code"}),
     ("cycle_knn", {"k": 4}),
+    *[
+        ("rank_similarity", {"k": 5, "similarity": similarity})
+        for similarity in ("cosine", "inner_product", "euclidean")
+    ],
+    *[("second_order_cosine", {"k": 5, "variant": variant}) for variant in ("paper", "code")],
     ("cka", {}),
     ("cka", {"estimator": "debiased"}),
     ("cka", {"kernel": "rbf"}),
@@ -45,6 +50,9 @@ VARIANTS: list[tuple[str, dict[str, object]]] = [
     ("svcca", {"rank": 3, "standardize": True}),
     ("pwcca", {}),
     ("procrustes", {}),
+    ("permutation_procrustes", {}),
+    ("eigenspace_overlap", {}),
+    ("gulp", {}),
     *[
         ("linear_predictivity", {"direction": direction})
         for direction in ("both", "x_to_y", "y_to_x")

@@ -13,7 +13,7 @@ from platorep.errors import ConfigError, DataError
 from platorep.metrics import bind, lists, nearest, summarize_layer
 from platorep.metrics.layer import Layer
 from platorep.metrics.neighbors import NeighborLists, stack
-from platorep.metrics.sequences import common_length, edit_distance
+from platorep.metrics.sequences import common_length, edit_distance, rank_agreement
 
 SIMILARITIES = ["cosine", "inner_product", "euclidean"]
 
@@ -327,6 +327,7 @@ MEASURES: dict[str, Callable[[np.ndarray, np.ndarray, int], float]] = {
     "edit_distance_knn": lambda x, y, k: (
         1 - oracles.mean_over_orders(x, y, k, oracles.levenshtein) / k
     ),
+    "rank_similarity": lambda x, y, k: oracles.mean_over_orders(x, y, k, oracles.rank_similarity),
 }
 
 
@@ -354,7 +355,7 @@ def test_shared_places_of_other_list_metrics(rng: torch.Generator, name: str, ki
     assert score(name, x, y, k=3) == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize("name", ["lcs_knn", "edit_distance_knn"])
+@pytest.mark.parametrize("name", ["lcs_knn", "edit_distance_knn", "rank_similarity"])
 def test_too_many_orders_are_left_out(rng: torch.Generator, name: str) -> None:
     metric = bind(name, {"k": 6})
     x = torch.randn(40, 5, generator=rng)
@@ -376,6 +377,12 @@ def test_sequences_worked_by_hand() -> None:
     # 1 2 3 4 -> delete 1, replace 3 by 5, insert 1 at the end
     assert edit_distance(one, other).tolist() == [3]
     assert common_length(one, one[:, ::-1]).tolist() == [1]
+    # 1 at places 1 and 4, 2 at 2 and 1, 4 at 4 and 3: (2/20 + 2/6 + 2/14) / (1 + 1/2 + 1/3)
+    agreement = (1 / 10 + 1 / 3 + 1 / 7) / (11 / 6)
+    assert rank_agreement(one, other) == pytest.approx([agreement], abs=1e-12)
+    assert rank_agreement(one, one).tolist() == [1]
+    assert rank_agreement(one, one + 4).tolist() == [0]
+    assert rank_agreement(one, np.array([[1, 2, 8, 9]])).tolist() == [1]  # all that they share
 
 
 def test_the_code_variant_of_lcs_is_a_length(rng: torch.Generator) -> None:
@@ -405,13 +412,13 @@ def test_cycle_knn_at_chance(rng: torch.Generator) -> None:
     assert features == pytest.approx(metric.chance(n), rel=0.1)
 
 
-def test_jaccard_knn_at_chance(rng: torch.Generator) -> None:
+@pytest.mark.parametrize("name", ["jaccard_knn", "rank_similarity"])
+def test_list_metrics_at_chance(rng: torch.Generator, name: str) -> None:
     n, k = 200, 10
     found = [
-        score("jaccard_knn", *(torch.randn(n, 16, generator=rng) for _ in range(2)), k=k)
-        for _ in range(20)
+        score(name, *(torch.randn(n, 16, generator=rng) for _ in range(2)), k=k) for _ in range(20)
     ]
-    chance = bind("jaccard_knn", {"k": k}).chance(n)
+    chance = bind(name, {"k": k}).chance(n)
     assert np.mean(found) == pytest.approx(chance, abs=4 * np.std(found) / 20**0.5)
 
 

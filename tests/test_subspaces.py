@@ -27,6 +27,67 @@ def test_subspace_metrics_equal_their_oracles(rng: torch.Generator, kind: str) -
         assert score("svcca", x, y, rank=rank) == pytest.approx(expected, abs=1e-8)
     assert score("pwcca", x, y) == pytest.approx(oracles.pwcca(a, b), abs=1e-8)
     assert score("procrustes", x, y) == pytest.approx(oracles.procrustes(a, b), abs=1e-10)
+    overlap = oracles.eigenspace_overlap(a, b)
+    assert score("eigenspace_overlap", x, y) == pytest.approx(overlap, abs=1e-8)
+    for penalty in (1e-3, 0.3):
+        expected = oracles.gulp_similarity(a, b, penalty)
+        assert score("gulp", x, y, penalty=penalty) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_permutation_procrustes_equals_all_orders_tried(rng: torch.Generator, kind: str) -> None:
+    x, y = (z[:, :4] if z.shape[1] > 6 else z for z in related(rng, KINDS[kind]))
+
+    expected = oracles.permutation_procrustes(x.numpy(), y.numpy())
+    assert score("permutation_procrustes", x, y) == pytest.approx(expected, abs=1e-10)
+    assert score("permutation_procrustes", y, x) == pytest.approx(expected, abs=1e-10)
+
+
+def test_permutation_procrustes_is_below_the_best_rotation(rng: torch.Generator) -> None:
+    """And reaches it where y is x with its units in another order; x and -x have no such order."""
+    x = torch.randn(40, 5, generator=rng, dtype=torch.float64)
+    y = x[:, [3, 0, 4, 1, 2]] * 2 + 7
+
+    assert score("permutation_procrustes", x, y) == pytest.approx(1, abs=1e-12)
+    assert score("permutation_procrustes", x[:, :1], -x[:, :1]) == pytest.approx(-1, abs=1e-12)
+    mixed = x @ torch.randn(5, 5, generator=rng, dtype=torch.float64)
+    assert score("permutation_procrustes", x, mixed) < score("procrustes", x, mixed) - 0.05
+
+
+def test_eigenspace_overlap_of_spans_that_share_some_directions() -> None:
+    """Three directions and two, one in common: 1/3; the mean of the features is a direction too."""
+    directions = torch.linalg.qr(torch.arange(36.0, dtype=torch.float64).reshape(9, 4).sin())[0]
+    x, y = directions[:, :3], directions[:, [2, 3]]
+
+    assert score("eigenspace_overlap", x, y) == pytest.approx(1 / 3, abs=1e-12)
+    assert score("eigenspace_overlap", x, y @ torch.tensor([[2.0, 1], [0, 3]]).double()) == (
+        pytest.approx(1 / 3, abs=1e-12)
+    )
+    assert score("eigenspace_overlap", x + 50, y + 50) > 0.4
+    with pytest.raises(ConfigError, match="fewer features than samples"):
+        bind("eigenspace_overlap").check(100, 99)
+
+
+def test_gulp_counts_a_direction_by_its_share_of_the_variance() -> None:
+    """Orthogonal directions of 4 and 1 parts against the first alone, worked by hand.
+
+    At penalty .2 they count .8 / (.8 + .2) = .8 and .2 / (.2 + .2) = .5: .8 / sqrt(.64 + .25).
+    """
+    waves = torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1]], dtype=torch.float64)
+    x = waves * torch.tensor([2.0, 1.0])
+
+    found = score("gulp", x, x[:, :1], penalty=0.2)
+    assert found == pytest.approx(0.8 / 0.89**0.5, abs=1e-12)
+    assert score("gulp", x[:, :1], x[:, 1:], penalty=0.2) == pytest.approx(0, abs=1e-12)
+    assert score("gulp", waves, waves @ torch.tensor([[0.0, 3], [-3, 0]]).double()) == (
+        pytest.approx(1, abs=1e-12)
+    )
+
+
+def test_gulp_at_a_large_penalty_is_cka(rng: torch.Generator) -> None:
+    x, y = related(rng, KINDS["random"])
+    assert score("gulp", x, y, penalty=1e5) == pytest.approx(score("cka", x, y), abs=1e-4)
+    assert score("gulp", x, y) != pytest.approx(score("cka", x, y), abs=1e-2)
 
 
 def test_wide_features_give_the_same_through_their_gram_matrix(rng: torch.Generator) -> None:

@@ -26,6 +26,7 @@ from platorep.errors import ConfigError
 from platorep.metrics.cknna import CKNNA
 from platorep.metrics.cycles import CYCLE_KNN
 from platorep.metrics.distances import DISTANCE_CORRELATION
+from platorep.metrics.gulp import GULP
 from platorep.metrics.kernels import CKA, RV
 from platorep.metrics.layer import Layer
 from platorep.metrics.metric import (
@@ -43,9 +44,10 @@ from platorep.metrics.neighbors import JACCARD_KNN, MUTUAL_KNN
 from platorep.metrics.own import own_metric
 from platorep.metrics.predictivity import LINEAR_PREDICTIVITY
 from platorep.metrics.rsa import ORDINAL_TRIPLETS, RSA
-from platorep.metrics.sequences import EDIT_DISTANCE_KNN, LCS_KNN
-from platorep.metrics.subspaces import CCA_MEAN, PROCRUSTES, PWCCA, SVCCA
-from platorep.metrics.units import UNIT_MATCHING
+from platorep.metrics.second_order import SECOND_ORDER_COSINE
+from platorep.metrics.sequences import EDIT_DISTANCE_KNN, LCS_KNN, RANK_SIMILARITY
+from platorep.metrics.subspaces import CCA_MEAN, EIGENSPACE_OVERLAP, PROCRUSTES, PWCCA, SVCCA
+from platorep.metrics.units import PERMUTATION_PROCRUSTES, UNIT_MATCHING
 from platorep.own_code import import_own
 from platorep.parameters.metrics import MetricParameters, parse
 from platorep.registry import index_by_name, lookup
@@ -76,6 +78,8 @@ METRICS = index_by_name(
         CYCLE_KNN,
         LCS_KNN,
         EDIT_DISTANCE_KNN,
+        RANK_SIMILARITY,
+        SECOND_ORDER_COSINE,
         CKA,
         RV,
         CKNNA,
@@ -86,6 +90,9 @@ METRICS = index_by_name(
         SVCCA,
         PWCCA,
         PROCRUSTES,
+        PERMUTATION_PROCRUSTES,
+        EIGENSPACE_OVERLAP,
+        GULP,
         LINEAR_PREDICTIVITY,
         UNIT_MATCHING,
     )

@@ -1,4 +1,4 @@
-"""Metrics on ordered neighbor lists: longest common subsequence and edit distance.
+"""Metrics on ordered neighbor lists: common subsequence, edit distance, rank similarity.
 
 Axes: n samples, k neighbors, r rows, o orders of one row.
 """
@@ -7,17 +7,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Integer
+from jaxtyping import Float64, Integer, Shaped
 
 from platorep.metrics.layer import Layer
 from platorep.metrics.metric import Claims, Metric, Order, Scores, Summary
 from platorep.metrics.nearest import compact, search
 from platorep.metrics.neighbors import CURE, TIED_SHARE, check_k, list_invariances
 from platorep.metrics.ranking import Ranking, rank
-from platorep.parameters.metrics import EditDistanceKnn, LcsKnn
+from platorep.parameters.metrics import EditDistanceKnn, LcsKnn, RankSimilarity
 
 Sequences = Integer[np.ndarray, "r k"]
-Length = Callable[[Sequences, Sequences], Integer[np.ndarray, " r"]]
+Length = Callable[[Sequences, Sequences], Shaped[np.ndarray, " r"]]
 BLOCK_ROWS = 1 << 19
 """Rows compared at once."""
 
@@ -29,7 +29,7 @@ class RankedLists(Summary):
     ranking: Ranking
 
 
-def summarize(layer: Layer, parameters: LcsKnn | EditDistanceKnn) -> RankedLists:
+def summarize(layer: Layer, parameters: LcsKnn | EditDistanceKnn | RankSimilarity) -> RankedLists:
     """Ordered neighbors; a layer most of whose rows have no definite order is degenerate."""
     found = rank(search(layer, parameters.similarity, center=parameters.center), parameters.k)
     if parameters.ties == "lowest":
@@ -79,6 +79,33 @@ def edit_distance(x: Sequences, y: Sequences) -> Integer[np.ndarray, " r"]:
             current[j + 1] = np.minimum(np.minimum(above[j + 1], current[j]) + 1, replaced)
         above = current
     return above[k]
+
+
+def rank_weights(k: int) -> Float64[np.ndarray, "k k"]:
+    """What a neighbor at place a + 1 of one list and b + 1 of the other counts."""
+    a, b = np.indices((k, k))
+    weights: np.ndarray = 2 / ((1 + np.abs(a - b)) * (a + b + 2))
+    return weights
+
+
+def harmonic_numbers(k: int) -> Float64[np.ndarray, " k_and_1"]:
+    """1 + 1/2 + ... + 1/m for m = 0 ... k, the first of them put at 1 to divide by."""
+    numbers = np.cumsum(np.append(0.0, 1 / np.arange(1, k + 1)))
+    numbers[0] = 1.0
+    return numbers
+
+
+def rank_agreement(x: Sequences, y: Sequences) -> Float64[np.ndarray, " r"]:
+    """The weights of the common neighbors over the most that as many could have, row by row."""
+    k = x.shape[1]
+    weights, total, common = rank_weights(k), np.zeros(len(x)), np.zeros(len(x), dtype=int)
+    for a in range(k):
+        for b in range(k):
+            same = x[:, a] == y[:, b]
+            total += weights[a, b] * same
+            common += same
+    agreement: np.ndarray = total / harmonic_numbers(k)[common]
+    return agreement
 
 
 def mean_length(
@@ -137,7 +164,25 @@ def compare_edit_distance(
     return 1 - mean_length(x, y, edit_distance, without=parameters.k) / parameters.k
 
 
-def claims_of_sequences(parameters: LcsKnn | EditDistanceKnn) -> Claims:
+def compare_rank_similarity(
+    x: Sequence[RankedLists], y: Sequence[RankedLists], parameters: RankSimilarity
+) -> Scores:
+    return mean_length(x, y, rank_agreement, without=0)
+
+
+def chance_of_rank_similarity(k: int, n: int) -> float:
+    """Expected agreement of two lists of k of the n - 1 others, drawn independently, in order.
+
+    Whatever the number m of common ones, each stands at places drawn uniformly from both lists.
+    """
+    from scipy import stats  # takes long to import, and finished scores need none of it
+
+    common = np.arange(k + 1)
+    shares = stats.hypergeom.pmf(common, n - 1, k, k) @ (common / harmonic_numbers(k))
+    return float(rank_weights(k).mean() * shares)
+
+
+def claims_of_sequences(parameters: LcsKnn | EditDistanceKnn | RankSimilarity) -> Claims:
     longest = 1.0
     if isinstance(parameters, LcsKnn) and parameters.variant == "code":
         longest = float(parameters.k)
@@ -165,5 +210,20 @@ EDIT_DISTANCE_KNN = Metric(
     compare=compare_edit_distance,
     reorder=reorder,
     claims=claims_of_sequences,
+    check=lambda n, d, parameters: check_k(n, parameters.k, parameters.label()),
+)
+
+RANK_SIMILARITY = Metric(
+    name="rank_similarity",
+    summarize=summarize,
+    compare=compare_rank_similarity,
+    reorder=reorder,
+    claims=lambda parameters: Claims(
+        low=0.0,
+        high=1.0,
+        of_itself=1.0,
+        chance=lambda n: chance_of_rank_similarity(parameters.k, n),
+        invariances=list_invariances(parameters),
+    ),
     check=lambda n, d, parameters: check_k(n, parameters.k, parameters.label()),
 )

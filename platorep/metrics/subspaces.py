@@ -1,11 +1,14 @@
 """Subspace metrics: two layers are alike if a linear map or a rotation takes one to the other.
 
-Canonical correlations (CCA, SVCCA, PWCCA) and the orthogonal Procrustes similarity.
+Canonical correlations (CCA, SVCCA, PWCCA), eigenspace overlap, orthogonal Procrustes similarity.
 
 Axes: n samples, d features, r directions kept.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -14,10 +17,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from platorep.errors import ConfigError
+from platorep.metrics import triangles
 from platorep.metrics.kernels import SIMILARITIES
 from platorep.metrics.layer import Layer, product
-from platorep.metrics.metric import Claims, Invariance, Metric, Order, Summary, each_pair
-from platorep.parameters.metrics import CcaMean, Procrustes, Pwcca, Svcca
+from platorep.metrics.metric import (
+    Claims,
+    Invariance,
+    Metric,
+    Order,
+    Scorer,
+    Scores,
+    Summary,
+    each_pair,
+)
+from platorep.metrics.triangles import Triangle, upper
+from platorep.parameters.metrics import CcaMean, EigenspaceOverlap, Procrustes, Pwcca, Svcca
 
 RANK_TOLERANCE = 1e-10
 """Directions shorter than this share of the longest are rounding error (float64)."""
@@ -59,10 +73,15 @@ def centred(layer: Layer, *, standardize: bool = False) -> Centred:
     else:
         largest = max(float(moved.abs().max()), 1e-300)
         given, moved = given / largest, moved / largest
-    # each number is off by a share of itself: a random matrix that is no longer than this
+    return Centred(moved, _rounding(layer, given))
+
+
+def _rounding(layer: Layer, given: Float[Tensor, "n d"]) -> float:
+    """Length of a direction that is rounding error of the numbers that were given."""
+    # each is off by a share of itself: a random matrix that is no longer than this
     longest = sum(float(torch.linalg.vector_norm(given, dim=axis).max()) for axis in (0, 1))
     error = layer.precision / 2 + COMPUTED * min(layer.precision, torch.finfo(torch.float32).eps)
-    return Centred(moved, error * longest)
+    return error * longest
 
 
 def principal(
@@ -199,6 +218,46 @@ def _summarize_cca(layer: Layer, parameters: CcaMean) -> Subspace:
     return _subspace(layer, principal(centred(layer, standardize=True))[0])
 
 
+@dataclass(frozen=True)
+class Projection(Summary):
+    """The projection onto the span of the features, as a triangle at unit length."""
+
+    triangle: Triangle
+    rank: int
+
+
+def _summarize_overlap(layer: Layer, parameters: EigenspaceOverlap) -> Projection:
+    """The span of the features as they are, around the origin: not of the centred ones."""
+    given = layer.features.double()
+    sizes = given.square().mean(dim=0).sqrt()
+    given = given / torch.where(sizes > 0, sizes, 1.0)
+    basis, _ = principal(Centred(given, _rounding(layer, given)))
+    projection = basis @ basis.T
+    values = torch.cat([projection.diagonal(), math.sqrt(2) * upper(projection)])
+    rank = basis.shape[1]
+    values = (values / math.sqrt(max(rank, 1))).to(layer.features.dtype)
+    return Projection(layer.n, layer.reason, Triangle(layer.n, None, values, diagonal=True), rank)
+
+
+def _prepare_overlap(x: Sequence[Projection], y: Sequence[Projection], parameters: Any) -> Scorer:
+    """tr(P_x P_y) / max(r_x, r_y), from the cosine of the projections, of length sqrt(r)."""
+    cosines = triangles.prepare([s.triangle for s in x], [s.triangle for s in y], parameters)
+    ranks = (np.array([max(s.rank, 1) for s in side], dtype=np.float64) for side in (x, y))
+    of_x, of_y = np.meshgrid(*ranks, indexing="ij")
+    factors = np.sqrt(np.minimum(of_x, of_y) / np.maximum(of_x, of_y))
+
+    def scores(order: Order | None) -> Scores:
+        found: Scores = cosines(order) * factors
+        return found
+
+    return scores
+
+
+def _reorder_overlap(summary: Projection, order: Order) -> Projection:
+    moved = triangles.reorder(summary.triangle, order)
+    return Projection(summary.n, summary.reason, moved, summary.rank)
+
+
 CCA_MEAN = Metric(
     name="cca_mean",
     summarize=_summarize_cca,
@@ -249,4 +308,20 @@ PROCRUSTES = Metric(
     compare=each_pair(_nuclear_norm),
     reorder=_reorder,
     claims=lambda parameters: Claims(low=0.0, high=1.0, of_itself=1.0, invariances=SIMILARITIES),
+)
+
+EIGENSPACE_OVERLAP = Metric(
+    name="eigenspace_overlap",
+    summarize=_summarize_overlap,
+    compare=lambda x, y, parameters: _prepare_overlap(x, y, parameters)(None),
+    prepare=_prepare_overlap,
+    reorder=_reorder_overlap,
+    claims=lambda parameters: Claims(
+        low=0.0,
+        high=1.0,
+        of_itself=1.0,
+        cost="grid",
+        invariances=frozenset(Invariance) - {Invariance.ROW_SCALING, Invariance.TRANSLATION},
+    ),
+    check=lambda n, d, parameters: _check_width(n, d, parameters.label()),
 )

@@ -1,6 +1,5 @@
-"""Unit matching: which units of two layers are each other's best match (Rosetta neurons).
-
-After arXiv:2306.09346, at the level of pooled units: one value per unit and sample.
+"""Matching of units: which are each other's best match (Rosetta neurons, after arXiv:2306.09346),
+and how well all fit together one to one. At the level of pooled units: one value per sample.
 
 Axes: n samples, m of them, d units.
 """
@@ -17,7 +16,8 @@ from torch import Tensor
 from platorep.metrics.layer import Layer, product
 from platorep.metrics.metric import Claims, Invariance, Metric, Order, Summary, each_pair
 from platorep.metrics.nearest import PRODUCT_ERROR
-from platorep.parameters.metrics import UnitMatching
+from platorep.metrics.subspaces import centred
+from platorep.parameters.metrics import PermutationProcrustes, UnitMatching
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,25 @@ def reorder(summary: Units, order: Order) -> Units:
     return Units(summary.n, summary.reason, summary.features[index])
 
 
+def _at_length_one(layer: Layer, parameters: PermutationProcrustes) -> Units:
+    """The centred features at total length 1; without columns where nothing but rounding varies."""
+    of = centred(layer)
+    length = float(torch.linalg.vector_norm(of.features))
+    if layer.reason is not None or length <= of.rounding:
+        return Units(layer.n, layer.reason, layer.features[:, :0])
+    return Units(layer.n, None, (of.features / length).to(layer.features.dtype))
+
+
+def _best_assignment(x: Units, y: Units, parameters: PermutationProcrustes) -> float:
+    """Largest sum of inner products of units, each with one of the other layer."""
+    from scipy import optimize  # takes long to import, and finished scores need none of it
+
+    if not min(x.features.shape[1], y.features.shape[1]):
+        return np.nan
+    products = product(x.features.T, y.features.T).double().cpu().numpy()
+    return float(products[optimize.linear_sum_assignment(products, maximize=True)].sum())
+
+
 UNIT_MATCHING = Metric(
     name="unit_matching",
     summarize=summarize,
@@ -94,6 +113,21 @@ UNIT_MATCHING = Metric(
                 Invariance.SCALING,
                 Invariance.TRANSLATION,
             }
+        ),
+    ),
+)
+
+PERMUTATION_PROCRUSTES = Metric(
+    name="permutation_procrustes",
+    summarize=_at_length_one,
+    compare=each_pair(_best_assignment),
+    reorder=reorder,
+    claims=lambda parameters: Claims(
+        low=-1.0,
+        high=1.0,
+        of_itself=1.0,
+        invariances=frozenset(
+            {Invariance.UNIT_PERMUTATION, Invariance.SCALING, Invariance.TRANSLATION}
         ),
     ),
 )

@@ -81,6 +81,20 @@ class EditDistanceKnn(NeighborParameters):
     metric: ClassVar[str] = "edit_distance_knn"
 
 
+class RankSimilarity(NeighborParameters):
+    metric: ClassVar[str] = "rank_similarity"
+
+
+class SecondOrderCosine(MetricParameters):
+    metric: ClassVar[str] = "second_order_cosine"
+    always: ClassVar[tuple[str, ...]] = ("k", "variant")
+
+    k: Neighbors = 10
+    """Neighbors per sample, by cosine; ties share the last places."""
+    variant: Literal["paper", "code"] = "paper"
+    """Compare cosines (the definition), or 1 - cosines (the code of the benchmark ReSi)."""
+
+
 class _KernelParameters(MetricParameters):
     kernel: Literal["linear", "rbf"] = "linear"
     """Inner products, or exp(-distance^2 / (2 sigma^2))."""
@@ -169,6 +183,22 @@ class Procrustes(MetricParameters):
     metric: ClassVar[str] = "procrustes"
 
 
+class EigenspaceOverlap(MetricParameters):
+    metric: ClassVar[str] = "eigenspace_overlap"
+
+
+class PermutationProcrustes(MetricParameters):
+    metric: ClassVar[str] = "permutation_procrustes"
+
+
+class Gulp(MetricParameters):
+    metric: ClassVar[str] = "gulp"
+    always: ClassVar[tuple[str, ...]] = ("penalty",)
+
+    penalty: PositiveFloat = 0.01
+    """Ridge penalty, as a share of the total variance."""
+
+
 class LinearPredictivity(MetricParameters):
     metric: ClassVar[str] = "linear_predictivity"
     always: ClassVar[tuple[str, ...]] = ("penalty",)
@@ -208,6 +238,8 @@ PARAMETERS: Mapping[str, type[MetricParameters]] = MappingProxyType(
             CycleKnn,
             LcsKnn,
             EditDistanceKnn,
+            RankSimilarity,
+            SecondOrderCosine,
             Cka,
             Rv,
             Cknna,
@@ -218,6 +250,9 @@ PARAMETERS: Mapping[str, type[MetricParameters]] = MappingProxyType(
             Svcca,
             Pwcca,
             Procrustes,
+            PermutationProcrustes,
+            EigenspaceOverlap,
+            Gulp,
             LinearPredictivity,
             UnitMatching,
         )
