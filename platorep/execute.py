@@ -10,7 +10,7 @@ import pandas as pd
 
 from platorep.config import ColorConfig
 from platorep.errors import ConfigError
-from platorep.files import digest
+from platorep.files import digest, sha256_file
 from platorep.holding import held
 from platorep.parameters.theory import PmiConfig
 from platorep.reporting import Reporter
@@ -142,6 +142,26 @@ def import_features(run: Run, file: Path) -> Path:
     dataset = load_dataset(run.config.dataset, offline=run.options.offline)
     with run.holding_results(extracting=True):
         return adopt(run, spec, dataset, file)
+
+
+def compare_stage(names: Sequence[str], output: Path | None, report: Reporter) -> pd.DataFrame:
+    """Put the scores of several experiments beside each other: tables and figure; the taus."""
+    from platorep.comparing import common_scores, consistency, find_results
+    from platorep.plots.consistency import consistency_points, draw_consistency
+    from platorep.plots.saving import write_figure
+    from platorep.plots.style import figure_style
+
+    experiments = find_results(names)
+    scores = common_scores(experiments, report)
+    table = consistency(scores, list(experiments), report)
+    results = Results(output or Path("results") / "compare")
+    made_from = {f"best of {a}": sha256_file(of.best) for a, of in experiments.items()}
+    with held(results.folder, digest(made_from), models=None), figure_style():
+        results.write_table(results.folder / "consistency.csv", table, made_from)
+        results.write_table(results.folder / "consistency_pairs.csv", scores, made_from)
+        points = consistency_points(scores, table)
+        write_figure(results.figures / "consistency", draw_consistency(points), points)
+    return table.round(4)
 
 
 def pmi_stage(config: PmiConfig, results: Results, report: Reporter) -> pd.DataFrame:

@@ -19,7 +19,7 @@ LAYERS = (
     {"run", "upkeep"},
     {"work"},
     {"drawn", "extract"},
-    {"performance", "align", "checking", "plots", "theory"},
+    {"performance", "align", "checking", "comparing", "plots", "theory"},
     {"listing", "plan", "execute"},
     {"api", "cli"},
     {"__main__"},

@@ -18,6 +18,7 @@ from platorep.cli.experiment import finish, open_experiment
 from platorep.cli.options import EXPERIMENT, TALK, WORK, CommandLine, Json, command
 from platorep.cli.running import exit_on_error, others_on_stderr, print_table
 from platorep.errors import IntegrityError
+from platorep.reporting import Reporter
 
 app = typer.Typer(
     name="platorep",
@@ -108,6 +109,20 @@ def plot(line: CommandLine) -> None:
     from platorep.execute import plot_stage
 
     finish(experiment, plot_stage, line)
+
+
+@command(app, "compare", "experiments", "output", "as_json", "quiet")
+def compare(line: CommandLine) -> None:
+    """Do the same model pairs rank the same in several experiments? Kendall's tau, and a figure.
+
+    Reads the best.csv of finished experiments and joins trained models by their labels. Writes
+    consistency.csv and the figure into --output (results/compare if absent).
+    """
+    from platorep.execute import compare_stage
+
+    with others_on_stderr():
+        table = compare_stage(line.experiments or [], line.output, Reporter(line.verbosity))
+    print_table(table, line.as_json)
 
 
 class Listable(StrEnum):

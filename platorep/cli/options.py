@@ -39,6 +39,13 @@ class CommandLine:
             help="A folder, a hub or timm identifier, or a label of the experiment (GLOB).",
         ),
     ] = None
+    experiments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="EXPERIMENT...",
+            help="Two or more: folders of results, experiment files, or names of shipped ones.",
+        ),
+    ] = None
     data: Annotated[
         str | None,
         typer.Option(
@@ -100,7 +107,7 @@ class CommandLine:
         return -1 if self.quiet else int(self.verbose)
 
 
-REQUIRED = ("config", "model", "file", "names")
+REQUIRED = ("config", "model", "file", "names", "experiments")
 TALK = ("as_json", "quiet", "verbose")
 EXPERIMENT = ("config", "overrides", "limit", "output")
 WORK = ("models", "device", "keep_going")

@@ -19,6 +19,7 @@ from platorep.statistics.ceiling import (
     noise_ceiling,
     reliability,
 )
+from platorep.statistics.consistency import FEWEST_PAIRS, Consistency, kendall_over_pairs
 from platorep.statistics.corrections import (
     benjamini_hochberg,
     holm,
@@ -68,6 +69,7 @@ from platorep.statistics.saturation import (
 
 __all__ = [
     "ENOUGH",
+    "FEWEST_PAIRS",
     "FEW_ROWS",
     "NEIGHBORS",
     "Agreement",
@@ -75,6 +77,7 @@ __all__ = [
     "BestPair",
     "Calibration",
     "Ceiling",
+    "Consistency",
     "Correlation",
     "Curve",
     "HeldOut",
@@ -108,6 +111,7 @@ __all__ = [
     "interval_of_parts",
     "interval_of_rests",
     "interval_of_subsamples",
+    "kendall_over_pairs",
     "lay_out",
     "linear_scale",
     "mean_over_pairs",
