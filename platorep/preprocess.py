@@ -1,48 +1,162 @@
-"""What is done to features before any metric sees them: clip large values, then normalise.
+"""What is done to features before any metric sees them: clipped, scaled, centred, layer by layer.
 
-Source: arXiv:2405.07987 and its released code. Axes: n samples, d features.
+Every step is fitted on some rows and can then be done to others (the rows of a gallery): what it
+makes of a row depends on that row and the fitted rows alone. Sources: clipping and unit rows
+arXiv:2405.07987 and its released code; standardising arXiv:2109.04404; mean and first components
+arXiv:1702.01417 (there of the raw features, here of unit rows).
+
+Axes: n samples, d features, c components.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, TypeAlias
 
 import numpy as np
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Float64
 from torch import Tensor
 from torch.nn import functional as F
 
 from platorep.errors import DataError
+from platorep.parameters.preprocess import PreprocessConfig
 
 _ROWS_PER_BLOCK = 16  # follows from nothing but the size of a cache; a row's quantile is its own
+_DUST = 1e-6
+"""Of its own length: what is left of a row, or of a unit, below it is the rounding of float32."""
+
+Step: TypeAlias = Callable[[Float[Tensor, "m _"]], Float[Tensor, "m _"]]
+
+
+@dataclass(frozen=True)
+class PreparedLayer:
+    """One layer, and how it became what it is."""
+
+    rows: Float[Tensor, "n d"]
+    steps: tuple[Step, ...]
+    """Each row by itself: no result depends on which other rows are given."""
+
+    def __call__(self, rows: Float[Tensor, "m d"]) -> Float[Tensor, "m d"]:
+        """Other rows, prepared as these were: same threshold, mean and components."""
+        for step in self.steps:
+            rows = step(rows)
+        return rows
 
 
 def preprocess(
-    layers: Sequence[Float[Tensor, "n _"]],
-    *,
-    clip_quantile: float,
-    clip_scope: Literal["model", "layer"],
-    clip_estimate: Literal["sample_mean", "exact"],
-    normalize: Literal["l2", "none"],
+    layers: Sequence[Float[Tensor, "n _"]], config: PreprocessConfig
 ) -> list[Float[Tensor, "n _"]]:
-    """The layers of one model, clipped to +-threshold and scaled to unit rows.
+    """The layers of one model as metrics see them.
 
-    Rows of zeros stay zeros.
+    Rows of zeros stay zeros unless something is centred.
 
     Raises:
-        DataError: a value is NaN or infinite (says in which layer and row), or most values are zero
-            and clipping would leave nothing else.
+        DataError: as `prepare`.
+    """
+    return [layer.rows for layer in prepare(layers, config)]
+
+
+def prepare(
+    layers: Sequence[Float[Tensor, "n _"]],
+    config: PreprocessConfig,
+    only: Sequence[int] | None = None,
+) -> list[PreparedLayer]:
+    """The layers of one model, each with the steps that other rows must go through.
+
+    Args:
+        only: Indices of the layers to return; which others there are may move a threshold.
+
+    Raises:
+        DataError: a value is NaN or infinite (says in which layer and row), most values are zero
+            and clipping would leave nothing else, or a layer has too few components.
     """
     for index, layer in enumerate(layers):
         refuse_not_finite(layer, index)
-    thresholds = clip_thresholds(
-        layers, clip_quantile=clip_quantile, clip_scope=clip_scope, clip_estimate=clip_estimate
-    )
-    return [
-        clip_and_normalize(layer, threshold, normalize=normalize)
-        for layer, threshold in zip(layers, thresholds, strict=True)
-    ]
+    thresholds = clip_thresholds(layers, config)
+    prepared = []
+    for index in range(len(layers)) if only is None else only:
+        layer = layers[index]
+        most = max(min(len(layer) - 1, layer.shape[1]) - 1, 0)
+        if config.remove_components > most:
+            raise DataError(
+                f"layer {index}: align.preprocess.remove_components: {config.remove_components} "
+                f"leaves nothing of {len(layer)} rows of width {layer.shape[1]}. Remove at most "
+                f"{most}, or leave the layer out (`layers: [...]`)."
+            )
+        prepared.append(_prepare_layer(layer, thresholds[index], config))
+    return prepared
+
+
+def _prepare_layer(
+    layer: Float[Tensor, "n d"], threshold: float, config: PreprocessConfig
+) -> PreparedLayer:
+    steps: list[Step] = [partial(torch.clamp, min=-threshold, max=threshold)]
+    rows = steps[0](layer)
+
+    def then(step: Step) -> None:
+        nonlocal rows
+        steps.append(step)
+        rows = step(rows)
+
+    if config.center == "before":
+        then(partial(_subtract, mean=rows.double().mean(dim=0)))
+    if config.standardize:
+        then(partial(_scale_units, mean=rows.double().mean(dim=0), factor=_unit_factors(rows)))
+    if config.normalize == "l2":
+        then(partial(F.normalize, dim=1))
+    if config.center == "after":
+        then(partial(_subtract, mean=rows.double().mean(dim=0)))
+    if config.remove_components:
+        then(partial(_project_out, components=_components(rows, config.remove_components)))
+    return PreparedLayer(rows, tuple(steps))
+
+
+def _subtract(rows: Float[Tensor, "m d"], mean: Float64[Tensor, " d"]) -> Float[Tensor, "m d"]:
+    return _without_dust(rows, rows.double() - mean)
+
+
+def _unit_factors(rows: Float[Tensor, "n d"]) -> Float64[Tensor, " d"]:
+    """One over the standard deviation of each unit; 0 where it does not vary."""
+    exact = rows.double()
+    deviation = exact.std(dim=0, correction=0)
+    varies = deviation > _DUST * exact.square().mean(dim=0).sqrt()
+    return torch.where(varies, 1 / deviation, 0.0)
+
+
+def _scale_units(
+    rows: Float[Tensor, "m d"], mean: Float64[Tensor, " d"], factor: Float64[Tensor, " d"]
+) -> Float[Tensor, "m d"]:
+    return ((rows.double() - mean) * factor).float()
+
+
+def _components(rows: Float[Tensor, "n d"], count: int) -> Float64[Tensor, "d c"]:
+    """The first principal components, orthonormal, of rows whose mean is zero."""
+    exact = rows.double()
+    wide = len(rows) < rows.shape[1]  # the eigenvectors of the smaller of two products
+    _, vectors = torch.linalg.eigh(exact @ exact.T if wide else exact.T @ exact)
+    components: Tensor = vectors[:, -count:]
+    if wide:
+        components, _ = torch.linalg.qr(exact.T @ components)
+    return components
+
+
+def _project_out(
+    rows: Float[Tensor, "m d"], components: Float64[Tensor, "d c"]
+) -> Float[Tensor, "m d"]:
+    exact = rows.double()
+    return _without_dust(rows, exact - (exact @ components) @ components.T)
+
+
+def _without_dust(
+    before: Float[Tensor, "m d"], after: Float64[Tensor, "m d"]
+) -> Float[Tensor, "m d"]:
+    """`after` in float32; rows of which only rounding is left are zero: else metrics would find
+    neighbors in it."""
+    left, whole = (torch.linalg.vector_norm(r, dim=1, dtype=torch.float64) for r in (after, before))
+    return after.masked_fill((left <= _DUST * whole)[:, None], 0).float()
 
 
 def refuse_not_finite(layer: Float[Tensor, "n d"], index: int, first_row: int = 0) -> None:
@@ -58,38 +172,26 @@ def refuse_not_finite(layer: Float[Tensor, "n d"], index: int, first_row: int = 
 
 
 def clip_thresholds(
-    layers: Sequence[Float[Tensor, "n _"]],
-    *,
-    clip_quantile: float,
-    clip_scope: Literal["model", "layer"],
-    clip_estimate: Literal["sample_mean", "exact"],
+    layers: Sequence[Float[Tensor, "n _"]], config: PreprocessConfig
 ) -> list[float]:
     """Where each layer of one model is clipped; infinity where it is not.
 
     Raises:
         DataError: most values of a layer are zero, and clipping would leave nothing else.
     """
-    if clip_quantile == 1:
+    if config.clip_quantile == 1:
         return [float("inf")] * len(layers)
-    groups = [layers] if clip_scope == "model" else [[layer] for layer in layers]
-    found = [clip_threshold(group, clip_quantile, clip_estimate) for group in groups]
-    thresholds = found * len(layers) if clip_scope == "model" else found
+    groups = [layers] if config.clip_scope == "model" else [[layer] for layer in layers]
+    found = [clip_threshold(group, config.clip_quantile, config.clip_estimate) for group in groups]
+    thresholds = found * len(layers) if config.clip_scope == "model" else found
     for index, (layer, threshold) in enumerate(zip(layers, thresholds, strict=True)):
         if threshold == 0 and bool(layer.any()):
             raise DataError(
                 f"layer {index}: clipping would turn every value into zero, since at least "
-                f"{clip_quantile:.0%} of them are zero already. Set "
+                f"{config.clip_quantile:.0%} of them are zero already. Set "
                 "align.preprocess.clip_quantile: 1 for features as sparse as these."
             )
     return thresholds
-
-
-def clip_and_normalize(
-    layer: Float[Tensor, "n d"], threshold: float, *, normalize: Literal["l2", "none"]
-) -> Float[Tensor, "n d"]:
-    """Each row by itself: clipped to +-threshold, then scaled to length 1. Zeros stay zeros."""
-    clipped = layer.clamp(-threshold, threshold)
-    return F.normalize(clipped, dim=1) if normalize == "l2" else clipped
 
 
 def clip_threshold(

@@ -145,11 +145,15 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
-# --- the slow twin of clipping, normalising and scoring, in float64 ---
+# --- the slow twin of clipping, scaling, centring and scoring, in float64 ---
 
 
 def prepared(
-    label: str, quantile: float = 0.95, scope: str = "model", estimate: str = "sample_mean"
+    label: str,
+    quantile: float = 0.95,
+    scope: str = "layer",
+    estimate: str = "sample_mean",
+    center: str = "after",
 ) -> list[np.ndarray]:
     arrays = [layer.double().numpy() for layer in FEATURES[label]]
 
@@ -162,8 +166,10 @@ def prepared(
     found = []
     for array in arrays:
         limit = np.inf if quantile == 1 else threshold(arrays if scope == "model" else [array])
-        clipped = np.array([[max(-limit, min(limit, v)) for v in row] for row in array])
-        found.append(np.array([row / np.sqrt((row**2).sum()) for row in clipped]))
+        rows = np.array([[max(-limit, min(limit, v)) for v in row] for row in array])
+        rows = rows - rows.mean(axis=0) if center == "before" else rows
+        rows = np.array([row / np.sqrt((row**2).sum()) for row in rows])
+        found.append(rows - rows.mean(axis=0) if center == "after" else rows)
     return found
 
 
@@ -172,7 +178,8 @@ def prepared_alone(label: str, layer: int) -> list[np.ndarray]:
     array = FEATURES[label][layer].double().numpy()
     limit = np.mean([np.quantile(abs(row), 0.95) for row in array])
     clipped = array.clip(-limit, limit)
-    return [clipped / np.linalg.norm(clipped, axis=1, keepdims=True)]
+    rows = clipped / np.linalg.norm(clipped, axis=1, keepdims=True)
+    return [rows - rows.mean(axis=0)]
 
 
 def grid(x: list[np.ndarray], y: list[np.ndarray]) -> dict[tuple[int, int], float]:
@@ -195,7 +202,9 @@ def labels(best: pd.DataFrame) -> list[tuple[str, str]]:
     "preprocess",
     [
         {},
-        {"clip_scope": "layer"},
+        {"clip_scope": "model"},
+        {"clip_scope": "model", "center": "none"},
+        {"center": "before"},
         {"clip_estimate": "exact"},
         {"clip_quantile": 0.5},
         {"clip_quantile": 1.0},
@@ -205,11 +214,8 @@ def labels(best: pd.DataFrame) -> list[tuple[str, str]]:
 def test_every_layer_pair_is_scored_as_loops_do(bench: Bench, preprocess: dict[str, Any]) -> None:
     errors, scores, best = bench.align(preprocess=preprocess)
 
-    how = (
-        preprocess.get(f"clip_{name}", default)
-        for name, default in (("quantile", 0.95), ("scope", "model"), ("estimate", "sample_mean"))
-    )
-    oracle = {label: prepared(label, *settings) for settings in [tuple(how)] for label in FEATURES}
+    how = {name.removeprefix("clip_"): value for name, value in preprocess.items()}
+    oracle = {label: prepared(label, **how) for label in FEATURES}
     assert errors == {}
     assert labels(best) == [
         ("words-a", "eyes-a"),
@@ -231,15 +237,19 @@ def test_every_layer_pair_is_scored_as_loops_do(bench: Bench, preprocess: dict[s
     assert len(scores) == (3 + 2) * (2 + 4)
 
 
-def test_clipping_and_its_scope_move_scores(bench: Bench) -> None:
+def test_every_setting_moves_scores(bench: Bench) -> None:
     """Else the comparisons above would prove little."""
     found = [
         bench.align(preprocess=settings)[1]["score"].tolist()
         for settings in (
             {},
-            {"clip_scope": "layer"},
+            {"clip_scope": "model"},
             {"clip_quantile": 1.0},
             {"clip_quantile": 0.5},
+            {"center": "none"},
+            {"center": "before"},
+            {"standardize": True},
+            {"remove_components": 1},
         )
     ]
     assert len({tuple(scores) for scores in found}) == len(found)
@@ -495,7 +505,8 @@ def test_every_layer_pair_is_compared_once(
     "settings",
     [
         {},
-        {"preprocess": {"clip_scope": "layer", "clip_quantile": 0.6}},
+        {"preprocess": "paper"},
+        {"preprocess": {"clip_quantile": 0.6, "standardize": True, "center": "none"}},
         {"preprocess": {"normalize": "none"}, "metrics": [{"name": "cka"}]},
         {"concatenated": True},
         {"gallery": {"queries": 12, "sizes": [12, "all"], "k": [1]}},
@@ -565,7 +576,7 @@ def test_own_arrays_are_told_of_as_models_are(bench: Bench, tmp_path: Path) -> N
     file = tmp_path / "mine.npz"
     np.savez(file, ids=np.array(IDS), a=wide.numpy(), b=np.ones((N, 2), np.float32))
     metrics = [{"name": "mutual_knn", "k": K}, {"name": "cca_mean"}, {"name": "cka"}]
-    config = bench.config(metrics=metrics, preprocess={"clip_quantile": 1})
+    config = bench.config(metrics=metrics, preprocess={"clip_quantile": 1, "center": "none"})
 
     failures, table = score_file(run_of(config, bench.results, bench.root, bench.report), file)
 

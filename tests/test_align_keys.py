@@ -32,9 +32,12 @@ SETTINGS: dict[str, Any] = {
 OTHERS: dict[str, tuple[Any, set[str]]] = {
     "pairs": ([[{"model": "words-b"}, {"model": "eyes-a"}]] * 2, set()),
     "preprocess.clip_quantile": (0.9, EVERYTHING),
-    "preprocess.clip_scope": ("layer", EVERYTHING),
+    "preprocess.clip_scope": ("model", EVERYTHING),
     "preprocess.clip_estimate": ("exact", EVERYTHING),
+    "preprocess.standardize": (True, EVERYTHING),
     "preprocess.normalize": ("none", EVERYTHING),
+    "preprocess.center": ("before", EVERYTHING),
+    "preprocess.remove_components": (1, EVERYTHING),
     "metrics.0.parameters": ({"k": 3}, {PAIRS}),
     "metrics.0.parameters.similarity": ({"k": 2, "similarity": "euclidean"}, {PAIRS, LISTS}),
     "metrics.0.parameters.center": ({"k": 2, "center": True}, {PAIRS, LISTS}),

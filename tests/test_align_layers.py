@@ -41,7 +41,8 @@ def test_every_layer_has_a_row_of_what_is_scored(bench: Bench) -> None:
         assert row["largest_share_before"] == pytest.approx((raw**2).sum(0).max() / (raw**2).sum())
         assert row["largest_share"] == pytest.approx((x**2).sum(0).max() / (x**2).sum())
         assert row["largest_dimension"] == (x**2).sum(0).argmax()
-        cosines = x @ x.T
+        unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+        cosines = unit @ unit.T
         assert row["mean_cosine"] == pytest.approx(cosines[~np.eye(N, dtype=bool)].mean(), abs=1e-6)
         eigenvalues = np.linalg.eigvalsh(np.cov(x.T))
         ratio = eigenvalues.sum() ** 2 / (eigenvalues**2).sum()
@@ -101,7 +102,7 @@ def test_nothing_is_read_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) ->
     lost.write_text(lost.read_text().replace("1", "2", 1))  # damaged
     pd.testing.assert_frame_equal(layers_of(bench), table)
     assert len(reads) == 1
-    assert len(layers_of(bench, preprocess={"clip_scope": "layer"})) == len(table)
+    assert len(layers_of(bench, preprocess={"clip_scope": "model"})) == len(table)
     assert len(reads) == 1 + len(FEATURES)
 
 
@@ -116,7 +117,7 @@ def test_a_dimension_that_drowns_the_others_is_said_with_the_cure(bench: Bench) 
         layer[:, 4] = 1000
     bench.put("words-a", [*early, 1e5 * torch.randn(N, 30, generator=rng)])
 
-    table = layers_of(bench)
+    table = layers_of(bench, preprocess="paper")
 
     assert (table.loc["words-a", "largest_share"] > 0.5).tolist() == [True, True, False]
     assert table.loc["words-a", "largest_dimension"].tolist()[:2] == [4, 4]
@@ -126,7 +127,7 @@ def test_a_dimension_that_drowns_the_others_is_said_with_the_cure(bench: Bench) 
     assert "clip_scope: layer" in line
 
     bench.report = Reporter(-1)
-    cured = layers_of(bench, preprocess={"clip_scope": "layer"})
+    cured = layers_of(bench, preprocess={"clip_scope": "layer", "center": "none"})
     assert cured.loc["words-a", "largest_share"].max() < 0.5
     assert cured.loc[("words-a", 0), "largest_share_before"] > 0.99
     assert not bench.report.warnings

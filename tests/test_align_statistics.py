@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from platorep.align import align
-from platorep.config import ExperimentConfig
+from platorep.config import ExperimentConfig, PreprocessConfig
 from platorep.errors import AbsentError, DataError
 from platorep.features import CellKey, RowIdentities, cell_of
 from platorep.files import write_json
@@ -28,7 +28,7 @@ from platorep.statistics import disjoint_rows, draw_order, subsamples
 
 N = 40
 IDS = tuple(f"row-{i}" for i in range(N))
-PLAIN = {"clip_quantile": 1.0, "normalize": "l2"}
+PLAIN = {"clip_quantile": 1.0, "center": "none"}
 
 Run = Callable[..., pd.DataFrame]
 
@@ -105,8 +105,8 @@ def test_the_null_is_of_the_maximum_over_layers(run: Run) -> None:
     metric = bind("mutual_knn", {"k": 5})
 
     def prepared(label: str) -> list[Any]:
-        settings = {"clip_scope": "model", "clip_estimate": "exact", **PLAIN}
-        return [metric.summarize(f) for f in preprocess(MODELS[label], **settings)]
+        settings = PreprocessConfig(**PLAIN)
+        return [metric.summarize(f) for f in preprocess(MODELS[label], settings)]
 
     for (x, y), row in best.iterrows():
         scores = metric.compare(prepared(x), prepared(y))

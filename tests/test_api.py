@@ -111,8 +111,8 @@ def test_a_reference_says_why_there_is_no_score(results: Path) -> None:
 
 def test_a_reference_scores_features_as_the_experiment_would(results: Path) -> None:
     features = torch.randn(6, 5, generator=torch.Generator().manual_seed(9))
-    settings = PreprocessConfig(clip_quantile=0.7).model_dump()
-    (own,), theirs = preprocess([features], **settings), preprocess(LAYERS, **settings)
+    settings = PreprocessConfig(clip_quantile=0.7)
+    (own,), theirs = preprocess([features], settings), preprocess(LAYERS, settings)
     expected = platorep.score([own], theirs, k=2).max()
 
     reference = platorep.Reference(results, "m", k=2)

@@ -34,7 +34,7 @@ from platorep.metrics import bind
 from platorep.models import Description, Loaded, Model, Reading, open_model
 from platorep.models.memory import PooledRows
 
-AS_IS = PreprocessConfig(clip_quantile=1, normalize="none")
+AS_IS = PreprocessConfig(clip_quantile=1, normalize="none", center="none")
 NUM_TEXTS = 24
 
 

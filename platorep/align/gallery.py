@@ -26,7 +26,7 @@ from platorep.files import digest, sha256
 from platorep.metrics.gallery import Block, Galleries, search_galleries
 from platorep.metrics.nearest import Nearest
 from platorep.metrics.overlap import chance_with_sources, common_neighbors, in_order
-from platorep.preprocess import clip_and_normalize, clip_thresholds, refuse_not_finite
+from platorep.preprocess import prepare, refuse_not_finite
 from platorep.reporting import Advance
 from platorep.run import Run
 from platorep.statistics import shuffled_order
@@ -253,26 +253,21 @@ class GalleryScoring:
 class LayerRows:
     """One layer of a model, prepared, block by block.
 
-    It is clipped where the queries say, whatever other rows there are: so in the gallery that holds
-    nothing but the queries, the features are the very ones that `align` scored.
+    Thresholds, means and components are those of the queries, whatever other rows there are: so
+    rows that join a gallery change no query, and the queries are the very ones that `align` scored.
     """
 
     def __init__(self, model: Aligned, layer: int, align: AlignConfig, advance: Advance) -> None:
         assert align.gallery is not None
-        self._label, self._cell = model.label, model.cell
-        self._normalize, self._advance = align.preprocess.normalize, advance
+        self._label, self._cell, self._advance = model.label, model.cell, advance
         every = range(len(self._cell.layers))
         self._layers = [layer] if layer in every else list(every)  # the last one: all side by side
         features = self._cell.read(align.gallery.queries)
-        for index, part in enumerate(features):
-            self._refuse_not_finite(part, index, 0)
-        clip = align.preprocess.model_dump(exclude={"normalize"})
         try:
-            thresholds = clip_thresholds(features, **clip)
+            self._prepared = prepare(features, align.preprocess, self._layers)
         except DataError as error:
             raise DataError(f"{model.label}: {error}") from error
-        self._thresholds = [thresholds[i] for i in self._layers]
-        self.queries = self._prepared([features[i] for i in self._layers])
+        self.queries = _side_by_side([part.rows for part in self._prepared])
 
     def __call__(self, rows: Int64[np.ndarray, " m"] | None) -> Iterator[Block]:
         """Blocks of these rows, or of all, in order."""
@@ -297,20 +292,19 @@ class LayerRows:
         first = self._cell.shard_range(shard).start
         for index, part in zip(self._layers, layers, strict=True):
             self._refuse_not_finite(part, index, first)
-        return self._prepared([part[torch.from_numpy(places)] for part in layers])
-
-    def _prepared(self, layers: Sequence[Float[Tensor, "n _"]]) -> Float[Tensor, "n d"]:
-        prepared = [
-            clip_and_normalize(layer, threshold, normalize=self._normalize)
-            for layer, threshold in zip(layers, self._thresholds, strict=True)
-        ]
-        return prepared[0] if len(prepared) == 1 else torch.cat(prepared, dim=1)
+        rows = [part[torch.from_numpy(places)] for part in layers]
+        done = [prepared(part) for prepared, part in zip(self._prepared, rows, strict=True)]
+        return _side_by_side(done)
 
     def _refuse_not_finite(self, part: Float[Tensor, "n _"], index: int, first_row: int) -> None:
         try:
             refuse_not_finite(part, index, first_row)
         except DataError as error:
             raise DataError(f"{self._label}: {error}") from error
+
+
+def _side_by_side(layers: Sequence[Float[Tensor, "n _"]]) -> Float[Tensor, "n d"]:
+    return layers[0] if len(layers) == 1 else torch.cat(list(layers), dim=1)
 
 
 def _joined(parts: Sequence[tuple[Int64[np.ndarray, " _"], Float[Tensor, "_ d"]]]) -> Block:

@@ -182,9 +182,11 @@ def warn_of_drowned(
     drowned = table[(table["largest_share"] > DROWNED) & (table["width"] > 2)]
     if drowned.empty:
         return
-    cure = "align.preprocess.clip_scope: layer clips each layer by its own values"
-    if config.clip_scope == "layer":
-        cure = "a smaller align.preprocess.clip_quantile clips more of it"
+    cure = "align.preprocess.standardize: true gives every unit the same variance"
+    if config.center == "none":
+        cure = "align.preprocess.center: after takes out what all rows have in common"
+    if config.clip_scope == "model":
+        cure = "align.preprocess.clip_scope: layer clips each layer by its own values"
     if config.clip_quantile == 1:
         cure = (
             "nothing is clipped: align.preprocess with clip_quantile: 0.95, clip_scope: layer does"

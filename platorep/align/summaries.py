@@ -69,13 +69,13 @@ def row_sets(align: AlignConfig, n: int) -> RowSets:
 def prepared_layers(
     align: AlignConfig, label: str, features: Sequence[Float[Tensor, "n _"]]
 ) -> list[Float[Tensor, "n _"]]:
-    """A model's layers, clipped and normalised; all of them side by side after the last, if asked.
+    """A model's layers as they are scored; all of them side by side after the last, if asked.
 
     Raises:
         DataError: a value is not finite; names the model, the layer and the row.
     """
     try:
-        layers = preprocess(features, **align.preprocess.model_dump())
+        layers = preprocess(features, align.preprocess)
     except DataError as error:
         raise DataError(f"{label}: {error}") from error
     return [*layers, torch.cat(layers, dim=1)] if align.concatenated else layers

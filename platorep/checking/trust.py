@@ -153,7 +153,7 @@ def _neighbors_kept(
     if not indices:
         return {}
     after, before = (
-        [metric.summarize(layer) for layer in preprocess(layers, **preprocessing.model_dump())]
+        [metric.summarize(layer) for layer in preprocess(layers, preprocessing)]
         for layers in ([found[i] for i in indices], [expected[i] for i in indices])
     )
     return {

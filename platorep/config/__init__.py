@@ -7,7 +7,6 @@ from platorep.config.align import (
     MetricConfig,
     NullConfig,
     PairConfig,
-    PreprocessConfig,
     SelectorConfig,
 )
 from platorep.config.color import ColorConfig, ImageSetConfig
@@ -42,6 +41,7 @@ from platorep.config.reading import (
     load_theory,
     shipped_configs,
 )
+from platorep.parameters.preprocess import PreprocessConfig
 
 __all__ = [
     "AlignConfig",

@@ -24,6 +24,7 @@ from platorep.config.analyses import (
 from platorep.config.paths import NameOrPath
 from platorep.errors import PlatorepError, nearest
 from platorep.parameters.metrics import PRESETS, MetricParameters, MutualKnn, parse
+from platorep.parameters.preprocess import PreprocessConfig
 from platorep.parameters.section import Section
 from platorep.parameters.views import Modality
 
@@ -52,16 +53,6 @@ class PairConfig(Section):
         if isinstance(value, Mapping):
             value = {k: {"modality": v} if isinstance(v, str) else v for k, v in value.items()}
         return value
-
-
-class PreprocessConfig(Section):
-    clip_quantile: Annotated[float, Field(gt=0, le=1)] = 0.95
-    """Features are clipped to this quantile of |value|; 1 turns clipping off."""
-    clip_scope: Literal["model", "layer"] = "model"
-    """One threshold for all layers of a model, or one for each layer."""
-    clip_estimate: Literal["sample_mean", "exact"] = "sample_mean"
-    """The mean over samples of each sample's quantile, or the quantile over all values."""
-    normalize: Literal["l2", "none"] = "l2"
 
 
 BEST_OF = "best of "
@@ -196,6 +187,7 @@ class AlignConfig(Section):
         PairConfig(x=SelectorConfig(modality="language"), y=SelectorConfig(modality="vision")),
     )
     preprocess: PreprocessConfig = PreprocessConfig()
+    """The steps before any metric, or `paper` for the paper's."""
     metrics: Annotated[
         tuple[Annotated[MetricConfig, BeforeValidator(_split_metric)], ...],
         BeforeValidator(_expand_preset),
