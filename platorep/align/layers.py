@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from platorep.align import geometry
 from platorep.align.models import Aligned
 from platorep.align.summaries import prepared_layers
 from platorep.config import AlignConfig, PreprocessConfig
@@ -26,7 +27,7 @@ from platorep.reporting import Reporter
 from platorep.results import Results
 from platorep.switches import default_switches
 
-LAYERS_VERSION = 1  # raise when the meaning of a column changes
+LAYERS_VERSION = 2  # raise when the meaning of a column changes
 COLUMNS = {
     "layer": "int64",
     "layer_name": "str",
@@ -35,13 +36,11 @@ COLUMNS = {
     "largest_share": "float64",
     "largest_dimension": "int64",
     "mean_cosine": "float64",
-    "effective_dimension": "float64",
+    **dict.fromkeys(geometry.COLUMNS, "float64"),
 }
 Rows = list[dict[str, Any]]
 REASON = re.compile(r"layer (\d+) of ([xy]): (.*?)(?=; layer \d+ of y: |$)", re.DOTALL)
 """As scoring puts the reasons of both layers of a pair together."""
-MOST_ROWS = 512
-"""Of which the effective dimension is taken, so that it costs no more than a metric of few rows."""
 DROWNED = 0.5
 """Of a layer's squared length in one dimension; above it scores are those of that dimension."""
 
@@ -73,24 +72,6 @@ def _sum(layer: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:
     return layer.new_ones(len(layer)) @ layer
 
 
-def effective_dimension(layer: Float[Tensor, "n d"]) -> float:
-    """The participation ratio of the covariance of the rows: 1 ... min(n - 1, d); NaN if they are
-    all equal.
-
-    (sum of its eigenvalues)^2 / (sum of their squares), which is d where d directions vary alike.
-    Of more than `MOST_ROWS` rows, half as many or more at equal distances.
-    """
-    rows = layer[:: -(-len(layer) // MOST_ROWS)].double()
-    length = float(torch.linalg.vector_norm(rows))
-    rows = rows - rows.mean(dim=0)  # not in place: they may be the layer itself
-    spread = float(torch.linalg.vector_norm(rows))
-    if spread <= 1e-6 * length:  # rounding is no variation
-        return np.nan
-    rows = (rows / spread).float()
-    small = rows @ rows.T if len(rows) < rows.shape[1] else rows.T @ rows
-    return 1 / float(torch.linalg.vector_norm(small)) ** 2
-
-
 def describe(
     raw: Sequence[Float[Tensor, "n _"]],
     prepared: Sequence[Float[Tensor, "n _"]],
@@ -112,8 +93,8 @@ def describe(
                     "largest_share": share,
                     "largest_dimension": largest,
                     "mean_cosine": mean_cosine(here),
-                    "effective_dimension": effective_dimension(here),
                 }
+                | geometry.geometry(here)
             )
     return rows
 
