@@ -56,6 +56,18 @@ def test_mutual_knn_worked_by_hand() -> None:
     assert score("mutual_knn", x, y, k=1) == 3 / 4
 
 
+def test_scores_of_samples_worked_by_hand() -> None:
+    x, y = on_circle(0, 10, 90, 100), on_circle(0, 10, 30, 100)  # as above
+
+    def rows(name: str) -> list[float]:
+        metric = bind(name, {"k": 1})
+        return list(metric.by_row(metric.summarize(x), metric.summarize(y)))
+
+    for name in ("mutual_knn", "jaccard_knn", "lcs_knn", "edit_distance_knn"):
+        assert rows(name) == [1, 1, 0, 1]
+    assert rows("cycle_knn") == [1, 1, 0, 1]  # 2 goes to 1 in y, and 1 to 0 in x
+
+
 def test_a_tie_worked_by_hand() -> None:
     x = on_circle(0, 90, 180, 270)  # every sample has two nearest at 90 degrees
     y = on_circle(0, 10, 180, 190)  # nearest: 0->1, 1->0, 2->3, 3->2

@@ -93,6 +93,7 @@ def check_claims(metric: BoundMetric, seed: int = 0) -> list[ClaimCheck]:
         _check_invariances,
         _check_reorder,
         _check_grid,
+        _check_by_row,
         _check_chance,
     )
     found: list[ClaimCheck] = []
@@ -212,6 +213,31 @@ def _check_grid(metric: BoundMetric, rng: torch.Generator) -> list[ClaimCheck]:
     alone = np.array([[metric.compare([one], [other])[0, 0] for other in y] for one in x])
     holds = together.shape == (3, 2) and bool(np.allclose(together, alone, rtol=0, atol=EXACT))
     return [ClaimCheck("a grid of layers is its pairs", holds, f"shape {together.shape}")]
+
+
+def _check_by_row(metric: BoundMetric, rng: torch.Generator) -> list[ClaimCheck]:
+    """The scores of the samples have the score as their mean, and belong to their samples."""
+    if not metric.has_rows:
+        return []
+    gap, moved, varies = 0.0, 0.0, False
+    for tied in (False, True):
+        x, y = related_features(rng)
+        if tied:  # copies of rows tie, in both models
+            x[::3], y[::3] = x[:1], y[:1]
+        one, other = metric.summarize(x), metric.summarize(y)
+        rows = metric.by_row(one, other)
+        gap = max(gap, abs(float(np.nanmean(rows)) - score(metric, x, y)))
+        order = torch.randperm(len(x), generator=rng).numpy()
+        again = metric.by_row(*(metric.reorder(summary, order) for summary in (one, other)))
+        moved = max(moved, float(np.nanmax(np.abs(again - rows[order]))))
+        varies |= len(np.unique(rows)) > 1
+    return [
+        ClaimCheck(
+            "the score is the mean of the samples' scores, which follow their samples",
+            gap <= EXACT and moved <= EXACT and varies,
+            f"differs by {gap:.1e}; moved along, by {moved:.1e}",
+        )
+    ]
 
 
 def _check_chance(metric: BoundMetric, rng: torch.Generator) -> list[ClaimCheck]:

@@ -6,10 +6,11 @@ Axes: n samples, k neighbors, l layers, e entries of neighbor lists.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float64
+from scipy import sparse
 
 from platorep.metrics.lists import Lists, sum_over_rows
 from platorep.metrics.metric import Claims, Metric, Order, Scorer, Scores
@@ -36,20 +37,14 @@ def prepare_cycle_knn(
     a sum of logarithms over the samples that both hold. Rows whose list in y is itself tied are
     worked out one by one.
     """
-    back = stack(x).transposed()
-    if back.weights is not None:
-        with np.errstate(divide="ignore"):
-            back = back.weighted(np.maximum(np.log1p(-back.weights), CERTAIN))
-    else:
-        back = back.weighted(np.full(len(back.rows), CERTAIN))
+    back = _ways_back(x)
 
     def scores(order: Order | None) -> Scores:
         moved = y if order is None else [reorder(summary, order) for summary in y]
         sure = _without_tied_rows(moved)
         hits = sum_over_rows([(back, sure)], lambda c: 1 - math.e**c, x[0].device)
         for column, summary in enumerate(moved):
-            if summary.nearest.ties is not None:
-                hits[:, column] += _hits_of_tied_rows(back, summary, parameters.k)
+            hits[:, column] += sum(hit for _, hit in _tied_rows(back, summary, parameters.k))
         return hits / back.n
 
     return scores
@@ -59,6 +54,31 @@ def compare_cycle_knn(
     x: Sequence[NeighborLists], y: Sequence[NeighborLists], parameters: CycleKnn
 ) -> Scores:
     return prepare_cycle_knn(x, y, parameters)(None)
+
+
+def cycle_knn_by_row(
+    x: NeighborLists, y: NeighborLists, parameters: CycleKnn
+) -> Float64[np.ndarray, " n"]:
+    """Whether each sample is a hit; its probability where places are tied."""
+    back, sure = _ways_back([x]), _without_tied_rows([y])
+    assert back.weights is not None
+    shape, ones = (x.n, x.n), np.ones(len(sure.rows))
+    ways: sparse.csr_array = sparse.csr_array((back.weights, (back.rows, back.columns)), shape)
+    lists: sparse.csr_array = sparse.csr_array((ones, (sure.rows, sure.columns)), shape)
+    hits: np.ndarray = 1 - np.exp((lists * ways).sum(axis=1))
+    for row, hit in _tied_rows(back, y, parameters.k):
+        hits[row] = hit[0]
+    return hits
+
+
+def _ways_back(x: Sequence[NeighborLists]) -> Lists:
+    """For every sample who has it in its list in x, with the logarithm of the probability that it
+    is not led back."""
+    back = stack(x).transposed()
+    if back.weights is None:
+        return back.weighted(np.full(len(back.rows), CERTAIN))
+    with np.errstate(divide="ignore"):
+        return back.weighted(np.maximum(np.log1p(-back.weights), CERTAIN))
 
 
 def _without_tied_rows(summaries: Sequence[NeighborLists]) -> Lists:
@@ -76,15 +96,17 @@ def _without_tied_rows(summaries: Sequence[NeighborLists]) -> Lists:
     return Lists(lists.n, ends, lists.rows[keep], lists.columns[keep], None)
 
 
-def _hits_of_tied_rows(back: Lists, summary: NeighborLists, k: int) -> Float64[np.ndarray, " l_x"]:
-    """Sum over the tied rows of one layer of y of the probability of a hit, for each layer of x."""
+def _tied_rows(
+    back: Lists, summary: NeighborLists, k: int
+) -> Iterator[tuple[int, Float64[np.ndarray, " l_x"]]]:
+    """The tied rows of one layer of y with the probability of a hit, for each layer of x."""
     ties = summary.nearest.ties
-    assert ties is not None
+    if ties is None:
+        return
     assert back.weights is not None
     layer = np.repeat(np.arange(back.num_layers), np.diff(back.ends))
     by_row = np.argsort(back.rows, kind="stable")
     bounds = np.searchsorted(back.rows[by_row], np.arange(back.n + 1))
-    hits = np.zeros(back.num_layers)
     for i in np.unique(ties.rows):
         entries = by_row[bounds[i] : bounds[i + 1]]
         misses = np.ones((back.num_layers, back.n))  # that j does not lead back to i
@@ -94,8 +116,7 @@ def _hits_of_tied_rows(back: Lists, summary: NeighborLists, k: int) -> Float64[n
         certain = shares == 1
         miss = misses[:, names[certain]].prod(axis=1)
         places = k - int(certain.sum())
-        hits += 1 - miss * mean_product(misses[:, names[~certain]], places)
-    return hits
+        yield int(i), 1 - miss * mean_product(misses[:, names[~certain]], places)
 
 
 def mean_product(values: Float64[np.ndarray, "l t"], places: int) -> Float64[np.ndarray, " l"]:
@@ -127,4 +148,5 @@ CYCLE_KNN = Metric(
         invariances=list_invariances(parameters),
     ),
     check=lambda n, d, parameters: check_k(n, parameters.k, parameters.label()),
+    by_row=cycle_knn_by_row,
 )

@@ -88,6 +88,9 @@ class Metric:
     """Faster than reorder and compare for many orders of the same summaries."""
     check: Callable[[int, int, Any], None] = lambda n, d, parameters: None
     """Raises when the metric cannot take n samples of d features."""
+    by_row: Callable[[Any, Any, Any], Float64[np.ndarray, " n"]] | None = None
+    """One layer of x, one of y and the parameters -> the score of each sample, of a metric whose
+    score is their mean (over the samples that have one: the others are NaN)."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,20 @@ class BoundMetric:
             )
         return _in_range(self.metric.compare(x, y, self.parameters), self.claims)
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether its score is a mean over samples: whether there is `by_row`."""
+        return self.metric.by_row is not None
+
+    @default_switches()
+    def by_row(self, x: Summary, y: Summary) -> Float64[np.ndarray, " n"]:
+        """The score of each sample in one layer of x and one of y, NaN where it is not defined.
+
+        The mean of those that are defined is the score. Needs `has_rows`.
+        """
+        assert self.metric.by_row is not None, f"{self.label} is no mean over samples"
+        return _in_range(self.metric.by_row(x, y, self.parameters), self.claims)
+
     @default_switches()
     def reorder(self, summary: Summary, order: Order) -> Summary:
         """The summary of the same layer with its samples in another order."""
@@ -184,7 +201,7 @@ class BoundMetric:
         return summary.reason
 
 
-def _in_range(scores: Scores, claims: Claims) -> Scores:
+def _in_range(scores: Float64[np.ndarray, "..."], claims: Claims) -> Float64[np.ndarray, "..."]:
     """The scores, those that rounding has put outside the range at its end."""
     above = (scores > claims.high) & (scores <= claims.high + ROUNDING)
     below = (scores < claims.low) & (scores >= claims.low - ROUNDING)

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Integer
+from jaxtyping import Float64, Integer
 
 from platorep.errors import ConfigError
 from platorep.metrics.layer import Layer
 from platorep.metrics.lists import Lists, overlaps_with, sum_over_rows
 from platorep.metrics.metric import Claims, Invariance, Metric, Order, Scorer, Scores, Summary
 from platorep.metrics.nearest import Nearest, Ties, compact, search
+from platorep.metrics.overlap import common_neighbors
 from platorep.parameters.metrics import JaccardKnn, MutualKnn, NeighborParameters
 
 TIED_SHARE = 0.5
@@ -130,6 +131,13 @@ def compare_mutual_knn(
     return prepare_mutual_knn(x, y, parameters)(None)
 
 
+def mutual_knn_by_row(
+    x: NeighborLists, y: NeighborLists, parameters: MutualKnn
+) -> Float64[np.ndarray, " n"]:
+    """The share of common neighbors of each sample."""
+    return common_neighbors(x.nearest, y.nearest, x.n) / parameters.k
+
+
 def list_invariances(parameters: NeighborParameters) -> frozenset[Invariance]:
     """What neighbor lists do not see, under each similarity."""
     same = {Invariance.ROTATION, Invariance.SCALING, Invariance.UNIT_PERMUTATION}
@@ -174,6 +182,15 @@ def compare_jaccard_knn(
     return prepare_jaccard_knn(x, y, parameters)(None)
 
 
+def jaccard_knn_by_row(
+    x: NeighborLists, y: NeighborLists, parameters: JaccardKnn
+) -> Float64[np.ndarray, " n"]:
+    """Common over distinct neighbors of each sample."""
+    common = common_neighbors(x.nearest, y.nearest, x.n)
+    share: np.ndarray = common / (2 * parameters.k - common)
+    return share
+
+
 def chance_of_jaccard(k: int, n: int) -> float:
     """Expected ratio when both lists are k of the n - 1 others, drawn independently."""
     from scipy import stats  # takes long to import, and finished scores need none of it
@@ -190,6 +207,7 @@ MUTUAL_KNN = Metric(
     reorder=reorder,
     claims=claims_of_mutual_knn,
     check=lambda n, d, parameters: check_k(n, parameters.k, parameters.label()),
+    by_row=mutual_knn_by_row,
 )
 
 JACCARD_KNN = Metric(
@@ -207,4 +225,5 @@ JACCARD_KNN = Metric(
         invariances=list_invariances(parameters),
     ),
     check=lambda n, d, parameters: check_k(n, parameters.k, parameters.label()),
+    by_row=jaccard_knn_by_row,
 )

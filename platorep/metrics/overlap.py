@@ -5,7 +5,7 @@ Axes: q queries, k neighbors, g distinct sizes of sources.
 
 import numpy as np
 from jaxtyping import Float64, Int64
-from scipy import optimize, sparse
+from scipy import sparse
 
 from platorep.metrics.metric import Order
 from platorep.metrics.nearest import Nearest, Ties
@@ -90,6 +90,8 @@ def _expected_share(
         return 1.0
     if k == 1:
         return float(counts @ (sizes / (counts @ sizes)) ** 2)
+
+    from scipy import optimize  # takes long to import, and finished scores need none of it
 
     def found(t: float) -> Float64[np.ndarray, " g"]:
         return -np.expm1(-t * sizes)

@@ -153,6 +153,24 @@ def _settle_ties(
         lengths[row] = length(*pairs).mean()
 
 
+def lengths_by_row(x: RankedLists, y: RankedLists, length: Length) -> Float64[np.ndarray, " n"]:
+    """`length` of each sample, NaN where its order is not definite; as in `mean_length`."""
+    lengths = length(x.ranking.neighbors, y.ranking.neighbors).astype(np.float64)
+    _settle_ties(lengths, x.ranking, y.ranking, length)
+    return lengths
+
+
+def lcs_by_row(x: RankedLists, y: RankedLists, parameters: LcsKnn) -> Float64[np.ndarray, " n"]:
+    found = lengths_by_row(x, y, common_length)
+    return found if parameters.variant == "code" else found / parameters.k
+
+
+def edit_distance_by_row(
+    x: RankedLists, y: RankedLists, parameters: EditDistanceKnn
+) -> Float64[np.ndarray, " n"]:
+    return 1 - lengths_by_row(x, y, edit_distance) / parameters.k
+
+
 def compare_lcs(x: Sequence[RankedLists], y: Sequence[RankedLists], parameters: LcsKnn) -> Scores:
     found = mean_length(x, y, common_length, without=0)
     return found if parameters.variant == "code" else found / parameters.k
@@ -202,6 +220,7 @@ LCS_KNN = Metric(
     reorder=reorder,
     claims=claims_of_sequences,
     check=lambda n, d, parameters: check_k(n, parameters.k, parameters.label()),
+    by_row=lcs_by_row,
 )
 
 EDIT_DISTANCE_KNN = Metric(
@@ -211,6 +230,7 @@ EDIT_DISTANCE_KNN = Metric(
     reorder=reorder,
     claims=claims_of_sequences,
     check=lambda n, d, parameters: check_k(n, parameters.k, parameters.label()),
+    by_row=edit_distance_by_row,
 )
 
 RANK_SIMILARITY = Metric(
