@@ -1,0 +1,154 @@
+"""Agreement on groups and within them: by hand, by enumeration, in worlds where the truth is known.
+
+Axes: n samples, d features, k neighbors.
+"""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from platorep.statistics.groups import (
+    Entries,
+    Grouping,
+    expected_shared,
+    grouping_of,
+    membership_p,
+    shared_null,
+    shared_parts,
+)
+from platorep.statistics.permutations import Permutations
+
+
+def entries(lists: list[list[int]]) -> Entries:
+    k = len(lists[0])
+    rows = np.repeat(np.arange(len(lists)), k)
+    return Entries(len(lists), k, rows, np.array(lists).ravel(), np.ones(len(rows)))
+
+
+def random_lists(rng: np.random.Generator, n: int, k: int) -> list[list[int]]:
+    return [list(rng.choice([j for j in range(n) if j != i], k, replace=False)) for i in range(n)]
+
+
+def test_six_rows_by_hand() -> None:
+    x = entries([[1], [0], [1], [4], [3], [3]])
+    y = entries([[1], [2], [0], [4], [5], [0]])
+    grouping = grouping_of(["a", "a", "a", "b", "b", "b"])
+
+    found, expected = shared_parts(x, y, grouping), expected_shared(x, y, grouping)
+
+    # rows 0 and 3 share their neighbor, 0 -> 1 in a and 3 -> 4 in b
+    assert found.score == pytest.approx([2 / 6, 1 / 3, 1 / 3])
+    assert found.same == pytest.approx([2 / 6, 1 / 3, 1 / 3])
+    # a to a: x has 3 of 6 places, y 3; b to b: x 3, y 2; b to a: x none
+    assert expected.score == pytest.approx([(9 / 6 + 6 / 6) / 6, 9 / 6 / 3, 6 / 6 / 3])
+    assert expected.same == pytest.approx(expected.score)
+
+
+def within(classes: np.ndarray) -> list[np.ndarray]:
+    """Every order that keeps each sample in its class."""
+    orders = []
+    members = [np.flatnonzero(classes == c) for c in np.unique(classes)]
+    for ways in itertools.product(*(itertools.permutations(m) for m in members)):
+        order = np.arange(len(classes))
+        for places, way in zip(members, ways, strict=True):
+            order[places] = way
+        orders.append(order)
+    return orders
+
+
+def test_the_expectation_is_the_mean_over_all_orders() -> None:
+    rng = np.random.default_rng(0)
+    x, y = random_lists(rng, 8, 3), random_lists(rng, 8, 3)
+    member = np.array([[1, 0], [1, 0], [1, 1], [1, 1], [0, 0], [0, 0], [0, 0], [0, 1]], dtype=bool)
+    grouping = Grouping(("one", "two"), member)
+    total, same, num = np.zeros(3), np.zeros(3), 0
+    for order in within(grouping.classes):
+        place = np.argsort(order)
+        moved = [{int(place[j]) for j in y[order[i]]} for i in range(8)]
+        shared = [(i, j) for i in range(8) for j in x[i] if j in moved[i]]
+        for g in range(3):
+            inside = range(8) if g == 0 else np.flatnonzero(member[:, g - 1])
+            of = [(i, j) for i, j in shared if i in inside]
+            total[g] += len(of) / (3 * len(inside))
+            both = [member[i] & member[j] for i, j in of]
+            same[g] += sum(b.any() if g == 0 else b[g - 1] for b in both) / (3 * len(inside))
+        num += 1
+
+    expected = expected_shared(entries(x), entries(y), grouping)
+
+    assert num == 2 * 2 * 6
+    assert expected.score == pytest.approx(total / num)
+    assert expected.same == pytest.approx(same / num)
+
+
+def neighbors(z: np.ndarray, k: int) -> Entries:
+    distance = ((z[:, None] - z[None]) ** 2).sum(axis=-1)
+    np.fill_diagonal(distance, np.inf)
+    return entries(np.argsort(distance, axis=1)[:, :k].tolist())
+
+
+def world(seed: int, shared: str, n: int = 96, k: int = 6) -> tuple[Entries, Entries, Grouping]:
+    """Two models of samples in 4 groups, which share the groups, what is within them, or nothing.
+
+    `fine`: x knows the groups and what is within, y only the latter.
+    """
+    rng = np.random.default_rng(seed)
+    group = np.repeat(np.arange(4), n // 4)
+    center, inside = 6 * np.eye(4)[group], rng.normal(size=(n, 3))
+    own = [rng.normal(size=(n, 3)) for _ in range(2)]
+    x, y = {
+        "coarse": (np.hstack([center, own[0]]), np.hstack([center, own[1]])),
+        "fine": (np.hstack([center, inside]), inside),
+        "nothing": (own[0], own[1]),
+    }[shared]
+    return neighbors(x, k), neighbors(y, k), grouping_of([str(g) for g in group])
+
+
+def fine(seed: int, shared: str, permutations: int) -> tuple[float, float, float, float]:
+    """Score, coarse and p of what is above it, over all samples; and chance."""
+    x, y, grouping = world(seed, shared)
+    score = float(shared_parts(x, y, grouping).score[0])
+    coarse = float(expected_shared(x, y, grouping).score[0])
+    orders = Permutations(permutations, seed, list(grouping.classes))
+    null = np.array([parts.score[0] for parts in shared_null(x, y, grouping, orders)])
+    assert coarse == pytest.approx(null.mean(), abs=5 * null.std() / permutations**0.5)
+    return score, coarse, (1 + int((null >= score).sum())) / (permutations + 1), x.k / (x.n - 1)
+
+
+def test_what_is_shared_is_found() -> None:
+    score, coarse, p, chance = fine(0, "coarse", 99)
+    assert coarse > 3 * chance
+    assert score == pytest.approx(coarse, abs=0.03)
+    assert p > 0.05
+
+    score, coarse, p, chance = fine(0, "fine", 99)
+    assert coarse < 1.5 * chance < score / 2
+    assert p == 0.01
+
+
+@pytest.mark.parametrize("shared", ["coarse", "nothing"])
+def test_the_level_of_what_is_fine(shared: str) -> None:
+    p = [fine(seed, shared, 39)[2] for seed in range(200)]
+    assert np.mean(np.array(p) <= 0.05) == pytest.approx(0.05, abs=0.04)
+
+
+def test_groups_agreed_on_are_found_and_others_are_not() -> None:
+    found, wrong = 0, 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        member = rng.random((96, 5)) < 0.25
+        scores = rng.binomial(6, 0.1, size=96) / 6 + 0.15 * member[:, 0]
+        p, null = membership_p(scores, Grouping(tuple("abcde"), member), Permutations(99, seed))
+        found += p[0] <= 0.05
+        wrong += int((p[1:] <= 0.05).sum())
+        assert null.shape == (99, 5)
+    assert found >= 95
+    assert wrong / 400 == pytest.approx(0.05, abs=0.03)
+
+
+def test_many_samples_give_what_few_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y, grouping = world(1, "fine")
+    table = shared_parts(x, y, grouping)
+    monkeypatch.setattr("platorep.statistics.groups.TABLE_ROWS", 0)
+    assert shared_parts(x, y, grouping).score == pytest.approx(table.score)
