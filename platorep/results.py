@@ -94,7 +94,7 @@ class Results:
 
     def further(self, table: str) -> Path:
         """What an analysis has found."""
-        return self.folder / f"{table}.csv"
+        return self.folder / (table if "." in table else f"{table}.csv")
 
     @property
     def parts(self) -> Path:
@@ -340,7 +340,7 @@ _TEXT_COLUMNS: dict[str, Any] = dict.fromkeys(
     (
         *("dataset", "metric", "measure", "better", "control", "reason", "source"),
         *("x", "y", "x_family", "y_family", "x_modality", "y_modality"),
-        *("model", "label", "family", "modality", "view", "k_rule", "layer_name"),
+        *("model", "label", "family", "modality", "view", "k_rule", "layer_name", "by", "group"),
     ),
     str,
 )

@@ -4,10 +4,18 @@ Axes: n samples, d features, k neighbors.
 """
 
 import itertools
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from test_align import IDS, Bench, K, N
 
+from platorep.config import AlignConfig, ExperimentConfig
+from platorep.data import load_dataset
+from platorep.data.words import texts_with_words
+from platorep.errors import DataError
 from platorep.statistics.groups import (
     Entries,
     Grouping,
@@ -152,3 +160,110 @@ def test_many_samples_give_what_few_do(monkeypatch: pytest.MonkeyPatch) -> None:
     table = shared_parts(x, y, grouping)
     monkeypatch.setattr("platorep.statistics.groups.TABLE_ROWS", 0)
     assert shared_parts(x, y, grouping).score == pytest.approx(table.score)
+
+
+# The analysis
+
+
+SETTINGS = {"permutations": 19, "subsets": 2}
+
+
+def test_tables_of_an_experiment(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    file = tmp_path / "groups.csv"
+    pd.DataFrame({"id": IDS, "group": ["a"] * 12 + ["b"] * 10}).to_csv(file, index=False)
+    metrics = [{"name": "mutual_knn", "k": K}, {"name": "lcs_knn", "k": K}, {"name": "rv"}]
+    groups = SETTINGS | {"file": str(file), "clusters": 3}
+
+    errors, _, best = bench.align(metrics=metrics, groups=groups)
+
+    assert not errors
+    table = bench.results.read_table(bench.results.further("groups"), "align")
+    rows = bench.results.read_table(bench.results.further("row_scores.parquet"), "align")
+    best = best.set_index(["x", "y", "metric"])["score"]
+    means = rows.groupby(["x", "y", "metric"])["score"].mean()
+    assert len(means) == 2 * 4
+    assert list(rows["id"][:N]) == list(IDS)
+    pd.testing.assert_series_equal(means, best[means.index])
+    assert set(table["by"]) == {"file", "clusters of x", "clusters of y"}
+    whole = table[table["group"] == ""].set_index(["x", "y", "metric"])
+    pd.testing.assert_series_equal(whole["score"], best[whole.index])
+    assert (whole["num_rows"] == N).all()
+    of_lists = table["metric"].str.startswith("mutual_knn")
+    assert table.loc[~of_lists, "coarse"].isna().all()
+    of_groups = table[of_lists & (table["group"] != "") & (table["by"] == "file")]
+    assert (of_groups["p_adjusted"] >= of_groups["p"]).all()
+    assert (of_groups["alone_chance"] == K / (of_groups["num_rows"] - 1)).all()
+    assert (of_groups["same"] <= of_groups["score"]).all()
+
+    before = bench.parts()
+    errors, _, _ = bench.align(metrics=metrics, groups=groups)
+    assert (errors, bench.parts()) == ({}, before)
+    for changed in ({"clusters": 2}, {"seed": 1}):
+        bench.align(metrics=metrics[:1], groups=groups | changed)
+        assert len(set(bench.parts()) - set(before)) > 0
+        before = bench.parts()
+
+
+class Captioned(Bench):
+    """With texts of the toy world for its rows."""
+
+    def config(self, controls: dict[str, Any] | None = None, **said: Any) -> ExperimentConfig:
+        config = super().config(controls, **said)
+        dataset = config.dataset.model_copy(update={"limit": N})
+        return config.model_copy(update={"dataset": dataset})
+
+
+def test_groups_by_words_of_the_texts(tmp_path: Path) -> None:
+    bench = Captioned(tmp_path)
+    data = load_dataset(bench.config().dataset)
+    texts = data.views["text"]
+    assert texts.texts is not None
+    rows = bench.results.read_table(bench.results.rows, "extract")
+    rows["text_sha256"] = texts.hashes[:N]
+    bench.results.write_table(bench.results.rows, rows, {})
+    words = sorted({word for text in texts.texts[:N] for word in text.split()})
+    having = [[word in text.split() for text in texts.texts[:N]] for word in words]
+    named = [w for w, of in zip(words, having, strict=True) if 5 < sum(of) < N - 5][:3]
+    assert len(named) == 3
+
+    errors, _, _ = bench.align(groups=SETTINGS | {"words": named, "clusters": 0})
+
+    assert not errors
+    table = bench.results.read_table(bench.results.further("groups"), "align")
+    sizes = table[table["group"] == named[0]]["num_rows"]
+    assert set(sizes) == {sum(having[words.index(named[0])])}
+
+    rows.loc[0, "text_sha256"] = "another"
+    bench.results.write_table(bench.results.rows, rows, {})
+    errors, _, _ = bench.align(groups=SETTINGS | {"words": named, "clusters": 0})
+    assert {type(error).__name__ for error in errors.values()} == {"IntegrityError"}
+
+
+def test_words_are_whole_and_in_any_case() -> None:
+    texts = ["A dog's bone.", "Two DOGS!", "dogma", "The well-known dog", "dog"]
+    found = texts_with_words(texts, ["dog/dogs", "well-known"], "words")
+    assert found.tolist() == [
+        [False, False],
+        [True, False],
+        [False] * 2,
+        [True, True],
+        [True, False],
+    ]
+    with pytest.raises(DataError, match="words: no text has the word 'cat'"):
+        texts_with_words(texts, ["cat"], "words")
+
+
+@pytest.mark.parametrize(
+    ("groups", "problem"),
+    [
+        ({"clusters": 0}, "no groups"),
+        ({"clusters": 1, "words": ["dog"]}, "no division"),
+        ({"view": "text"}, "no effect without `words`"),
+        ({"words": ["dog/"]}, "is no word"),
+        ({"words": ["dog", "Dog"]}, "twice"),
+    ],
+)
+def test_settings_that_make_no_groups(groups: dict[str, object], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        AlignConfig.model_validate({"groups": groups})

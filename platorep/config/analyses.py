@@ -2,15 +2,20 @@
 
 from collections.abc import Mapping
 
+from pydantic import NonNegativeInt, PositiveInt, model_validator
+
+from platorep.config.paths import NameOrPath
+from platorep.config.words import Words
 from platorep.parameters.section import Section
 
 ANALYSIS_TABLES: Mapping[str, tuple[str, ...]] = {
     "ceiling": ("ceiling",),
     "observations": ("observations",),
     "differences": ("differences", "ranks"),
-    "groups": ("groups",),
+    "groups": ("groups", "row_scores.parquet"),
 }
-"""Each analysis, a key of `align` that moves no score, and the names of its tables."""
+"""Each analysis, a key of `align` that moves no score, and the names of its tables, CSV
+files where no ending says otherwise."""
 
 
 class CeilingConfig(Section):
@@ -26,4 +31,29 @@ class DifferencesConfig(Section):
 
 
 class GroupsConfig(Section):
-    """On which groups of rows two models agree, and whether within groups or only across."""
+    """On which groups of rows two models agree, and whether they share the groups or what is in
+    them (docs/metrics.md, "Rows and groups")."""
+
+    file: NameOrPath | None = None
+    """A CSV file with the columns `id` and `group`."""
+    words: Words = ()
+    """A group for each: the rows whose text has it. A row may be in several, or in none."""
+    view: str = "text"
+    """The view of texts that `words` are looked for in."""
+    clusters: NonNegativeInt = 10
+    """Groups by k-means, once of model x and once of model y, at the layers that were chosen; 0:
+    none."""
+    permutations: PositiveInt = 1000
+    subsets: PositiveInt = 10
+    """Random sets of as many rows as a group has, that its own neighbors are held against."""
+    seed: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _there_are_groups(self) -> "GroupsConfig":
+        if self.file is None and not self.words and self.clusters < 2:
+            raise ValueError("no groups: name a `file`, `words`, or at least 2 `clusters`")
+        if self.clusters == 1:
+            raise ValueError("clusters: 1 is no division; 0 means none")
+        if "view" in self.model_fields_set and not self.words:
+            raise ValueError("`view` has no effect without `words`; delete it")
+        return self

@@ -80,6 +80,8 @@ class ExperimentConfig(Section):
                 "(dataset.views: {NAME: {of: ..., change: ...}})"
             )
         refuse_unknown_repeats(self.align.repeats, specs, self.dataset)
+        if self.align.groups is not None and self.align.groups.words:
+            refuse_no_texts("align.groups.view", self.align.groups.view, self.dataset)
         refuse_repeats("model label (set `label`)", [spec.label for spec in specs])
         known: dict[str, set[str]] = {
             "modality": {str(spec.modality) for spec in specs},
@@ -204,6 +206,16 @@ def refuse_unknown_repeats(
                     f"align.repeats.{view}: {other!r} is no view of kind {dataset.kinds[view]}."
                     f"{nearest(other, alike)} There are: {', '.join(alike)}"
                 )
+
+
+def refuse_no_texts(key: str, view: str, dataset: DatasetConfig) -> None:
+    """Refuse a view in which no words can be looked for."""
+    texts = [name for name, kind in dataset.kinds.items() if kind == "text"]
+    if view not in texts:
+        raise ValueError(
+            f"{key}: {view!r} is no view of texts.{nearest(view, texts)} There are: "
+            f"{', '.join(texts) or 'none'}"
+        )
 
 
 def _is_change_of(view: str, other: str, dataset: DatasetConfig) -> bool:

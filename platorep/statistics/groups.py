@@ -44,11 +44,13 @@ class Grouping:
     def classes(self) -> Int64[np.ndarray, " n"]:
         """Samples of one class are in the same groups."""
         found = np.unique(self.members, axis=0, return_inverse=True)[1]
-        return found.ravel().astype(np.int64)
+        classes: np.ndarray = found.ravel().astype(np.int64)
+        return classes
 
     @property
     def sizes(self) -> Int64[np.ndarray, " g"]:
-        return self.members.sum(axis=0).astype(np.int64)
+        sizes: np.ndarray = self.members.sum(axis=0).astype(np.int64)
+        return sizes
 
 
 def grouping_of(labels: list[str]) -> Grouping:

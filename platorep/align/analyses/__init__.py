@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from platorep.align.analyses.context import Context, Found
+from platorep.align.analyses.groups import analyse_groups
 from platorep.config import AlignConfig
 from platorep.registry import index_by_name
 from platorep.results import MadeFrom
@@ -25,7 +26,7 @@ class Analysis:
     model is noted in the failures."""
 
 
-ANALYSES: Mapping[str, Analysis] = index_by_name(())
+ANALYSES: Mapping[str, Analysis] = index_by_name((Analysis(name="groups", analyse=analyse_groups),))
 
 
 def asked_analyses(align: AlignConfig) -> Iterator[tuple[Analysis, Any]]:
