@@ -1,8 +1,9 @@
 """What may follow from the scores: each section of `align` here is one analysis."""
 
 from collections.abc import Mapping
+from typing import Annotated
 
-from pydantic import NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from platorep.config.paths import NameOrPath
 from platorep.config.words import Words
@@ -19,7 +20,15 @@ files where no ending says otherwise."""
 
 
 class CeilingConfig(Section):
-    """How much two models can agree at most, given how noisy one observation is."""
+    """How much two models can agree at most, given how noisy one observation is.
+
+    Intervals are from random halves of the rows, at the layers that were chosen on all of them.
+    """
+
+    draws: Annotated[int, Field(ge=2)] = 16
+    """Halves."""
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    seed: NonNegativeInt = 0
 
 
 class ObservationsConfig(Section):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from platorep.align.analyses.ceiling import analyse_ceiling
 from platorep.align.analyses.context import Context, Found
 from platorep.align.analyses.groups import analyse_groups
 from platorep.config import AlignConfig
@@ -26,7 +27,12 @@ class Analysis:
     model is noted in the failures."""
 
 
-ANALYSES: Mapping[str, Analysis] = index_by_name((Analysis(name="groups", analyse=analyse_groups),))
+ANALYSES: Mapping[str, Analysis] = index_by_name(
+    (
+        Analysis(name="ceiling", analyse=analyse_ceiling),
+        Analysis(name="groups", analyse=analyse_groups),
+    )
+)
 
 
 def asked_analyses(align: AlignConfig) -> Iterator[tuple[Analysis, Any]]:
