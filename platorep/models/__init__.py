@@ -54,6 +54,10 @@ def open_model(spec: ModelSpec, *, offline: bool) -> Model:
         from platorep.models.module import ModuleModel
 
         return ModuleModel(spec)
+    if spec.backend == "baseline":
+        from platorep.models.baselines import BaselineModel
+
+        return BaselineModel(spec)
     if spec.backend == "toyworld" and spec.modality == "truth":
         from platorep.models.truth import TruthModel
 

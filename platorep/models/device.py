@@ -19,7 +19,7 @@ def compute_dtypes(spec: ModelSpec, default: str, device: torch.device) -> tuple
     machine has made by its choice is as good as what this one would make, so no number need be made
     twice; an explicit precision binds.
     """
-    if spec.backend == "features":
+    if spec.backend in ("features", "baseline"):
         return ("float32",)
     dtype = spec.dtype or default
     if dtype != "auto":

@@ -81,7 +81,7 @@ class RememberedModel(Model):
 
 def local_files(spec: ModelSpec) -> list[tuple[str, Stamp]] | None:
     """Path and stamp of every file that a model is made from; None: not all of it lies here."""
-    if spec.backend == "toyworld" or spec.trust_remote_code:
+    if spec.backend in ("toyworld", "baseline") or spec.trust_remote_code:
         return None
     if spec.backend == "module":
         return _stamped(_own_files(spec))

@@ -39,14 +39,24 @@ def sound_input(waveform: Float[Tensor, " s"]) -> Float[Tensor, "1 b t"]:
     What is longer is cut at its end, what is shorter goes on in silence.
     """
     second = F.pad(waveform[:NUM_SAMPLES], (0, max(0, NUM_SAMPLES - len(waveform))))
-    window = torch.hann_window(WINDOW)
-    waves = torch.stft(second, WINDOW, HOP, window=window, return_complex=True)
-    power = waves[:, : NUM_SAMPLES // HOP].abs().square()
-    return (((_bands() @ power + FLOOR).log() - CENTER) / SPREAD)[None]
+    bands = mel_bands(WINDOW, SOUND_SHAPE[1], LOWEST_HZ, RATE)
+    return ((log_mel(second, bands, WINDOW, HOP) - CENTER) / SPREAD)[None]
 
 
-@lru_cache(maxsize=1)
-def _bands() -> Float[Tensor, "b f"]:
-    num_bins, num_bands = WINDOW // 2 + 1, SOUND_SHAPE[1]
-    bands = mel_filter_bank(num_bins, num_bands, LOWEST_HZ, RATE / 2, RATE, mel_scale="htk")
+def log_mel(
+    waveform: Float[Tensor, " s"], bands: Float[Tensor, "b f"], window: int, hop: int
+) -> Float[Tensor, "b t"]:
+    """Log of the power, and of `FLOOR`, in each mel band and window (of Hann) of a sound.
+
+    The samples are at least as many as a window has; t is their number divided by `hop`.
+    """
+    waves = torch.stft(waveform, window, hop, window=torch.hann_window(window), return_complex=True)
+    power = waves[:, : len(waveform) // hop].abs().square()
+    return (bands @ power + FLOOR).log()
+
+
+@lru_cache
+def mel_bands(window: int, num: int, lowest_hz: int, rate: int) -> Float[Tensor, "b f"]:
+    """The share of each frequency of a window's spectrum in each of `num` mel bands."""
+    bands = mel_filter_bank(window // 2 + 1, num, lowest_hz, rate / 2, rate, mel_scale="htk")
     return torch.from_numpy(bands).float().T.contiguous()
