@@ -37,7 +37,11 @@ class _Figure(Section):
 class ScalingFigure(_Figure):
     """Alignment against performance or size: a panel per family, a line per model."""
 
-    MENTIONS: ClassVar[Mapping[str, str]] = {"x": "measure"}
+    MENTIONS: ClassVar[Mapping[str, str]] = {
+        **_Figure.MENTIONS,
+        "x": "measure",
+        "references": "model",
+    }
     kind: Literal["scaling"] = "scaling"
     x: str = "bits_per_byte"
     """`num_parameters` (log axis), or a performance measure; one of which less is better (bits per
@@ -50,8 +54,12 @@ class ScalingFigure(_Figure):
     """A line joins all its points, or only those of one family, or gives way to a straight line of
     least squares within each family of points (over log10 of num_parameters); absent: all, but
     trend where x is num_parameters."""
+    references: tuple[str, ...] = ()
+    """Labels of models of `points` that are drawn as a level over the whole width, as baselines
+    are: such as have no x."""
     controls: bool = True
-    """Draw controls where the tables have them: random weights, shuffled pairs, changed views."""
+    """Draw controls where the tables have them: random weights, shuffled pairs, changed views,
+    baselines."""
     names: bool = True
     """Name every point above the panels. For checkpoints of few models rather not: their families
     are in the legend."""

@@ -52,7 +52,7 @@ def metric_grid_points(tables: Tables, parameters: MetricGridFigure) -> Points:
             controls=parameters.controls,
         )
         try:
-            part = scaled_pairs(tables, one)
+            part = scaled_pairs(tables, one, baselines=True)
         except AbsentError as error:
             notes.append(f"{metric}: {error}")
             continue
@@ -64,7 +64,7 @@ def metric_grid_points(tables: Tables, parameters: MetricGridFigure) -> Points:
 
 
 def calibration_points(tables: Tables, parameters: CalibrationFigure) -> Points:
-    """Trained pairs twice: `facet` alignment with the raw score, calibrated with the other.
+    """Trained pairs and levels twice: `facet` alignment with the raw score, calibrated with the other.
 
     `significant`: the adjusted p-value (else the p-value) is at most `alpha`.
 
@@ -78,7 +78,7 @@ def calibration_points(tables: Tables, parameters: CalibrationFigure) -> Points:
         lines=parameters.lines,
         controls=False,
     )
-    part = scaled_pairs(tables, one)
+    part = scaled_pairs(tables, one, baselines=True)
     raw = part.frame
     if "calibrated" not in raw or raw["calibrated"].isna().all():
         raise AbsentError(

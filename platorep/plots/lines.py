@@ -22,6 +22,8 @@ RANDOM_POINT = "random point"  # the point's model has
 CHANGED_LINE = "changed line"  # the line's model reads a changed view
 CHANGED_POINT = "changed point"  # the point's model does
 SHUFFLED = "shuffled"
+BASELINE_LINE = "baseline line"  # what stands in the line's place needs no network
+LEVEL = "level"  # a baseline or a reference in the point's place, at no x
 
 
 End = tuple[str, tuple[float, float], str]
@@ -36,6 +38,8 @@ class Markers:
     """Of point models (`mark`)."""
     views: Mapping[str, int]
     """Changed views (`_STICKS`)."""
+    levels: Mapping[str, int]
+    """What is at no x, and baselines in the place of lines (`_DASHES`)."""
 
 
 def draw_panel(
@@ -63,6 +67,7 @@ def draw_panel(
     colour = dict(zip(lines["line"], shades(hue, len(lines)), strict=True))
     draw_null(ax, trained)
     ends = [*_draw_chance(ax, trained), *_draw_control_lines(ax, points, colour)]
+    _draw_baselines(ax, points, colour, markers.levels)
     trends = points[points["role"] == TREND]
     for line, rows in trained.groupby("line", sort=False):
         own = colour[str(line)]
@@ -87,9 +92,11 @@ def marker_numbers(points: pd.DataFrame) -> Markers:
     changed = points[points["role"].isin([CHANGED_LINE, CHANGED_POINT])]
     changed = changed.sort_values(["point_order", "line_order"], kind="stable")
     views = dict.fromkeys(changed["view"]) if len(changed) else {}
+    families = dict.fromkeys(trained["point_family"])
+    level, line = points[points["role"] == LEVEL], points[points["role"] == BASELINE_LINE]
+    flat = dict.fromkeys([*level.sort_values("point_order")["point"], *line["line"]])
     return Markers(
-        {str(name): i for i, name in enumerate(dict.fromkeys(trained["point_family"]))},
-        {str(name): i for i, name in enumerate(views)},
+        *({str(name): i for i, name in enumerate(names)} for names in (families, views, flat))
     )
 
 
@@ -122,6 +129,27 @@ def _draw_control_lines(ax: Axes, points: pd.DataFrame, colour: Mapping[str, str
         return []
     highest = lines.iloc[int(lines["score"].to_numpy().argmax())]
     return [("random", (float(highest["x"]), float(highest["score"])), GREY)]
+
+
+def _draw_baselines(
+    ax: Axes, points: pd.DataFrame, colour: Mapping[str, str], numbers: Mapping[str, int]
+) -> None:
+    """Levels in the colours of their lines, over the whole width; baselines as lines in grey."""
+    for _, row in points[points["role"] == LEVEL].iterrows():
+        own, name = colour.get(str(row["line"]), GREY), str(row["point"])
+        style = _dashed(numbers[name], own)
+        ax.axhline(row["score"], **style, zorder=2.2, gid=f"{LEVEL}|{name}|{row['line']}")
+    for name, rows in points[points["role"] == BASELINE_LINE].groupby("line", sort=False):
+        style, gid = _dashed(numbers[str(name)], GREY), f"{BASELINE_LINE}|{name}"
+        ax.plot(rows["x"], rows["score"], **style, zorder=2.1, gid=gid)
+
+
+_DASHES = ((6, 1.5), (1, 1), (6, 1.5, 1, 1.5), (6, 1.5, 1, 1.5, 1, 1.5), (2.5, 2.5), (9, 3))
+
+
+def _dashed(number: int, colour: str) -> dict[str, Any]:
+    """A broken line, as `plot` takes it."""
+    return {"ls": (0, _DASHES[number % len(_DASHES)]), "lw": 0.8, "color": colour}
 
 
 def _draw_joins(
@@ -210,6 +238,9 @@ def legend_entries(
             style = _stick(markers.views[view], "#444444") | _CHANGED
             handles.append(Line2D([], [], **style))
             texts.append(f"{who} models read {shorten(view, 1.2)}")
+    for name, number in markers.levels.items():
+        handles.append(Line2D([], [], **_dashed(number, "#444444")))
+        texts.append(shorten(name, 1.4))
     if TREND in roles:
         handles.append(Line2D([], [], ls="-", color="#444444", lw=0.6))
         texts.append("least squares within a family")

@@ -17,8 +17,10 @@ from platorep.errors import AbsentError
 from platorep.parameters.figures import SIZE, ScalingFigure
 from platorep.plots.labels import metric_text, name_and_size, short_names, text_width, wrap
 from platorep.plots.lines import (
+    BASELINE_LINE,
     CHANGED_LINE,
     CHANGED_POINT,
+    LEVEL,
     RANDOM_LINE,
     RANDOM_POINT,
     SHUFFLED,
@@ -46,7 +48,14 @@ from platorep.plots.style import (
     SINGLE,
     SMALL,
 )
-from platorep.plots.tables import Points, Tables, changed_of, missing_scores, of_metric
+from platorep.plots.tables import (
+    Points,
+    Tables,
+    changed_of,
+    is_baseline,
+    missing_scores,
+    of_metric,
+)
 from platorep.plots.trends import (
     CORRELATION,
     TREND,
@@ -63,7 +72,7 @@ def scaling_points(tables: Tables, parameters: ScalingFigure) -> Points:
     Raises:
         AbsentError: no pair has both a score and an x.
     """
-    pairs = scaled_pairs(tables, parameters)
+    pairs = scaled_pairs(tables, parameters, baselines=parameters.controls)
     trained = pairs.frame[pairs.frame["role"] == TRAINED]
     log = parameters.x == SIZE
     found = correlations(trained, log=log)
@@ -81,13 +90,17 @@ def _connect(parameters: ScalingFigure) -> str:
     return parameters.connect or (TREND if parameters.x == SIZE else "all")
 
 
-def scaled_pairs(tables: Tables, parameters: ScalingFigure) -> Points:
+def scaled_pairs(tables: Tables, parameters: ScalingFigure, *, baselines: bool = False) -> Points:
     """One row per model pair that has a score and an x.
 
     `role`: trained, random line (control of a line's model), random point (control of a point's
     model, at the x of its trained twin), changed line, changed point (the one or the other reads
     the changed view called `view`) or shuffled. Where both are controls or one is shuffled,
     nothing is shown.
+
+    And with `baselines`, baseline line: a baseline in a line's place, once in the panel of each
+    family; and level: the score of a line's model with a baseline in a point's place, or with one
+    of `parameters.references`, which is at no x.
 
     Raises:
         AbsentError: no pair has both a score and an x.
@@ -99,28 +112,45 @@ def scaled_pairs(tables: Tables, parameters: ScalingFigure) -> Points:
     x = values_of(parameters.x, tables)
     pairs["x"] = pairs["point_twin"].map(x).astype(float)
     pairs["role"] = _roles(pairs)
+    level = (pairs["role"] == TRAINED) & pairs["point"].isin(parameters.references)
+    pairs["role"] = pairs["role"].mask(level, LEVEL)
     if (view := pairs["line_changed"] + pairs["point_changed"]).ne("").any():
         pairs["view"] = view
-    pairs = pairs[pairs["role"].isin([TRAINED] if not parameters.controls else _ROLES)]
-    without_x = sorted(pairs.loc[pairs["x"].isna(), "point_twin"].unique())
+    wanted = [TRAINED, LEVEL, *(_CONTROLS if parameters.controls else ())]
+    pairs = pairs[pairs["role"].isin([*wanted, BASELINE_LINE] if baselines else wanted)]
+    if not baselines:
+        pairs = pairs[~pairs["point_baseline"]]
     notes = missing_scores(best)
-    if without_x:
-        notes += (f"no {parameters.x}, so not shown: {', '.join(without_x)}",)
-    shown = pairs[pairs["x"].notna() & pairs["score"].notna()]
+    without_x = pairs[pairs["x"].isna() & (pairs["role"] != LEVEL)]
+    if len(without_x):
+        names = without_x["point_twin"].where(
+            ~without_x["point_twin"].isin(parameters.references), without_x["point"]
+        )
+        notes += (f"no {parameters.x}, so not shown: {', '.join(sorted(names.unique()))}",)
+    shown = pairs[(pairs["x"].notna() | (pairs["role"] == LEVEL)) & pairs["score"].notna()]
     if not (shown["role"] == TRAINED).any():
         raise AbsentError(
             f"nothing to draw: no pair of a {parameters.points} and a {parameters.lines} model has "
             f"both a score and {parameters.x}. " + "; ".join(notes or ("no such pair was scored",))
         )
+    shown = _in_each_panel(shown.assign(x=shown["x"].mask(shown["role"] == LEVEL)))
     shown = shown.sort_values(["line_order", "role", "x", "point_order"], kind="stable")
     shown = shown.assign(measure=measure_text(parameters.x, tables))
     return Points(shown[[c for c in _COLUMNS if c in shown]].reset_index(drop=True), notes)
 
 
+def _in_each_panel(pairs: pd.DataFrame) -> pd.DataFrame:
+    """The same, but baselines in the place of lines once for every family of lines."""
+    own = pairs["role"] == BASELINE_LINE
+    families = pairs.loc[pairs["role"] == TRAINED, "line_family"].unique()
+    copies = [pairs[own].assign(line_family=family) for family in families]
+    return pd.concat([pairs[~own], *copies])
+
+
 def _roles(pairs: pd.DataFrame) -> list[str]:
     """The role of each pair, or ""."""
     line, point = (
-        np.select([pairs[f"{side}_random"], pairs[f"{side}_changed"] != ""], [*_COPIES], "")
+        np.select([pairs[f"{side}_{of}"].astype(bool) for of in _COPIES], [*_COPIES], "")
         for side in ("line", "point")
     )
     roles = [_ROLE_OF.get((str(a), str(b)), "") for a, b in zip(line, point, strict=True)]
@@ -130,16 +160,18 @@ def _roles(pairs: pd.DataFrame) -> list[str]:
     ]
 
 
-_COPIES = _RANDOM, _CHANGED = "random", "changed"
+_COPIES = _RANDOM, _CHANGED, _BASELINE = "random", "changed", "baseline"
 _ROLE_OF = {  # what the models of line and point are
     ("", ""): TRAINED,
     (_RANDOM, ""): RANDOM_LINE,
     ("", _RANDOM): RANDOM_POINT,
     (_CHANGED, ""): CHANGED_LINE,
     ("", _CHANGED): CHANGED_POINT,
+    (_BASELINE, ""): BASELINE_LINE,
+    ("", _BASELINE): LEVEL,
 }
 RHO = "\N{GREEK SMALL LETTER RHO}: Spearman, 95 % interval"  # of the mean over the lines
-_ROLES = [*_ROLE_OF.values(), SHUFFLED]
+_CONTROLS = (RANDOM_LINE, RANDOM_POINT, CHANGED_LINE, CHANGED_POINT, SHUFFLED)
 _KEPT = [
     *("metric", "dataset", "n", "k", "score", "chance", "null_mean", "null_sd", "threshold"),
     *("p", "p_adjusted", "calibrated", "low", "high"),
@@ -188,6 +220,7 @@ def traits(models: pd.DataFrame, side: str) -> pd.DataFrame:
             f"{side}_family": family,
             f"{side}_random": random,
             f"{side}_changed": view,
+            f"{side}_baseline": is_baseline(models),
             f"{side}_num_parameters": models["num_parameters"].astype(float),
             f"{side}_order": models["order"],
         }
@@ -332,7 +365,7 @@ def set_limits(ax: Axes, points: pd.DataFrame, measure: str, headroom: float) ->
 
 def set_x_limits(ax: Axes, points: pd.DataFrame, measure: str) -> None:
     """From the smallest to the largest x, the scale that the measure wants."""
-    x = points["x"].to_numpy(dtype=float)
+    x = points["x"].dropna().to_numpy(dtype=float)
     if measure == SIZE:
         low, high = np.log10(x.min()), np.log10(x.max())
         pad = 0.06 * (high - low) or 0.3
