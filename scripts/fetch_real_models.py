@@ -81,6 +81,7 @@ def write_language_model(file: Path, target: Path) -> None:
     config = network.config
     del config.quantization_config
     config.dtype = torch.bfloat16
+    config.architectures = [type(network).__name__]
     target.mkdir()
     config.save_pretrained(target)
     AutoTokenizer.from_pretrained(**read).save_pretrained(target)

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from media import tone
 from PIL import Image
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -23,6 +26,14 @@ from platorep.models.baselines import (
     rotated,
 )
 from platorep.parameters.baselines import BASELINES
+from platorep.parameters.figures import (
+    CalibrationFigure,
+    HeatmapFigure,
+    LayersFigure,
+    MetricGridFigure,
+    ScalingFigure,
+)
+from platorep.plots import Tables, draw_figure
 from platorep.preprocess import preprocess
 from platorep.toyworld.inputs import FLOOR, log_mel, mel_bands
 
@@ -232,3 +243,109 @@ def test_settings_are_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_no_baseline_is_refused(name: str, settings: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         open_model(spec(name, **settings), offline=True)
+
+
+def two_by_two() -> Tables:
+    """Language models at two x and one without, a bag of words, two images' networks, a random
+    copy of each, and a colour histogram."""
+    models = pd.DataFrame(
+        [
+            ("small", "words", "language", "", False, 1),
+            ("large", "words", "language", "", False, 2),
+            ("encoder", "sentences", "language", "", False, 3),
+            ("bag of words", "baselines", "language", "", True, 4),
+            ("conv", "images", "vision", "", False, 5),
+            ("vit", "transformers", "vision", "", False, 6),
+            ("conv (random)", "images", "vision", "conv", False, 7),
+            ("colour histogram", "baselines", "vision", "", True, 8),
+            ("small (random)", "words", "language", "small", False, 9),
+        ],
+        columns=["label", "family", "modality", "random_of", "baseline", "order"],
+    )
+    models = models.assign(random=models["random_of"] != "", num_parameters=1e6, num_layers=3)
+    rows = []
+    for i, x in models[models["modality"] == "language"].iterrows():
+        for j, y in models[models["modality"] == "vision"].iterrows():
+            row = {"x": x["label"], "y": y["label"], "control": "", "metric": "mutual_knn{k: 10}"}
+            for side, model in (("x", x), ("y", y)):
+                row |= {f"{side}_{name}": model[name] for name in ("family", "modality", "random")}
+                row |= {f"layer_{side}": 0, f"num_layers_{side}": 3}
+            row |= {"dataset": "hand", "score": (100 * int(i) + int(j)) / 1000, "chance": 0.01}
+            rows.append(row | {"n": 1024, "k": 10, "p": 0.001, "calibrated": int(i) / 20})
+    bits = {"small": 1.5, "large": 1.0, "small (random)": 8.0}
+    performance = pd.DataFrame(
+        [{"model": m, "measure": "bits_per_byte", "value": v} for m, v in bits.items()]
+    ).assign(source="hand")
+    return Tables(best=pd.DataFrame(rows), performance=performance, models=models)
+
+
+def drawn(figure: ScalingFigure | CalibrationFigure | MetricGridFigure) -> pd.DataFrame:
+    return draw_figure(two_by_two(), figure)[1].frame
+
+
+def test_baselines_are_levels_and_lines_in_every_panel() -> None:
+    points = drawn(ScalingFigure(references=("encoder",))).set_index("role")
+
+    level = points.loc["level"]
+    assert level["x"].isna().all()
+    assert level.set_index(["point", "line"])["score"].to_dict() == {
+        ("encoder", "conv"): 0.204,
+        ("encoder", "vit"): 0.205,
+        ("bag of words", "conv"): 0.304,
+        ("bag of words", "vit"): 0.305,
+    }
+    line = points.loc["baseline line"]
+    assert set(line["line"]) == {"colour histogram"}
+    assert sorted(zip(line["line_family"], line["x"], line["score"], strict=True)) == [
+        ("images", -0.5, 0.007),
+        ("images", 0.0, 0.107),
+        ("transformers", -0.5, 0.007),
+        ("transformers", 0.0, 0.107),
+    ]
+    assert set(points.loc["trained", "point"]) == {"small", "large"}
+
+
+def test_the_drawing_has_each_level_and_says_what_it_is() -> None:
+    figure, points = draw_figure(two_by_two(), ScalingFigure(references=("encoder",)))
+
+    drawn_at = {
+        str(line.get_gid()): set(np.atleast_1d(line.get_ydata()))
+        for line in figure.findobj(Line2D)
+        if str(line.get_gid()).startswith("level|")
+    }
+    assert drawn_at == {
+        f"level|{row['point']}|{row['line']}": {row["score"]}
+        for _, row in points.frame[points.frame["role"] == "level"].iterrows()
+    }
+    told = {text.get_text() for text in figure.findobj(Text)}
+    assert {"bag of words", "encoder", "colour histogram"} <= told
+    assert not [note for note in points.notes if "encoder" in note or "bag" in note]
+
+
+@pytest.mark.parametrize("kind", [CalibrationFigure, MetricGridFigure])
+def test_metric_grids_and_calibrated_scores_have_them_too(
+    kind: type[CalibrationFigure] | type[MetricGridFigure],
+) -> None:
+    points = drawn(kind())
+
+    assert {"level", "baseline line"} <= set(points["role"])
+    assert set(points.loc[points["role"] == "level", "point"]) == {"bag of words"}
+    if kind is CalibrationFigure:
+        below = points[points["facet"].str.startswith("calibrated")]
+        assert below.loc[below["role"] == "level", "score"].tolist() == [0.15, 0.15]
+
+
+def test_without_controls_there_are_none() -> None:
+    assert set(drawn(ScalingFigure(controls=False))["role"]) == {"trained"}
+
+
+def test_heatmaps_show_them_with_the_controls_and_others_leave_them_out() -> None:
+    tables = two_by_two()
+
+    shown = draw_figure(tables, HeatmapFigure())[1].frame
+    assert {"bag of words", "encoder"} <= set(shown["x"])
+    hidden = draw_figure(tables, HeatmapFigure(controls=False))[1].frame
+    assert set(hidden["x"]) == {"small", "large", "encoder"}
+    assert set(hidden["y"]) == {"conv", "vit"}
+    along = draw_figure(tables, LayersFigure())[1].frame
+    assert not along.isin(["bag of words", "colour histogram"]).any().any()

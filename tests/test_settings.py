@@ -123,6 +123,7 @@ TAKEN: dict[str, dict[str, str]] = {
     "toy text": TEXT | {"training": KEY},
     "toy image": IMAGES | {"training": KEY},
     "truth": {"layers": KEY},
+    "baseline": {},
     "arrays": {"layers": KEY},
     "module": dict.fromkeys(MODULE_SETTINGS, KEY),
 }
@@ -184,6 +185,7 @@ def spec_of(kind: str, made: Path, **settings: Any) -> ModelSpec:
         | {"name": "llama8", "modality": "language", "training": ToyTraining(steps=0)},
         "toy image": toy | {"name": "vit8", "modality": "vision", "training": ToyTraining(steps=0)},
         "truth": toy | {"name": "truth", "modality": "truth"},
+        "baseline": {"name": "bag of words", "modality": "language", "backend": "baseline"},
         "arrays": {
             "name": str(made / "own.npz"),
             "modality": "other",

@@ -75,7 +75,7 @@ class HeatmapFigure(_Figure):
     values: bool | None = None
     """Print the numbers; when they fit, if absent."""
     controls: bool = True
-    """Show random-weight controls, in rows and columns of their own."""
+    """Show random-weight controls, in rows and columns of their own, and baselines."""
 
 
 class LayerHeatmapFigure(_Figure):

@@ -82,8 +82,15 @@ FIGURES = index_by_name(
             points=scaling_points,
             draw=draw_scaling,
             changed_views=True,
+            baselines=True,
         ),
-        Figure(name="heatmap", parameters=HeatmapFigure, points=heatmap_points, draw=draw_heatmap),
+        Figure(
+            name="heatmap",
+            parameters=HeatmapFigure,
+            points=heatmap_points,
+            draw=draw_heatmap,
+            baselines=True,
+        ),
         Figure(
             name="layer_heatmap",
             parameters=LayerHeatmapFigure,
@@ -95,12 +102,14 @@ FIGURES = index_by_name(
             parameters=MetricGridFigure,
             points=metric_grid_points,
             draw=draw_facets,
+            baselines=True,
         ),
         Figure(
             name="calibration",
             parameters=CalibrationFigure,
             points=calibration_points,
             draw=draw_facets,
+            baselines=True,
         ),
         Figure(name="k_sweep", parameters=KSweepFigure, points=k_sweep_points, draw=draw_k_sweep),
         Figure(

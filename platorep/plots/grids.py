@@ -64,7 +64,7 @@ def metric_grid_points(tables: Tables, parameters: MetricGridFigure) -> Points:
 
 
 def calibration_points(tables: Tables, parameters: CalibrationFigure) -> Points:
-    """Trained pairs and levels twice: `facet` alignment with the raw score, calibrated with the other.
+    """Trained pairs and levels twice: `facet` alignment (the raw score) and calibrated.
 
     `significant`: the adjusted p-value (else the p-value) is at most `alpha`.
 

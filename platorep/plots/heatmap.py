@@ -34,7 +34,7 @@ from platorep.plots.style import (
     SMALL,
     text_colour,
 )
-from platorep.plots.tables import Points, Tables, missing_scores, of_metric
+from platorep.plots.tables import Points, Tables, is_baseline, missing_scores, of_metric
 
 RANDOM = " (random weights)"
 GAP = 0.25  # between families, in cells
@@ -55,7 +55,9 @@ def heatmap_points(tables: Tables, parameters: HeatmapFigure) -> Points:
     best = of_metric(tables.best, parameters.metric)
     rows = best[best["control"].fillna("") != "shuffled"]
     if not parameters.controls:
-        rows = rows[~(rows["x_random"].astype(bool) | rows["y_random"].astype(bool))]
+        models = tables.models
+        controls = set(models.loc[models["random"].astype(bool) | is_baseline(models), "label"])
+        rows = rows[~(rows["x"].isin(controls) | rows["y"].isin(controls))]
     rows = rows.assign(value=rows.get(parameters.value, np.nan))
     if rows["value"].notna().sum() == 0:
         raise AbsentError(

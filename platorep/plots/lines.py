@@ -139,8 +139,8 @@ def _draw_baselines(
         own, name = colour.get(str(row["line"]), GREY), str(row["point"])
         style = _dashed(numbers[name], own)
         ax.axhline(row["score"], **style, zorder=2.2, gid=f"{LEVEL}|{name}|{row['line']}")
-    for name, rows in points[points["role"] == BASELINE_LINE].groupby("line", sort=False):
-        style, gid = _dashed(numbers[str(name)], GREY), f"{BASELINE_LINE}|{name}"
+    for label, rows in points[points["role"] == BASELINE_LINE].groupby("line", sort=False):
+        style, gid = _dashed(numbers[str(label)], GREY), f"{BASELINE_LINE}|{label}"
         ax.plot(rows["x"], rows["score"], **style, zorder=2.1, gid=gid)
 
 

@@ -121,12 +121,9 @@ def scaled_pairs(tables: Tables, parameters: ScalingFigure, *, baselines: bool =
     if not baselines:
         pairs = pairs[~pairs["point_baseline"]]
     notes = missing_scores(best)
-    without_x = pairs[pairs["x"].isna() & (pairs["role"] != LEVEL)]
-    if len(without_x):
-        names = without_x["point_twin"].where(
-            ~without_x["point_twin"].isin(parameters.references), without_x["point"]
-        )
-        notes += (f"no {parameters.x}, so not shown: {', '.join(sorted(names.unique()))}",)
+    without_x = pairs[pairs["x"].isna() & ~pairs["point"].isin(parameters.references)]
+    if names := sorted(without_x.loc[without_x["role"] != LEVEL, "point_twin"].unique()):
+        notes += (f"no {parameters.x}, so not shown: {', '.join(names)}",)
     shown = pairs[(pairs["x"].notna() | (pairs["role"] == LEVEL)) & pairs["score"].notna()]
     if not (shown["role"] == TRAINED).any():
         raise AbsentError(

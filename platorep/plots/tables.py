@@ -62,9 +62,7 @@ class Tables:
 
     def without_baselines(self) -> "Tables":
         """The same, as if there were no baselines."""
-        if "baseline" not in self.models:
-            return self
-        return self._without(self.models["baseline"].astype(bool))
+        return self._without(is_baseline(self.models))
 
     def _without(self, left_out: pd.Series) -> "Tables":
         """The same without those models."""
@@ -89,6 +87,13 @@ def changed_of(models: pd.DataFrame) -> pd.Series:
     if "changed_of" not in models:
         return pd.Series("", index=models.index)
     return models["changed_of"].fillna("")
+
+
+def is_baseline(models: pd.DataFrame) -> pd.Series:
+    """Of each row of `Tables.models` whether there is no network behind it."""
+    if "baseline" not in models:
+        return pd.Series(False, index=models.index)
+    return models["baseline"].fillna(False).astype(bool)
 
 
 @dataclass(frozen=True)
