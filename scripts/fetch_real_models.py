@@ -134,9 +134,8 @@ def write_experiment(folder: Path, photographs: Path | None) -> Path:
     for family in raw["families"]:
         family["models"] = [one for one in family["models"] if is_there(one, folder)]
     raw["families"] = [family for family in raw["families"] if family["models"]]
-    families = {family["name"] for family in raw["families"]}
-    for figure in raw["figures"]:
-        figure["references"] = [n for n in figure.pop("references", []) if n in families]
+    if not (folder / "minilm").exists():
+        del raw["figures"][0]["references"]
     if photographs is not None:
         raw["dataset"]["source"] = str(photographs.resolve())
     path = folder / "photographs.yaml"
