@@ -19,7 +19,7 @@ from platorep.files import write_json
 from platorep.metrics import bind
 from platorep.results import Results
 from platorep.statistics import (
-    NEIGHBORS,
+    THRESHOLD,
     Agreement,
     interval_of_subsamples,
     noise_ceiling,
@@ -127,7 +127,7 @@ def by_hand(label: str) -> dict[str, float]:
         chance = K / (x.n - 1)
         reliable = Agreement(float(np.mean(grid[np.triu_indices(3, 1)])), chance)
         score = Agreement(float(metric.compare([x], [y])[0, 0]), chance)
-        found.append((reliable.score, noise_ceiling(score, reliable, None, NEIGHBORS)))
+        found.append((reliable.score, noise_ceiling(score, reliable, None, THRESHOLD)))
     reliabilities, ceilings = zip(*found, strict=True)
     names = {"ceiling": "value", "share_of_ceiling": "share", "noise_free": "noise_free"}
     expected = {"reliability_x": reliabilities[0]}

@@ -9,7 +9,8 @@ best_pair(scores, degenerate_x, degenerate_y)  # the best usable layers, or why 
 from platorep.statistics.best import BestPair, best_pair, closest
 from platorep.statistics.calibration import Calibration, calibrate
 from platorep.statistics.ceiling import (
-    NEIGHBORS,
+    JACCARD,
+    THRESHOLD,
     Agreement,
     Ceiling,
     Scale,
@@ -71,7 +72,8 @@ __all__ = [
     "ENOUGH",
     "FEWEST_PAIRS",
     "FEW_ROWS",
-    "NEIGHBORS",
+    "JACCARD",
+    "THRESHOLD",
     "Agreement",
     "Attenuation",
     "BestPair",

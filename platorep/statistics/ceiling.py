@@ -78,9 +78,27 @@ def _tetrachoric(a: Agreement) -> float:
     return float(optimize.brentq(lambda r: _overlap(r, a.chance) - a.score, lowest, 1))
 
 
-NEIGHBORS = Scale(_tetrachoric, lambda r, chance: _overlap(min(r, 1.0), chance))
-"""Of mutual k-NN, whose lists are the largest k / (n - 1) = chance of each row's similarities: the
-correlation of the similarities behind the lists, were they normal (the tetrachoric correlation)."""
+THRESHOLD = Scale(_tetrachoric, lambda r, chance: _overlap(min(r, 1.0), chance))
+"""Of metrics that see of each similarity only whether it is among the largest share, which is the
+chance level: mutual k-NN, k / (n - 1), and ordinal triplets, 1/2. The latent correlation is that of
+the similarities behind, were they normal (the tetrachoric correlation)."""
+
+
+def _common(share: float) -> float:
+    """The share of one list that is common, if that is the share of both lists together."""
+    return 2 * share / (1 + share)
+
+
+def _of_both(share: float) -> float:
+    """The other way round."""
+    return share / (2 - share)
+
+
+JACCARD = Scale(
+    lambda a: _tetrachoric(Agreement(_common(a.score), _common(a.chance))),
+    lambda r, chance: _of_both(THRESHOLD.score(r, _common(chance))),
+)
+"""Of the same lists, compared by intersection over union."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from platorep.config.analyses import CeilingConfig
 from platorep.metrics import Summary
 from platorep.own_code import code_hashes
 from platorep.statistics import (
-    NEIGHBORS,
+    JACCARD,
+    THRESHOLD,
     Agreement,
     Interval,
     Permutations,
@@ -33,6 +34,10 @@ from platorep.statistics import (
 )
 
 VERSION = "ceiling-1"  # raise when the meaning of a comparison changes
+SCALES = {"mutual_knn": THRESHOLD, "ordinal_triplets": THRESHOLD, "jaccard_knn": JACCARD}
+"""Of all other metrics the linear one."""
+RECOVERED = {*SCALES, "cka", "rv", "rsa", "cca_mean", "procrustes", "linear_predictivity"}
+"""Metrics of which tests/test_ceiling.py holds the scale against planted noise."""
 PERMUTATIONS = 10
 """For the chance level of a metric that has no formula."""
 
@@ -102,18 +107,13 @@ def _pairs(context: Context) -> list[tuple[Any, Side, Side]]:
 
 def scale_of(asked: Asked) -> Scale:
     """On which noise multiplies: docs/metrics.md, "Noise ceiling"."""
-    if asked.metric.name == "mutual_knn":
-        return NEIGHBORS
-    return linear_scale(asked.metric.claims.perfect)
+    return SCALES.get(asked.metric.name) or linear_scale(asked.metric.claims.perfect)
 
 
 def knows_noise_free(asked: Asked) -> bool:
-    """Whether the score without noise may be told: where simulations recover it."""
-    estimator = getattr(asked.config.parameters, "estimator", None)
-    return asked.metric.name == "mutual_knn" or (asked.metric.name, estimator) == (
-        "cka",
-        "debiased",
-    )
+    """Whether the score without noise may be told: where planted noise is undone."""
+    kendall = getattr(asked.config.parameters, "compare", None) == "kendall"
+    return asked.metric.name in RECOVERED and not kendall
 
 
 class _Comparisons:
