@@ -308,13 +308,14 @@ WORLD: dict[str, Field] = {
     "image_size": Field(KEY, 16),
     "caption_level": Field(KEY, 2),
     "pairs": Field(KEY, "same_place"),
+    "shared": Field(KEY, 0.5),
 }
 
 UNSEEN = {
-    "llama8": {"pairs", "nuisance", "image_size"},
-    "conv8": {"pairs", "caption_level"},
-    "film8": {"pairs", "caption_level"},
-    "sound8": {"pairs", "caption_level", "image_size"},
+    "llama8": {"pairs", "shared", "nuisance", "image_size"},
+    "conv8": {"pairs", "shared", "caption_level"},
+    "film8": {"pairs", "shared", "caption_level"},
+    "sound8": {"pairs", "shared", "caption_level", "image_size"},
 }
 """What of a world a network of this kind is not trained on."""
 

@@ -14,6 +14,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from pydantic import ValidationError
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from platorep.errors import ConfigError, DamagedError
@@ -31,7 +32,14 @@ from platorep.toyworld.folder import (
 )
 from platorep.toyworld.networks import build_language, build_timm, build_tokenizer
 from platorep.toyworld.pictures import picture, png_bytes
-from platorep.toyworld.scenes import Scene, Thing, places, sample_pairs, sample_scene
+from platorep.toyworld.scenes import (
+    Scene,
+    Thing,
+    places,
+    sample_pairs,
+    sample_scene,
+    told_scene,
+)
 
 WORLD = WorldParameters()
 FLAT = WorldParameters(concentration=50, layout_concentration=50)
@@ -51,6 +59,38 @@ def test_the_world_is_the_same_on_every_machine() -> None:
 def test_a_scene_does_not_depend_on_how_many_are_drawn() -> None:
     assert sample_pairs(WORLD, 5)[3] == sample_pairs(WORLD, 1, offset=3)[0]
     assert sample_pairs(WorldParameters(seed=1), 5) != sample_pairs(WORLD, 5)
+
+
+def kinds_of(scene: Scene) -> list[int]:
+    """Texture, number of objects, and shape, colour and size of the first two."""
+    things = [part for t in scene.things[:2] for part in (t.shape, t.color, t.size)]
+    return [scene.texture, len(scene.things), *things]
+
+
+def test_a_caption_shares_as_many_attributes_with_the_picture_as_the_world_says() -> None:
+    found = sample_pairs(WORLD, 400)
+    shown = np.array([kinds_of(scene) for scene in found])
+    same = {}
+    for share in (0.0, 0.3, 0.6, 1.0):
+        world = WorldParameters(shared=share)
+        told = [told_scene(world, scene) for scene in found]
+        same[share] = np.array([kinds_of(scene) for scene in told]) == shown
+        assert all(len({(t.row, t.column) for t in s.things}) == len(s.things) for s in told)
+    # what agrees by chance does so at each share alike: strangers have common habits
+    chance = same[0.0].mean(axis=0)
+    for share in (0.3, 0.6):
+        kept = (same[share].mean(axis=0) - chance) / (1 - chance)
+        assert np.abs(kept - share).max() < 0.12
+        assert abs(kept.mean() - share) < 0.03
+    assert same[1.0].all()
+    assert (same[0.3] <= same[0.6]).all()  # what is the picture's stays the picture's
+
+
+def test_what_a_world_shares_is_no_setting_of_old_worlds() -> None:
+    assert "shared" not in WORLD.model_dump(mode="json")
+    assert WorldParameters(shared=0.5).model_dump(mode="json")["shared"] == 0.5
+    with pytest.raises(ValidationError, match=r"shared: 0\.5 needs `pairs: same_scene`"):
+        WorldParameters(shared=0.5, pairs="same_place")
 
 
 def test_draws_are_uniform_and_weighted() -> None:

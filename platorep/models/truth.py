@@ -49,7 +49,9 @@ class TruthModel(Model):
         return {
             "backend": "toyworld",
             "truth": TRUTH_VERSION,
-            "world": self.spec.world.model_dump(mode="json", exclude={"pairs", "caption_level"}),
+            "world": self.spec.world.model_dump(
+                mode="json", exclude={"pairs", "shared", "caption_level"}
+            ),
             "layers": list(self._kept),
         }
 

@@ -1,7 +1,8 @@
 """What an experiment file may say about the toy world and the networks trained in it."""
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -11,6 +12,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
@@ -64,6 +66,26 @@ class WorldParameters(Section):
     pairs: Literal["same_scene", "same_place"] = "same_scene"
     """What a picture and its caption have in common: all that there is to see, or only the hidden
     place, as two scenes of one place do. Training does not depend on it: it never sees a pair."""
+    shared: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of its attributes (texture, number of objects, their cells, and of each object shape,
+    colour and size) that a caption takes from the scene in the picture; the rest is that of another
+    scene, of any place. 0: caption and picture have nothing in common."""
+
+    @model_validator(mode="after")
+    def _one_way_to_differ(self) -> "WorldParameters":
+        if self.shared < 1 and self.pairs != "same_scene":
+            raise ValueError(f"shared: {self.shared} needs `pairs: same_scene`")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_was_not_there(
+        self, handler: Callable[[Any], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """What 0.1.0 did not know is left out at its default: names made of a world stay."""
+        content = handler(self)
+        if content.get("shared") == 1:
+            del content["shared"]
+        return content
 
 
 class ToyTraining(Section):

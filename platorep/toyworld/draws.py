@@ -22,6 +22,7 @@ class Purpose(IntEnum):
     BLUR = 6
     SOUND = 7
     FILM = 8
+    SHARED = 9
 
 
 class Draws:

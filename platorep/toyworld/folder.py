@@ -19,7 +19,7 @@ from platorep.parameters.toyworld import WorldParameters
 from platorep.toyworld.captions import caption
 from platorep.toyworld.films import film, gif_bytes
 from platorep.toyworld.pictures import picture, png_bytes
-from platorep.toyworld.scenes import HELD_OUT_OFFSET, Scene, sample_pairs, sample_scene
+from platorep.toyworld.scenes import HELD_OUT_OFFSET, Scene, sample_pairs, told_scene
 from platorep.toyworld.sounds import sound, wav_bytes
 
 Recording = Literal["sound", "film"]
@@ -80,9 +80,7 @@ def write_folder(
     rows.writerow(("file_name", "caption", *map(level_column, levels), *recordings))
     for done, scene in enumerate(sample_pairs(world, num, offset), start=1):
         write_bytes(path / file_name(scene.index), png_bytes(picture(world, scene)))
-        told = scene
-        if world.pairs == "same_place":
-            told = sample_scene(world, scene.index, elsewhen=True)
+        told = told_scene(world, scene)
         told_more = (caption(world, told, level) for level in levels)
         files = [_record(world, scene, recording) for recording in recordings]
         for name, content in files:

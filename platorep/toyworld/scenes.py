@@ -6,8 +6,9 @@ a colour depends on the shape. Scenes are numbered; scene i does not depend on h
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TypeVar
 
 from platorep.parameters.toyworld import (
     COLORS,
@@ -28,6 +29,10 @@ HELD_OUT_OFFSET = 2**41
 """Scenes from here on are for bits per byte."""
 ELSEWHEN_FRAME = 2**20
 """Frames from here on are those of the other scene of the same place."""
+STRANGE_FRAME = 2**21
+"""The frame of a scene that has nothing to do with that of its number."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -106,10 +111,14 @@ def sample_scene(
     """
     draws = Draws(world.seed, index, Purpose.SCENE)
     number = draws.choice(place_weights(world.num_places))
-    place = places(world)[number]
     if elsewhen:
         draws = Draws(world.seed, index, Purpose.SCENE, repeat=1)
         frame += ELSEWHEN_FRAME
+    return _in_place(world, index, number, draws, frame)
+
+
+def _in_place(world: WorldParameters, index: int, number: int, draws: Draws, frame: int) -> Scene:
+    place = places(world)[number]
     texture = draws.choice(place.textures)
     kinds = []
     for _ in range(COUNTS[draws.choice(place.counts)]):
@@ -118,6 +127,44 @@ def sample_scene(
     cells = _cells(Draws(world.seed, index, Purpose.CELLS, frame), place, len(kinds))
     things = tuple(Thing(*kind, *cell) for kind, cell in zip(kinds, cells, strict=True))
     return Scene(index=index, place=number, texture=texture, things=things, frame=frame)
+
+
+def told_scene(world: WorldParameters, scene: Scene) -> Scene:
+    """The scene that the caption beside a picture of `scene` tells of: `pairs` and `shared` of the
+    world say how much of it is the same.
+
+    Each attribute is the picture's or that of one other scene, drawn apart; those of the picture at
+    some share are the picture's at every greater one.
+    """
+    if world.pairs == "same_place":
+        return sample_scene(world, scene.index, elsewhen=True)
+    if world.shared == 1:
+        return scene
+    other = _stranger(world, scene.index)
+    draws = Draws(world.seed, scene.index, Purpose.SHARED)
+    thousandths = round(1000 * world.shared)
+
+    def either(*ones: T) -> T:
+        """Of the picture's and the other's one; a third object may be in one of them alone."""
+        return ones[draws.below(1000) >= thousandths and len(ones) > 1]
+
+    texture = either(scene.texture, other.texture)
+    num = len(either(scene.things, other.things))
+    sources = either((scene, other), (other, scene))
+    cells = list(dict.fromkeys((t.row, t.column) for one in sources for t in one.things))
+    things = []
+    for number in range(num):
+        of = [s.things[number] for s in (scene, other) if number < len(s.things)]
+        shape, color, size = either(*of).shape, either(*of).color, either(*of).size
+        things.append(Thing(shape, color, size, *cells[number]))
+    return replace(scene, texture=texture, things=tuple(things))
+
+
+def _stranger(world: WorldParameters, index: int) -> Scene:
+    """A scene of any place that has nothing to do with the scene of this number."""
+    draws = Draws(world.seed, index, Purpose.SCENE, repeat=2)
+    number = draws.choice(place_weights(world.num_places))
+    return _in_place(world, index, number, draws, STRANGE_FRAME)
 
 
 def _cells(draws: Draws, place: Place, num: int) -> list[tuple[int, int]]:

@@ -37,10 +37,10 @@ def network_folder(
     to a language model, what captions tell to all others, how evaluation pairs are made.
     """
     without_effect: dict[str, set[str]] = {
-        "vision": {"pairs", "caption_level"},
-        "video": {"pairs", "caption_level"},
-        "audio": {"pairs", "caption_level", "image_size"},
-        "language": {"pairs", "nuisance", "image_size", "temperature", "tasks"},
+        "vision": {"pairs", "shared", "caption_level"},
+        "video": {"pairs", "shared", "caption_level"},
+        "audio": {"pairs", "shared", "caption_level", "image_size"},
+        "language": {"pairs", "shared", "nuisance", "image_size", "temperature", "tasks"},
     }
     sections = [
         section.model_dump(mode="json", exclude={"checkpoints"} | without_effect[network.modality])
