@@ -95,6 +95,17 @@ def _shown(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     return shown.assign(reason=table["reason"]) if table["reason"].any() else shown
 
 
+def ground_stage(run: Run, pattern: str) -> Outcome:
+    """What failed, and how each metric does where the answer is known; extracts what is missing."""
+    from platorep.grounding import ground, grounded_metrics
+
+    metrics = grounded_metrics(run, pattern)
+    with run.holding_results():
+        errors = [*extract_stage(run)[0]]
+        failures, table = ground(run, metrics)
+    return errors + failures.all, table
+
+
 def plot_stage(run: Run) -> Outcome:
     """What failed, and the files that were written."""
     from platorep.plots.stage import plot

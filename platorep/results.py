@@ -97,6 +97,16 @@ class Results:
         return self.folder / (table if "." in table else f"{table}.csv")
 
     @property
+    def metrics(self) -> Path:
+        """How each metric does where the answer is known."""
+        return self.folder / "metrics.csv"
+
+    @property
+    def dial(self) -> Path:
+        """The scores behind it, by share of information."""
+        return self.folder / "dial.csv"
+
+    @property
     def parts(self) -> Path:
         """Finished pieces of tables, so that a killed run goes on where it was."""
         return self.folder / "parts"

@@ -20,6 +20,7 @@ LAYERS = (
     {"work"},
     {"drawn", "extract"},
     {"performance", "align", "checking", "comparing", "plots", "theory"},
+    {"grounding"},
     {"listing", "plan", "execute"},
     {"api", "cli"},
     {"__main__"},

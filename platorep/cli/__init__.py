@@ -5,9 +5,10 @@ experiment are in this file, `platorep cache` and `platorep theory` in files of 
 """
 
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,8 +18,11 @@ from platorep.cli.checking import CHECK, check
 from platorep.cli.experiment import finish, open_experiment
 from platorep.cli.options import EXPERIMENT, TALK, WORK, CommandLine, Json, command
 from platorep.cli.running import exit_on_error, others_on_stderr, print_table
-from platorep.errors import IntegrityError
+from platorep.errors import ConfigError, IntegrityError
 from platorep.reporting import Reporter
+
+if TYPE_CHECKING:
+    from platorep.run import Run
 
 app = typer.Typer(
     name="platorep",
@@ -143,6 +147,12 @@ def list_things(
     check: Annotated[
         str | None, typer.Option("--check", metavar="NAME", help="Try every claim of a metric.")
     ] = None,
+    ground: Annotated[
+        str | None,
+        typer.Option(
+            "--ground", metavar="CONFIG", help="Try metrics on its networks, and on a dial."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List what there is: models, metrics, figures, shipped configs, kinds of views, changes.
@@ -152,8 +162,14 @@ def list_things(
 
     `platorep list metrics --check package.module:metric` tries the claims of a metric of your own;
     exit code 5 if one does not hold.
+
+    `platorep list metrics --ground toyworld-ground` tries every metric where the answer is known:
+    on two senses that share a known part of their information, and on the networks of CONFIG.
     """
     with exit_on_error():
+        if ground is not None:
+            _ground(what, pattern, ground, as_json)
+            return
         from platorep.listing import checked_claims, in_short, listing
 
         if check is None:
@@ -166,3 +182,18 @@ def list_things(
         print_table(claims, as_json)
         if not claims["holds"].all():
             raise IntegrityError(f"{check} does not do all that it claims: see the table.")
+
+
+def _ground(what: Listable, pattern: str, config: str, as_json: bool) -> None:
+    if what is not Listable.metrics:
+        raise ConfigError(f"--ground tries metrics; found {what}. Say `list metrics --ground ...`.")
+    line = CommandLine(config=config, as_json=as_json)
+    experiment = open_experiment(line)
+    from platorep.execute import ground_stage
+    from platorep.grounding import in_short
+
+    def stage(run: "Run") -> tuple[Sequence[Exception], Any]:
+        errors, table = ground_stage(run, pattern)
+        return errors, table if as_json else in_short(table)
+
+    finish(experiment, stage, line)
