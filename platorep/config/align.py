@@ -227,6 +227,13 @@ class AlignConfig(Section):
         asked = [name for name in ANALYSIS_TABLES if getattr(self, name) is not None]
         return tuple(table for name in asked for table in ANALYSIS_TABLES[name])
 
+    def read_anew(self) -> dict[str, tuple[str, ...]]:
+        """View -> all views on which what reads it is extracted once more."""
+        joined = {} if self.observations is None else self.observations.joined
+        return {
+            view: (*others, *joined.get(view, {}).values()) for view, others in self.repeats.items()
+        }
+
     def gallery_metric(self) -> MutualKnn:
         """The metric whose chosen layers, and whose idea of near, the galleries take."""
         return next(e.parameters for e in self.metrics if isinstance(e.parameters, MutualKnn))
@@ -267,6 +274,12 @@ class AlignConfig(Section):
             )
         if self.repeats and not needs:
             raise ValueError("repeats: has no effect without `ceiling` or `observations`")
+        joined = {} if self.observations is None else self.observations.joined
+        if others := [view for view in joined if view not in self.repeats]:
+            raise ValueError(
+                f"observations.joined: names the view {others[0]!r}, which has no `repeats`."
+                f"{nearest(others[0], self.repeats)}"
+            )
         return self
 
     @model_validator(mode="after")

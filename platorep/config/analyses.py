@@ -11,7 +11,7 @@ from platorep.parameters.section import Section
 
 ANALYSIS_TABLES: Mapping[str, tuple[str, ...]] = {
     "ceiling": ("ceiling",),
-    "observations": ("observations",),
+    "observations": ("observations", "asymptotes"),
     "differences": ("differences", "ranks"),
     "groups": ("groups", "row_scores.parquet"),
 }
@@ -33,6 +33,14 @@ class CeilingConfig(Section):
 
 class ObservationsConfig(Section):
     """Alignment of features that are averaged over several observations of the same events."""
+
+    joined: Mapping[str, Mapping[Annotated[int, Field(ge=2)], str]] = Field(default_factory=dict)
+    """View -> number of observations -> a view that holds so many of them in one, to be held
+    against averages: `{text: {2: first_two_captions, 5: all_captions}}`."""
+    subsets: PositiveInt = 20
+    """Most subsets of each number of observations; all of them where there are no more."""
+    seed: NonNegativeInt = 0
+    """Of the subsets where there are more, and of the parts of the rows behind the intervals."""
 
 
 class DifferencesConfig(Section):

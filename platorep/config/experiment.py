@@ -61,7 +61,7 @@ class ExperimentConfig(Section):
             copies += random_copies(specs, self.controls.seed)
         if self.controls.baselines:
             copies += baselines(specs, self.dataset)
-        copies += repeats(specs + copies, self.align.repeats)
+        copies += repeats(specs + copies, self.align.read_anew())
         if self.controls.changed_views:
             copies += changed_copies(specs, self.dataset)
         return specs + copies
@@ -79,7 +79,7 @@ class ExperimentConfig(Section):
                 "controls.changed_views has no effect: no view that a model reads is changed "
                 "(dataset.views: {NAME: {of: ..., change: ...}})"
             )
-        refuse_unknown_repeats(self.align.repeats, specs, self.dataset)
+        refuse_unknown_repeats(self.align.read_anew(), specs, self.dataset)
         if self.align.groups is not None and self.align.groups.words:
             refuse_no_texts("align.groups.view", self.align.groups.view, self.dataset)
         refuse_repeats("model label (set `label`)", [spec.label for spec in specs])
@@ -196,14 +196,15 @@ def refuse_unknown_repeats(
             )
         if not others or len({view, *others}) < 1 + len(others):
             raise ValueError(
-                f"align.repeats.{view}: must list views other than {view!r}, at least one and "
-                f"none twice; found {list(others)}"
+                f"align.repeats.{view}, with observations.joined: must list views other than "
+                f"{view!r}, at least one and none twice; found {list(others)}"
             )
         for other in others:
             if dataset.kinds.get(other) != dataset.kinds[view]:
                 alike = [n for n, k in dataset.kinds.items() if k == dataset.kinds[view]]
                 raise ValueError(
-                    f"align.repeats.{view}: {other!r} is no view of kind {dataset.kinds[view]}."
+                    f"align.repeats.{view}, with observations.joined: {other!r} is no view of kind "
+                    f"{dataset.kinds[view]}."
                     f"{nearest(other, alike)} There are: {', '.join(alike)}"
                 )
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 from scipy.optimize import minimize_scalar
+from scipy.special import fdtrc, fdtri
 
 FEWEST = 4
 """Points: three parameters, and one left over to see an error by."""
@@ -34,15 +35,14 @@ class Power:
 
 @dataclass(frozen=True)
 class Attenuation:
-    """y = floor + (asymptote - floor) * m / (m + half); the floor is given."""
+    """y = asymptote * m / (m + half)."""
 
-    floor: float
     asymptote: float
     half: float
     """The m at which half of the way is done: one observation's noise over its signal."""
 
     def __call__(self, m: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-        return self.floor + (self.asymptote - self.floor) * m / (m + self.half)
+        return self.asymptote * m / (m + self.half)
 
 
 @dataclass(frozen=True)
@@ -77,26 +77,22 @@ def fit_power(
 
 
 def fit_attenuation(
-    m: Float[np.ndarray, " n"],
-    y: Float[np.ndarray, " n"],
-    *,
-    floor: float = 0.0,
-    level: float = 0.95,
+    m: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], *, level: float = 0.95
 ) -> Levelling:
-    """y = floor + (a - floor) m / (m + h), where `floor` is the score of nothing in common.
+    """y = a m / (m + h): a mean of m observations has the reliability m / (m + h).
 
-    A mean of m observations has the reliability m / (m + h) (Spearman 1910 and Brown 1910, British
-    Journal of Psychology 3), and the linear CKA of features with independent noise, of one variance
-    in all directions that matter, is proportional to it. That the overlap of neighbors follows it
-    nearly is a finding, not a theorem: docs/metrics.md, "Observations".
+    Of y on a scale on which noise multiplies, 0 where there is nothing in common
+    (`platorep.statistics.ceiling`): for linear CKA and independent noise of one variance in all
+    directions that matter it is exact, for neighbors on their scale it holds within some percent.
+    Source: Spearman 1910 and Brown 1910, British Journal of Psychology 3.
     """
     law = _Law(
         design=lambda halves: (m / (m + halves[:, None]))[..., None],
-        curve=lambda half, weights: Attenuation(floor, floor + float(weights[0]), half),
+        curve=lambda half, weights: Attenuation(float(weights[0]), half),
         shapes=_HALVES * m.max(initial=1.0),
         like="a straight line",
     )
-    return _fit(m, y - floor, law, level)
+    return _fit(m, y, law, level)
 
 
 @dataclass(frozen=True)
@@ -123,8 +119,6 @@ def _fit(
         return Levelling(None, np.nan, f"{len(m)} points, and {FEWEST} are the fewest for a curve")
     if np.ptp(y) <= 1e-12 * np.abs(y).max():
         return Levelling(None, np.nan, "the scores do not rise")
-    from scipy import stats  # takes long to import
-
     shapes = np.append(law.shapes, _best_shape(law, y))
     weights, errors = _least_squares(law.design(shapes), y)
     best = int(errors.argmin())
@@ -136,9 +130,9 @@ def _fit(
     least = max(float(errors[best]), len(m) * (1e-12 * float(np.abs(y).max())) ** 2)
     total = float(np.sum((y - y.mean()) ** 2))
     reason = None
-    if stats.f.sf((total - least) / more / (least / freedom), more, freedom) > 1 - level:
+    if fdtrc(more, freedom, max(total - least, 0.0) / more / (least / freedom)) > 1 - level:
         reason = "no rise beyond the scatter of the scores"
-    elif errors[0] <= least * (1 + float(stats.f.ppf(level, 1, freedom)) / freedom):
+    elif errors[0] <= least * (1 + float(fdtri(1, freedom, level)) / freedom):
         reason = f"no end in sight: {law.like} fits as well"
     return Levelling(curve, 1 - float(errors[best]) / total, reason)
 

@@ -2,7 +2,7 @@
 key of `align` that is called as the analysis is, a module here, and an entry below."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -10,6 +10,7 @@ import pandas as pd
 from platorep.align.analyses.ceiling import analyse_ceiling
 from platorep.align.analyses.context import Context, Found
 from platorep.align.analyses.groups import analyse_groups
+from platorep.align.analyses.observations import analyse_observations
 from platorep.config import AlignConfig
 from platorep.registry import index_by_name
 from platorep.results import MadeFrom
@@ -30,6 +31,7 @@ class Analysis:
 ANALYSES: Mapping[str, Analysis] = index_by_name(
     (
         Analysis(name="ceiling", analyse=analyse_ceiling),
+        Analysis(name="observations", analyse=analyse_observations),
         Analysis(name="groups", analyse=analyse_groups),
     )
 )
@@ -45,12 +47,11 @@ def asked_analyses(align: AlignConfig) -> Iterator[tuple[Analysis, Any]]:
 
 def analyse(context: Context, made_from: MadeFrom) -> pd.DataFrame:
     """Write the tables of all analyses that are asked for; returns `best` with what they add."""
-    best = context.best
     for analysis, settings in asked_analyses(context.config):
         with context.failures.catch(analysis.name):
             found = analysis.analyse(context, settings)
             for name, table in found.tables.items():
                 context.run.results.write_table(context.run.results.further(name), table, made_from)
             if found.best is not None:
-                best = best.join(found.best)
-    return best
+                context = replace(context, best=context.best.join(found.best))
+    return context.best

@@ -80,7 +80,16 @@ class Context:
 
     def repeats(self, label: str) -> dict[str, str]:
         """View -> label of the model's copy that reads it: the other observations of the same."""
-        return {spec.view: spec.label for spec in self._specs if spec.repeat_of == label}
+        view = self.aligned(label).spec.view
+        copies = {spec.view: spec.label for spec in self._specs if spec.repeat_of == label}
+        return {other: copies[other] for other in self.config.repeats.get(view, ()) if copies}
+
+    def joined(self, label: str) -> dict[int, str]:
+        """Number of observations -> label of the model's copy that reads so many in one."""
+        view = self.aligned(label).spec.view
+        copies = {spec.view: spec.label for spec in self._specs if spec.repeat_of == label}
+        views = {} if self.config.observations is None else self.config.observations.joined
+        return {m: copies[other] for m, other in views.get(view, {}).items() if copies}
 
     @cached_property
     def _specs(self) -> tuple[ModelSpec, ...]:
