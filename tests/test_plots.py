@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from caption_views import density_tables
 from changed_views import changed_tables
+from geometry_tables import geometry_tables
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import QuadMesh
@@ -894,6 +895,7 @@ def test_saved_files(tmp_path: Path, kind: str) -> None:
         "density": density_tables,
         "senses": sense_tables,
         "changes": changed_tables,
+        "geometry": geometry_tables,
     }
     tables = own[kind]() if kind in own else many_metrics(2, 2)
     if kind == "gallery":

@@ -12,6 +12,19 @@ SIZE = "num_parameters"
 """What a figure may put on an axis besides the measures: the models' sizes."""
 
 
+LayerColumn = Literal[
+    "effective_rank",
+    "effective_dimension",
+    "spectral_slope",
+    "intrinsic_dimension",
+    "hubness",
+    "mean_cosine",
+    "largest_share",
+    "largest_share_before",
+]
+"""What layers.csv says of a layer's geometry."""
+
+
 class _Figure(Section):
     MENTIONS: ClassVar[Mapping[str, str]] = {}
     """Keys, besides `metric`, that name something of the experiment, and what: the check of the
@@ -141,6 +154,27 @@ class LayersFigure(_Figure):
     """The modalities of the two sides; pairs of others are not mixed with them."""
 
 
+class GeometryFigure(_Figure):
+    """The geometry of layers beside their alignment along depth: which of it goes with the score?
+
+    Over each panel the mean over models of Spearman's correlation over layers, and two p-values
+    that know that neighboring layers are alike (`platorep/statistics/profiles.py`).
+    """
+
+    kind: Literal["geometry"] = "geometry"
+    columns: Annotated[tuple[LayerColumn, ...], Field(min_length=1)] = (
+        "effective_rank",
+        "spectral_slope",
+        "intrinsic_dimension",
+        "hubness",
+        "mean_cosine",
+    )
+    """Of layers.csv, a row of panels each."""
+    x: Modality = "language"
+    y: Modality = "vision"
+    """The modalities whose alignment it is; the models of each have a column of panels."""
+
+
 class ReferenceModels(Section):
     """The models that others are aligned to: all that match everything said here."""
 
@@ -268,6 +302,7 @@ FigureConfig = Annotated[
     | KSweepFigure
     | MetricCorrelationFigure
     | LayersFigure
+    | GeometryFigure
     | DownstreamFigure
     | ConvergenceFigure
     | DensityFigure

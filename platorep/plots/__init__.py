@@ -20,6 +20,7 @@ from platorep.parameters.figures import (
     DownstreamFigure,
     FigureConfig,
     GalleryFigure,
+    GeometryFigure,
     HeatmapFigure,
     KSweepFigure,
     LayerHeatmapFigure,
@@ -37,6 +38,7 @@ from platorep.plots.density import density_points, draw_density
 from platorep.plots.depth import draw_layers, layers_points
 from platorep.plots.downstream import downstream_points, draw_downstream
 from platorep.plots.gallery import draw_gallery, gallery_points
+from platorep.plots.geometry import draw_geometry, geometry_points
 from platorep.plots.grids import calibration_points, draw_facets, metric_grid_points
 from platorep.plots.heatmap import draw_heatmap, heatmap_points
 from platorep.plots.k_sweep import draw_k_sweep, k_sweep_points
@@ -119,6 +121,12 @@ FIGURES = index_by_name(
             draw=draw_metric_correlation,
         ),
         Figure(name="layers", parameters=LayersFigure, points=layers_points, draw=draw_layers),
+        Figure(
+            name="geometry",
+            parameters=GeometryFigure,
+            points=geometry_points,
+            draw=draw_geometry,
+        ),
         Figure(
             name="downstream",
             parameters=DownstreamFigure,

@@ -61,7 +61,7 @@ def layers_points(tables: Tables, parameters: LayersFigure) -> Points:
         scores = scores[scores["metric"] == str(pairs["metric"].iloc[0])]
         scores = scores[(scores["control"].fillna("") == "") & scores["score"].notna()]
         scores = scores[~scores["degenerate"].astype(bool)]
-        scores = pd.concat([scores, _turned(scores)], ignore_index=True)
+        scores = pd.concat([scores, turned(scores)], ignore_index=True)
         scores = scores.merge(pairs[["x", "y"]], on=["x", "y"])
         parts += [_along(scores, pairs, panel, side) for panel, side in _SIDES]
     frame = pd.concat(parts, ignore_index=True)
@@ -83,14 +83,14 @@ _SIDES = ((ALONG_X, "x"), (ALONG_Y, "y"))
 
 def _oriented(best: pd.DataFrame, parameters: LayersFigure) -> pd.DataFrame:
     """The pairs of the two modalities, x of the first, whichever way round they were scored."""
-    both = pd.concat([best, _turned(best)], ignore_index=True)
+    both = pd.concat([best, turned(best)], ignore_index=True)
     both = both[(both["x_modality"] == parameters.x) & (both["y_modality"] == parameters.y)]
     if parameters.x == parameters.y:  # each pair once, not both ways round
         both = both[both.index < len(best)]
     return both.drop_duplicates(["x", "y", "control"])
 
 
-def _turned(table: pd.DataFrame) -> pd.DataFrame:
+def turned(table: pd.DataFrame) -> pd.DataFrame:
     """The same rows with x and y in each other's place."""
     swapped = {}
     for name in table.columns:
