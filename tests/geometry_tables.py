@@ -1,9 +1,11 @@
 """Tables of an experiment with layers.csv, by hand: alignment is what one column says."""
 
+from typing import get_args
+
 import numpy as np
 import pandas as pd
 
-from platorep.parameters.figures import GeometryFigure
+from platorep.parameters.figures import LayerColumn
 from platorep.plots import Tables
 
 NONE = pd.DataFrame(columns=["model", "measure", "value", "source"])
@@ -22,7 +24,7 @@ def geometry_tables(*, degenerate: bool = False) -> Tables:
                                     "random_of": label})  # fmt: skip
         for layer in range(num):
             hubness = float(np.sin(3.0 * layer + order))
-            row = dict.fromkeys(GeometryFigure().columns, 1.0 + order + layer / 10)
+            row = dict.fromkeys(get_args(LayerColumn), 1.0 + order + layer / 10)
             layers.append(row | {"model": label, "layer": layer, "hubness": hubness})
     table = pd.DataFrame(layers)
     of = table.set_index(["model", "layer"])["hubness"]

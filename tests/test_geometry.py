@@ -9,7 +9,7 @@ import torch
 from scipy.stats import skew
 from torch import Tensor
 
-from platorep.align.geometry import COLUMNS, HUB_K, MOST_ROWS, RANKS, geometry
+from platorep.align.geometry import COLUMNS, HUB_K, MOST_ROWS, RANKS, geometry, spectral_slope
 from platorep.metrics.claims import random_rotation
 
 
@@ -57,6 +57,19 @@ def test_a_planted_power_law_is_found(slope: float, rng: torch.Generator) -> Non
 
     assert found["spectral_slope"] == pytest.approx(slope, abs=1e-6)
     assert np.isnan(geometry(features[:, :19])["spectral_slope"])
+
+
+def test_the_slope_is_weighted_by_one_over_the_rank(rng: torch.Generator) -> None:
+    """Of a spectrum that is no power law: the normal equations of weighted least squares."""
+    ranks = np.arange(1, 121)
+    shares = np.exp(-0.05 * ranks) / np.exp(-0.05 * ranks).sum()
+    first, last = RANKS
+    used = slice(first - 1, last)
+    design = np.stack([np.log(ranks[used]), np.ones(last - first + 1)], axis=1)
+    weighted = design.T / ranks[used]
+    expected = -np.linalg.solve(weighted @ design, weighted @ np.log(shares[used]))[0]
+
+    assert spectral_slope(shares) == pytest.approx(expected, rel=1e-9)
 
 
 def test_sampling_flattens_a_slope(rng: torch.Generator) -> None:

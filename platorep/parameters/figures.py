@@ -167,9 +167,9 @@ class GeometryFigure(_Figure):
         "spectral_slope",
         "intrinsic_dimension",
         "hubness",
-        "mean_cosine",
+        "largest_share",
     )
-    """Of layers.csv, a row of panels each."""
+    """Of layers.csv, a row of panels each. (Where the mean is subtracted `mean_cosine` is 0.)"""
     x: Modality = "language"
     y: Modality = "vision"
     """The modalities whose alignment it is; the models of each have a column of panels."""

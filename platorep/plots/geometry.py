@@ -116,7 +116,7 @@ def draw_geometry(points: pd.DataFrame, parameters: GeometryFigure) -> Figure:
     families = list(dict.fromkeys(shown.sort_values("order", kind="stable")["family"]))
     texts = [str(family) for family in families]
     width = SINGLE if parameters.width != "double" else 2 * SINGLE
-    left, gutter = 0.62, 0.12
+    left, gutter = 0.56, 0.12
     room = (width - left) / len(modalities) - gutter
     grid = Grid(
         rows=len(quantities),
@@ -131,21 +131,18 @@ def draw_geometry(points: pd.DataFrame, parameters: GeometryFigure) -> Figure:
     )
     figure = Figure(figsize=(grid.width, grid.height))
     panels = grid.add_axes(figure, len(quantities) * len(modalities), own_rows=True)
-    found = points[points["role"] == "correlation"].set_index(["modality", "quantity"])
+    found = _correlations(points)
     metric = metric_text(str(points["metric"].iloc[0]))
     for index, ax in enumerate(panels):
         row, column = divmod(index, len(modalities))
         quantity, modality = quantities[row], modalities[column]
         here = shown[(shown["quantity"] == quantity) & (shown["modality"] == modality)]
         _draw_lines(ax, here, families)
-        if quantity == ALIGNMENT:
-            said = f"{modality} models"
-        else:
-            said = _in_words(found.loc[(modality, quantity)])
+        said = f"{modality} models" if quantity == ALIGNMENT else found[modality, quantity]
         _say_above(ax, said)
         if column == 0:
             name = "alignment" if quantity == ALIGNMENT else NAMES[quantity]
-            ax.text(-0.5 / size_of(ax)[0], 0.5, name, transform=ax.transAxes, rotation=90,
+            ax.text(-0.46 / size_of(ax)[0], 0.5, name, transform=ax.transAxes, rotation=90,
                     ha="center", va="center", fontsize=SMALL)  # fmt: skip
     grid.label_axes(figure, f"relative depth; alignment: {metric}", "")
     handles = [_handle(index) for index in range(len(families))]
@@ -154,11 +151,19 @@ def draw_geometry(points: pd.DataFrame, parameters: GeometryFigure) -> Figure:
     return figure
 
 
-def _in_words(row: pd.Series) -> str:
-    if not np.isfinite(row["rho"]):
+def _correlations(points: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """Of each modality and quantity what stands above its panel."""
+    rows = points[points["role"] == "correlation"]
+    names = zip(rows["modality"], rows["quantity"], strict=True)
+    numbers = rows[["rho", "p_shifts", "p_exchange"]].to_numpy(np.float64).tolist()
+    return {name: _in_words(*row) for name, row in zip(names, numbers, strict=True)}
+
+
+def _in_words(rho: float, p_shifts: float, p_exchange: float) -> str:
+    if not np.isfinite(rho):
         return "no correlation:\nfewer than 4 layers"
-    exchange = "" if not np.isfinite(row["p_exchange"]) else f", exchange {row['p_exchange']:.2g}"
-    return f"mean rho {row['rho']:.2f}\np: shifts {row['p_shifts']:.2g}{exchange}"
+    exchange = f", exchange {p_exchange:.2g}" if np.isfinite(p_exchange) else ""
+    return f"mean rho {rho:.2f}\np: shifts {p_shifts:.2g}{exchange}"
 
 
 def _say_above(ax: Axes, text: str) -> None:
