@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from platorep.plots.ceilings import draw_ceiling
 from platorep.plots.labels import shorten
 from platorep.plots.panels import label_right
 from platorep.plots.style import FAINT, GREY, mark, readable, shades
@@ -58,7 +59,7 @@ def draw_panel(
             false, the marker is open.
         hue: Colour of the family; its models are shades of it, dark for large.
         markers: Of the whole figure (`marker_numbers`).
-        names: Label of a line -> what its end says; also `random` and `chance`.
+        names: Label of a line -> what its end says; also `random`, `chance` and `ceiling`.
         connect: Join all points of a line (all), those of one family (family), or none (trend:
             the rows of that role are drawn in their place).
     """
@@ -67,6 +68,8 @@ def draw_panel(
     colour = dict(zip(lines["line"], shades(hue, len(lines)), strict=True))
     draw_null(ax, trained)
     ends = [*_draw_chance(ax, trained), *_draw_control_lines(ax, points, colour)]
+    if (height := draw_ceiling(ax, trained)) is not None:
+        ends.append(("ceiling", (1.0, height), GREY))
     _draw_baselines(ax, points, colour, markers.levels)
     trends = points[points["role"] == TREND]
     for line, rows in trained.groupby("line", sort=False):
@@ -79,7 +82,7 @@ def draw_panel(
     right = ax.get_xlim()[1]
     label_right(
         ax,
-        [(right if label == "chance" else x, y) for label, (x, y), _ in ends],
+        [(right if label in ("chance", "ceiling") else x, y) for label, (x, y), _ in ends],
         [names[label] for label, _, _ in ends],
         [readable(own) for _, _, own in ends],
     )

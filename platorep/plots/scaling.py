@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 
 from platorep.errors import AbsentError
 from platorep.parameters.figures import SIZE, ScalingFigure
+from platorep.plots.ceilings import KEPT, ceiling_text, ceiling_top
 from platorep.plots.labels import metric_text, name_and_size, short_names, text_width, wrap
 from platorep.plots.lines import (
     BASELINE_LINE,
@@ -171,7 +172,7 @@ RHO = "\N{GREEK SMALL LETTER RHO}: Spearman, 95 % interval"  # of the mean over 
 _CONTROLS = (RANDOM_LINE, RANDOM_POINT, CHANGED_LINE, CHANGED_POINT, SHUFFLED)
 _KEPT = [
     *("metric", "dataset", "n", "k", "score", "chance", "null_mean", "null_sd", "threshold"),
-    *("p", "p_adjusted", "calibrated", "low", "high"),
+    *("p", "p_adjusted", "calibrated", "low", "high", *KEPT),
 ]
 _COLUMNS = [
     *("role", "view", "line_family", "line", "line_twin", "line_num_parameters", "line_order"),
@@ -252,6 +253,8 @@ def draw_scaling(points: pd.DataFrame, parameters: ScalingFigure) -> Figure:
     if any(printed.values()):
         handles.append(Line2D([], [], ls=""))
         entries.append(RHO)
+    for family in families:
+        printed[family] += ceiling_text(points[points["line_family"] == family])
     grid = _layout(parameters, len(families), texts, gutter, names, entries)
 
     figure = Figure(figsize=(grid.width, grid.height))
@@ -304,7 +307,7 @@ def line_names(points: pd.DataFrame, family: str) -> dict[str, str]:
         label: wrap(name, 0.6)
         for label, name in short_names(list(trained["line"].unique())).items()
     }
-    return names | {"chance": "chance", "random": "random"}
+    return names | {name: name for name in ("chance", "random", "ceiling")}
 
 
 def _layout(
@@ -357,7 +360,7 @@ def _legend_box(grid: Grid, num_panels: int) -> tuple[float, float, float, float
 def set_limits(ax: Axes, points: pd.DataFrame, measure: str, headroom: float) -> None:
     """Limits shared by all panels, with `headroom` (share) for the name."""
     set_x_limits(ax, points, measure)
-    set_y_limits(ax, points, headroom)
+    set_y_limits(ax, points, headroom, ceiling_top(points))
 
 
 def set_x_limits(ax: Axes, points: pd.DataFrame, measure: str) -> None:
@@ -373,10 +376,10 @@ def set_x_limits(ax: Axes, points: pd.DataFrame, measure: str) -> None:
         ax.set_xlim(x.min() - pad, x.max() + pad)
 
 
-def set_y_limits(ax: Axes, points: pd.DataFrame, headroom: float) -> None:
-    """From the lowest to the highest of scores, intervals, chance and null."""
+def set_y_limits(ax: Axes, points: pd.DataFrame, headroom: float, top: float = -np.inf) -> None:
+    """From the lowest to the highest of scores, intervals, chance and null, and to `top`."""
     names = [c for c in ("score", "chance", "low", "high", "threshold") if c in points]
     y = points[names].to_numpy(dtype=float)
-    low, high = float(np.nanmin(y)), float(np.nanmax(y))
+    low, high = float(np.nanmin(y)), max(float(np.nanmax(y)), top)
     span = high - low or abs(high) or 1.0
     ax.set_ylim(low - 0.05 * span, high + headroom * 1.05 * span / (1 - headroom))

@@ -20,6 +20,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">", "h", "*")
 FILLS = ("full", "left", "bottom", "right", "top")  # for a second dozen of families, and more
 GREY = "#7f7f7f"  # controls
 FAINT = "#dddddd"  # guides
+CEILING = "#f3ead2"  # how high noise lets a score be
 MISSING = "#e6e6e6"  # cells without a score
 SEQUENTIAL = "viridis"
 
