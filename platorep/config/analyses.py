@@ -46,6 +46,12 @@ class ObservationsConfig(Section):
 class DifferencesConfig(Section):
     """Which of two models is closer to a third, and how sure that is."""
 
+    splits: Annotated[int, Field(ge=5)] = 25
+    """Random halvings of the rows; on both halves of each every pair is scored again."""
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """Of the intervals of differences and of ranks."""
+    seed: NonNegativeInt = 0
+
 
 class GroupsConfig(Section):
     """On which groups of rows two models agree, and whether they share the groups or what is in

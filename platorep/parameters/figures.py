@@ -293,6 +293,20 @@ class ChangesFigure(_Figure):
     """A line for the same models with random weights, where the tables have them."""
 
 
+class DifferencesFigure(_Figure):
+    """Ranks with their intervals, and who is surely above whom (`align.differences`)."""
+
+    kind: Literal["differences"] = "differences"
+    side: Modality | None = None
+    """The modality whose models are ranked; the first of ranks.csv when absent."""
+    against: Modality | None = None
+    """That of their partners, likewise."""
+    partner: str | None = None
+    """The label of one partner; when absent all of them together, or the only one."""
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """The corrected p at which one model is surely above another."""
+
+
 FigureConfig = Annotated[
     ScalingFigure
     | HeatmapFigure
@@ -308,7 +322,8 @@ FigureConfig = Annotated[
     | DensityFigure
     | GalleryFigure
     | SensesFigure
-    | ChangesFigure,
+    | ChangesFigure
+    | DifferencesFigure,
     Field(discriminator="kind"),
 ]
 

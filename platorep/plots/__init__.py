@@ -17,6 +17,7 @@ from platorep.parameters.figures import (
     ChangesFigure,
     ConvergenceFigure,
     DensityFigure,
+    DifferencesFigure,
     DownstreamFigure,
     FigureConfig,
     GalleryFigure,
@@ -36,6 +37,7 @@ from platorep.plots.convergence import convergence_points, draw_convergence
 from platorep.plots.correlation import draw_metric_correlation, metric_correlation_points
 from platorep.plots.density import density_points, draw_density
 from platorep.plots.depth import draw_layers, layers_points
+from platorep.plots.differences import differences_points, draw_differences
 from platorep.plots.downstream import downstream_points, draw_downstream
 from platorep.plots.gallery import draw_gallery, gallery_points
 from platorep.plots.geometry import draw_geometry, geometry_points
@@ -147,6 +149,14 @@ FIGURES = index_by_name(
             points=changes_points,
             draw=draw_changes,
             changed_views=True,
+        ),
+        Figure(
+            name="differences",
+            parameters=DifferencesFigure,
+            points=differences_points,
+            draw=draw_differences,
+            changed_views=True,
+            baselines=True,
         ),
         Figure(name="senses", parameters=SensesFigure, points=senses_points, draw=draw_senses),
     )

@@ -9,6 +9,7 @@ import pandas as pd
 
 from platorep.align.analyses.ceiling import analyse_ceiling
 from platorep.align.analyses.context import Context, Found
+from platorep.align.analyses.differences import analyse_differences
 from platorep.align.analyses.groups import analyse_groups
 from platorep.align.analyses.observations import analyse_observations
 from platorep.config import AlignConfig
@@ -33,6 +34,7 @@ ANALYSES: Mapping[str, Analysis] = index_by_name(
         Analysis(name="ceiling", analyse=analyse_ceiling),
         Analysis(name="observations", analyse=analyse_observations),
         Analysis(name="groups", analyse=analyse_groups),
+        Analysis(name="differences", analyse=analyse_differences),
     )
 )
 
