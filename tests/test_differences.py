@@ -242,10 +242,18 @@ def test_a_killed_run_goes_on_and_a_finished_one_computes_nothing(tmp_path: Path
 
     pd.testing.assert_frame_equal(found, again)
     assert {path for path, time in bench.parts().items() if parts[path] != time} == {lost}
+    for changes in (
+        {"differences": {"splits": 5, "level": 0.9}},
+        {"null": {"permutations": 0, "correction": "holm"}},
+    ):
+        aligned(bench, **changes)
+    assert set(bench.parts()) == set(parts)  # what the tables alone do
     more = bench.align(differences={"splits": 7})
     assert not more[0]
     kept = {path for path in bench.parts() if path.name.startswith("differences-")}
     assert len(kept - set(parts)) == 4  # of every pair the two halvings that were added
+    aligned(bench, differences={"splits": 5, "seed": 1})
+    assert len(set(bench.parts()) - kept - set(parts)) == 4
 
 
 def test_halves_that_a_metric_cannot_take_are_refused(tmp_path: Path) -> None:

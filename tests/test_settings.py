@@ -251,7 +251,7 @@ def test_a_seed_alone_is_refused(kind: str, made: Path) -> None:
 
 def test_what_a_spec_adds_to_the_settings(made: Path) -> None:
     own = set(ModelSpec.model_fields) - set(ModelSettings.model_fields)
-    neutral = dict.fromkeys(("label", "family", "random_of", "changed_of"), "other")
+    neutral = dict.fromkeys(("label", "family", "random_of", "changed_of", "repeat_of"), "other")
     moving = {"name", "modality", "world", "step", "view", "kind", "pools"}
     assert own == set(neutral) | moving
     assert set(ModelConfig.model_fields) - set(ModelSettings.model_fields) == {"name", "label"}
