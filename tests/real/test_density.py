@@ -60,7 +60,11 @@ def experiment(real: Path, minilm: Path) -> dict[str, Any]:
              "models": [encoder | {"label": "MiniLM (random)"}]} | random,
             {"name": "MobileNet", "modality": "vision", "models": [v1, v2]},
         ],
-        "align": {"preprocess": "paper", "metrics": [{"name": "mutual_knn", "k": K}], "null": {"permutations": 0}},
+        "align": {
+            "preprocess": "paper",  # the numbers below are of that
+            "metrics": [{"name": "mutual_knn", "k": K}],
+            "null": {"permutations": 0},
+        },
         "controls": {"shuffled_pairs": True},
         "figures": [
             {"kind": "density", "name": "joined", "views": list(JOINED)},
