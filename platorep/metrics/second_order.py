@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from platorep.metrics.kernels import ORTHOGONAL, check_rows
@@ -59,7 +59,7 @@ def prepare(
         return np.array(
             [
                 [
-                    _mean_cosine(one, lists, other.table, places)
+                    float(_cosines(one, lists, other.table, places).nanmean())
                     for lists, other in zip(moved, y, strict=True)
                 ]
                 for one in x
@@ -76,10 +76,20 @@ def compare(
     return prepare(x, y, parameters)(None)
 
 
-def _mean_cosine(
+def by_row(
+    x: Neighborhoods, y: Neighborhoods, parameters: SecondOrderCosine
+) -> Float64[np.ndarray, " n"]:
+    found: np.ndarray = _cosines(x, y.lists, y.table, np.arange(x.n)).cpu().numpy()
+    return found
+
+
+def _cosines(
     x: Neighborhoods, y_lists: NeighborLists, y_table: Float[Tensor, "n n"], order: Order
-) -> float:
-    """Mean over samples of the cosine of their similarities to the neighbors in either layer."""
+) -> Float64[Tensor, " n"]:
+    """Of every sample the cosine of its similarities to the neighbors in either layer.
+
+    NaN where these are all 0 in one of the layers.
+    """
     one, other = (_index(lists.nearest.neighbors, x.table) for lists in (x.lists, y_lists))
     again = (other[:, :, None] == one[:, None, :]).any(dim=2)  # which are in both lists
     weights = torch.cat([torch.ones_like(again), ~again], dim=1)
@@ -96,12 +106,12 @@ def _mean_cosine(
         rows = _index(tied, x.table)
         weights = in_x + in_y - in_x * in_y  # that it is in either list
         cosines[rows] = _cosine(weights, x.table[rows], y_table[places[rows]][:, places])
-    return float(cosines.nanmean())
+    return cosines
 
 
 def _cosine(
     weights: Tensor, x: Float[Tensor, "r c"], y: Float[Tensor, "r c"]
-) -> Float[Tensor, " r"]:
+) -> Float64[Tensor, " r"]:
     """Of the weighted rows; NaN where one of them is zero."""
     weights, x, y = weights.double(), x.double(), y.double()
     sizes = (weights * x * x).sum(dim=1) * (weights * y * y).sum(dim=1)
@@ -147,4 +157,5 @@ SECOND_ORDER_COSINE = Metric(
         invariances=ORTHOGONAL | {Invariance.ROW_SCALING},
     ),
     check=check,
+    by_row=by_row,
 )

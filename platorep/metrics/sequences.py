@@ -188,6 +188,12 @@ def compare_rank_similarity(
     return mean_length(x, y, rank_agreement, without=0)
 
 
+def rank_similarity_by_row(
+    x: RankedLists, y: RankedLists, parameters: RankSimilarity
+) -> Float64[np.ndarray, " n"]:
+    return lengths_by_row(x, y, rank_agreement)
+
+
 def chance_of_rank_similarity(k: int, n: int) -> float:
     """Expected agreement of two lists of k of the n - 1 others, drawn independently, in order.
 
@@ -246,4 +252,5 @@ RANK_SIMILARITY = Metric(
         invariances=list_invariances(parameters),
     ),
     check=lambda n, d, parameters: check_k(n, parameters.k, parameters.label()),
+    by_row=rank_similarity_by_row,
 )
