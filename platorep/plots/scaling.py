@@ -122,9 +122,10 @@ def scaled_pairs(tables: Tables, parameters: ScalingFigure, *, baselines: bool =
     if not baselines:
         pairs = pairs[~pairs["point_baseline"]]
     notes = missing_scores(best)
-    without_x = pairs[pairs["x"].isna() & ~pairs["point"].isin(parameters.references)]
-    if names := sorted(without_x.loc[without_x["role"] != LEVEL, "point_twin"].unique()):
-        notes += (f"no {parameters.x}, so not shown: {', '.join(names)}",)
+    lost = pairs["x"].isna() & (pairs["role"] != LEVEL)
+    names = set(pairs.loc[lost, "point_twin"]) - set(parameters.references)
+    if names:
+        notes += (f"no {parameters.x}, so not shown: {', '.join(sorted(names))}",)
     shown = pairs[(pairs["x"].notna() | (pairs["role"] == LEVEL)) & pairs["score"].notna()]
     if not (shown["role"] == TRAINED).any():
         raise AbsentError(

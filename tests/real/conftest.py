@@ -28,6 +28,13 @@ def minilm() -> Path:
 
 
 @pytest.fixture(scope="session")
+def real_models() -> Path:
+    """Where `scripts/fetch_real_models.py` puts what it fetches; not everything need be there."""
+    usual = Path("~/.cache/platorep-real-models").expanduser()
+    return Path(os.environ.get("PLATOREP_REAL_MODELS", usual))
+
+
+@pytest.fixture(scope="session")
 def real_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One feature cache for all tests here, whatever process runs them: nothing is made twice."""
     base = tmp_path_factory.getbasetemp()

@@ -1,0 +1,151 @@
+"""What real networks share on photographs, and by how much more than what has learned nothing.
+
+The scores of README's first picture: 1,024 photographs with one caption each, the best pair of
+layers, chance .0098. MiniLM and MobileNet are always there; SmolLM2, Gemma 3 and EfficientNet-Lite
+where `scripts/fetch_real_models.py` has put them (`PLATOREP_REAL_MODELS`).
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+LANGUAGE = {"SmolLM2": "smollm2-135m", "Gemma 3": "gemma3-270m"}
+LITE = {f"Lite{version}": f"tf_efficientnet_lite{version}" for version in (0, 2)}
+CHANCE = 10 / 1023
+
+
+def experiment(real: Path, minilm: Path, fetched: Path) -> dict[str, Any]:
+    mobilenet = {"name": "mobilenetv2_100", "label": "MobileNet"}
+    mobilenet |= {"checkpoint": str(real / "vision" / "mobilenetv2_100.safetensors")}
+    vision: list[dict[str, Any]] = [mobilenet | {"arguments": {"num_classes": 0}}]
+    vision += [
+        {"name": name, "label": label, "checkpoint": str(fetched / f"{name}.safetensors")}
+        | {"arguments": {"num_classes": 1000}}
+        for label, name in LITE.items()
+        if (fetched / f"{name}.safetensors").exists()
+    ]
+    language = [{"name": str(minilm), "label": "MiniLM"}]
+    language += [
+        {"name": str(fetched / name), "label": label}
+        for label, name in LANGUAGE.items()
+        if (fetched / name).is_dir()
+    ]
+    random = [
+        {"name": "random language", "modality": "language", "models": language},
+        {"name": "random vision", "modality": "vision", "models": vision[:1]},
+    ]
+    for family in random:
+        copies = [one | {"label": f"{one['label']} (random)"} for one in family["models"]]
+        for copy in copies:
+            copy.pop("checkpoint", None)
+        family |= {"random_init": True, "models": copies}
+    return {
+        "name": "margins",
+        "dataset": {"source": str(real / "flickr8k"), "text": "caption_0"},
+        "families": [
+            {"name": "language", "modality": "language", "models": language},
+            {"name": "vision", "modality": "vision", "models": vision},
+            *random,
+        ],
+        "align": {"null": {"permutations": 0}},
+        "controls": {"shuffled_pairs": True, "baselines": True},
+    }
+
+
+@pytest.fixture(scope="module")
+def best(
+    real: Path,
+    minilm: Path,
+    real_models: Path,
+    real_cache: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> pd.DataFrame:
+    base = tmp_path_factory.mktemp("margins")
+    config = base / "margins.yaml"
+    raw = experiment(real, minilm, real_models)
+    config.write_text(json.dumps(raw), encoding="utf-8")
+    command = [sys.executable, "-m", "platorep", "run", str(config), "--offline"]
+    run = subprocess.run(
+        [*command, "--output", str(base / "results")],
+        env=os.environ | {"PLATOREP_CACHE": str(real_cache)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    return pd.read_csv(base / "results" / "best.csv", keep_default_na=False)
+
+
+@pytest.fixture(scope="module")
+def scores(best: pd.DataFrame) -> pd.DataFrame:
+    """Language models by vision models."""
+    return best[best["control"] == ""].pivot(index="x", columns="y", values="score").astype(float)
+
+
+def only_where_fetched(scores: pd.DataFrame, *labels: str) -> None:
+    if lost := {*labels} - {*scores.index, *scores.columns}:
+        pytest.skip(
+            f"not fetched: {', '.join(sorted(lost))}. `python scripts/fetch_real_models.py FOLDER "
+            "--gemma`, and PLATOREP_REAL_MODELS=FOLDER"
+        )
+
+
+def trained_vision(scores: pd.DataFrame) -> list[str]:
+    return [label for label in scores.columns if label == "MobileNet" or label in LITE]
+
+
+@pytest.mark.parametrize("model", ["MiniLM", *LANGUAGE])
+def test_training_is_worth_more_than_words_drawn_at_random(
+    scores: pd.DataFrame, model: str
+) -> None:
+    only_where_fetched(scores, model)
+    for vision in trained_vision(scores):
+        assert scores.loc[model, vision] > scores.loc[f"{model} (random)", vision] + 0.02
+
+
+@pytest.mark.parametrize("model", ["MiniLM", *LANGUAGE])
+def test_what_networks_learn_is_more_than_which_words_there_are(
+    scores: pd.DataFrame, model: str
+) -> None:
+    """With the paper's preprocessing SmolLM2 and Gemma would not be."""
+    only_where_fetched(scores, model)
+    for vision in trained_vision(scores):
+        assert scores.loc[model, vision] > scores.loc["bag of words", vision] + 0.01
+
+
+def test_a_bag_of_words_stands_between_random_copies_and_language_models(
+    scores: pd.DataFrame,
+) -> None:
+    assert 0.07 < scores.loc["bag of words", "MobileNet"] < 0.085
+    assert scores.loc["bag of words", "MobileNet"] > scores.loc["MiniLM (random)", "MobileNet"]
+
+
+@pytest.mark.parametrize("model", ["MiniLM", "Gemma 3"])
+def test_a_better_vision_network_agrees_more(scores: pd.DataFrame, model: str) -> None:
+    only_where_fetched(scores, model, *LITE)
+    assert scores.loc[model, "Lite2"] > scores.loc[model, "Lite0"]
+
+
+def test_the_sentence_encoder_is_first(scores: pd.DataFrame) -> None:
+    for vision in trained_vision(scores):
+        assert scores[vision].idxmax() == "MiniLM"
+
+
+def test_random_vision_and_pictures_colours_tell_hardly_anything(scores: pd.DataFrame) -> None:
+    assert scores["MobileNet (random)"].max() < 0.025
+    assert 2 * CHANCE < scores.loc["MiniLM", "colour histogram"] < 0.04
+    assert scores.loc["MiniLM", "grey thumbnail"] < 0.025
+
+
+def test_shuffled_pairs_are_at_chance(best: pd.DataFrame) -> None:
+    """The best of up to 155 layer pairs is a little above it."""
+    shuffled = best.loc[best["control"] == "shuffled", "score"].astype(float)
+
+    assert shuffled.max() < CHANCE + 0.006
+    assert shuffled.mean() < CHANCE + 0.003
