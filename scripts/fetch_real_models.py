@@ -9,9 +9,9 @@ is there already stays. Language models come in 4 bits per weight and are writte
 networks, a little rounded. Needs `pip install 'platorep[gguf]'`; takes one or two minutes.
 
 Then `photographs.yaml` beside this script is written into FOLDER, without the networks that are not
-there. Photographs are yours: a folder with `captions.csv`, whose columns are `file_name` and
-`caption_0`; docs/reproduce.md says where such are to be had. Without `--text`, language performance
-is worked out on the paper's OpenWebText, which comes from the hub.
+there. Photographs are yours: a folder with `captions.csv`, whose columns are `file_name`,
+`caption_0` and `caption_1`; docs/reproduce.md says where such are to be had. Without `--text`,
+language performance is worked out on the paper's OpenWebText, which comes from the hub.
 """
 
 import argparse

