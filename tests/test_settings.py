@@ -504,6 +504,7 @@ VIEW: dict[str, Field] = {
     "separator": Field(KEY, "; ", {"column": ("text", "other"), "captions": "all"}),
     "order": Field(KEY, "longest_first", {"column": ("text", "other")}),
     "level": Field(REFUSED, 2),  # of a folder; the toy world's: test_views
+    "again": Field(REFUSED, 1),  # likewise: test_toyworld
 }
 
 

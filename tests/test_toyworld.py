@@ -6,10 +6,13 @@ import math
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise, permutations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import timm
 import torch
@@ -36,6 +39,7 @@ from platorep.toyworld.scenes import (
     Scene,
     Thing,
     places,
+    recorded_again,
     sample_pairs,
     sample_scene,
     told_scene,
@@ -370,6 +374,42 @@ def test_posterior_is_bayes_rule() -> None:
             expected = joint / (evidence[i] * evidence[j])
             # the prior is rounded to a millionth
             assert features[i] @ features[j] == pytest.approx(expected, rel=1e-3)
+
+
+def test_another_recording_is_of_the_same_scene() -> None:
+    """With another nuisance and other words; without nuisance the picture is the same."""
+    scene = sample_scene(WORLD, 3)
+    again = recorded_again(scene, 1)
+
+    assert replace(again, frame=scene.frame) == scene
+    assert recorded_again(scene, 0) == scene
+    assert (picture(WORLD, again) != picture(WORLD, scene)).any()
+    assert (picture(WORLD, again) != picture(WORLD, recorded_again(scene, 2))).any()
+    still = WORLD.model_copy(update={"nuisance": 0.0})
+    assert (picture(still, again) == picture(still, scene)).mean() > 0.99
+
+
+def test_a_folder_has_other_recordings_beside_the_first(tmp_path: Path) -> None:
+    everything: Any = {"levels": (1, 5), "recordings": ("sound", "film")}
+    write_folder(tmp_path / "once", WORLD, 2, **everything)
+    write_folder(tmp_path / "twice", WORLD, 2, **everything, again=(1,))
+
+    once, twice = (pd.read_csv(tmp_path / name / "captions.csv") for name in ("once", "twice"))
+    assert list(twice)[: len(once.columns)] == list(once)
+    pd.testing.assert_frame_equal(twice[list(once)], once)
+    assert list(twice)[len(once.columns) :] == [f"{name}_again_1" for name in once]
+    assert (twice["caption_again_1"] != once["caption"]).all()
+    assert list(twice["caption_again_1"]) == [
+        caption(WORLD, sample_scene(WORLD, i), None, 1) for i in range(2)
+    ]
+    for column in ("file_name", "sound", "film"):
+        for first, second in zip(once[column], twice[f"{column}_again_1"], strict=True):
+            assert (tmp_path / "twice" / first).read_bytes() == (
+                tmp_path / "once" / first
+            ).read_bytes()
+            assert (tmp_path / "twice" / second).read_bytes() != (
+                tmp_path / "once" / first
+            ).read_bytes()
 
 
 def test_flat_world_has_no_shared_statistics() -> None:

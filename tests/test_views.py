@@ -283,6 +283,7 @@ def test_hashes_of_changes_by_hand(tmp_path: Path) -> None:
         ({"views": {"image": {"captions": 1}}}, "`captions` means nothing to 'image'"),
         ({"views": {"image": {"column": ["a", "b"]}}}, "only texts are joined"),
         ({"views": {"text": {"level": 2}}}, "`level` of 'text' has no effect"),
+        ({"views": {"text": {"again": 1}}}, "`again` of 'text' has no effect"),
         ({"source": "toyworld", "views": {"text": {"order": "shortest_first"}}},
          "`order` of 'text' has no effect"),
         ({"views": {" ": {"kind": "text"}}}, "should match"),

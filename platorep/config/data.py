@@ -214,6 +214,11 @@ def _refuse_idle(name: str, view: ObservedView, source: str) -> None:
             f"views: `level` of {name!r} has no effect with `source: {source}`; choose among "
             "`captions`"
         )
+    if not toy and view.again:
+        raise ValueError(
+            f"views: `again` of {name!r} has no effect with `source: {source}`; name the "
+            "`column` of the other observation"
+        )
 
 
 def _in_views(key: str) -> str:

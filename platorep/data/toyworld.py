@@ -6,7 +6,7 @@ from platorep.config import DatasetConfig
 from platorep.files import cache_root, digest
 from platorep.parameters.views import KindName, ObservedView
 from platorep.toyworld.captions import MAX_LEVEL
-from platorep.toyworld.folder import Recording, level_column, write_kept_folder
+from platorep.toyworld.folder import Recording, again_column, level_column, write_kept_folder
 
 DEFAULT_PAIRS = 1024
 WORLD_VERSION = 1  # raise when the same parameters give other pictures or captions
@@ -26,16 +26,18 @@ def made_toyworld(config: DatasetConfig) -> DatasetConfig:
     levels = LEVELS if any(view.level is not None for view in texts.values()) else ()
     kinds = {view.kind for view in config.observed.values()}
     recordings = tuple(name for kind, name in RECORDINGS.items() if kind in kinds)
+    again = tuple(sorted({view.again for view in config.observed.values()} - {0}))
     named = [WORLD_VERSION, config.world.model_dump(mode="json"), num]
     named += [part for part in (levels, recordings) if part]
+    named += [{"again": again}] if again else []
     folder = cache_root() / "toyworld" / f"pairs-{digest(named)}"
-    write_kept_folder(folder, config.world, num, levels=levels, recordings=recordings)
+    write_kept_folder(folder, config.world, num, levels=levels, recordings=recordings, again=again)
     columns: dict[str, str] = {}
     for name, view in config.observed.items():
         level = (view.level or config.world.caption_level) if levels else None
-        columns[name] = _column(view, level)
+        columns[name] = again_column(_column(view, level), view.again)
     views = {
-        name: view.model_copy(update={"column": columns[name], "level": None})
+        name: view.model_copy(update={"column": columns[name], "level": None, "again": 0})
         for name, view in config.observed.items()
     }
     return config.model_copy(update={"source": str(folder), "views": views | config.changed})

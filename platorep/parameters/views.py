@@ -48,6 +48,9 @@ class ObservedView(Section):
     level: Annotated[int, Field(ge=1, le=5)] | None = None
     """Text, `source: toyworld` only: what the caption tells, in place of `world.caption_level`. Toy
     language models that read it are trained on captions of this level."""
+    again: Annotated[int, Field(ge=0, le=99)] = 0
+    """`source: toyworld` only: another recording of the same scenes, numbered from 1: other words,
+    another nuisance. For `align.repeats`."""
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -19,7 +19,13 @@ from platorep.parameters.toyworld import WorldParameters
 from platorep.toyworld.captions import caption
 from platorep.toyworld.films import film, gif_bytes
 from platorep.toyworld.pictures import picture, png_bytes
-from platorep.toyworld.scenes import HELD_OUT_OFFSET, Scene, sample_pairs, told_scene
+from platorep.toyworld.scenes import (
+    HELD_OUT_OFFSET,
+    Scene,
+    recorded_again,
+    sample_pairs,
+    told_scene,
+)
 from platorep.toyworld.sounds import sound, wav_bytes
 
 Recording = Literal["sound", "film"]
@@ -30,9 +36,17 @@ def file_name(index: int) -> str:
     return f"scene-{index:06d}.png"
 
 
-def _record(world: WorldParameters, scene: Scene, recording: Recording) -> tuple[str, bytes]:
+def again_column(column: str, number: int) -> str:
+    """Column of another recording of what `column` holds; 0 is the first."""
+    return f"{column}_again_{number}" if number else column
+
+
+def _record(
+    world: WorldParameters, scene: Scene, recording: Recording, number: int = 0
+) -> tuple[str, bytes]:
     """The name of a file and what is in it."""
-    name = file_name(scene.index).removesuffix(".png")
+    name = again_column(file_name(scene.index).removesuffix(".png"), number)
+    scene = recorded_again(scene, number)
     if recording == "sound":
         return f"{name}.wav", wav_bytes(sound(world, scene))
     return f"{name}.gif", gif_bytes(film(world, scene))
@@ -56,13 +70,16 @@ def write_folder(
     offset: int = 0,
     levels: Sequence[int] = (),
     recordings: Sequence[Recording] = (),
+    again: Sequence[int] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write `num` pairs: `scene-000000.png` ... and `captions.csv` (file_name, caption).
 
     With `levels`, the caption stands there once more at each of them (`caption_1`, ...); with
     `recordings`, there are `scene-000000.wav` and `.gif` too, named in the columns `sound` and
-    `film`. They are of the scene in the picture.
+    `film`. They are of the scene in the picture. `again` has the numbers of more recordings of all
+    of these, in columns and files `..._again_1`: of the same scenes, with other words and another
+    nuisance.
 
     The same call writes the same bytes on every machine. The table comes last, so that a folder
     with a table is whole.
@@ -77,16 +94,20 @@ def write_folder(
         path.mkdir(parents=True, exist_ok=True)
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
-    rows.writerow(("file_name", "caption", *map(level_column, levels), *recordings))
+    columns = ("file_name", "caption", *map(level_column, levels), *recordings)
+    rows.writerow(again_column(column, number) for number in (0, *again) for column in columns)
     for done, scene in enumerate(sample_pairs(world, num, offset), start=1):
-        write_bytes(path / file_name(scene.index), png_bytes(picture(world, scene)))
         told = told_scene(world, scene)
-        told_more = (caption(world, told, level) for level in levels)
-        files = [_record(world, scene, recording) for recording in recordings]
-        for name, content in files:
-            write_bytes(path / name, content)
-        names = (name for name, _ in files)
-        rows.writerow((file_name(scene.index), caption(world, told), *told_more, *names))
+        row: list[str] = []
+        for number in (0, *again):
+            seen = again_column(Path(file_name(scene.index)).stem, number) + ".png"
+            write_bytes(path / seen, png_bytes(picture(world, recorded_again(scene, number))))
+            told_more = (caption(world, told, level, number) for level in levels)
+            files = [_record(world, scene, recording, number) for recording in recordings]
+            for name, content in files:
+                write_bytes(path / name, content)
+            row += [seen, caption(world, told, None, number), *told_more, *dict(files)]
+        rows.writerow(row)
         if progress:
             progress(done, num)
     write_text(path / "captions.csv", table.getvalue())
@@ -100,6 +121,7 @@ def write_kept_folder(
     *,
     levels: Sequence[int] = (),
     recordings: Sequence[Recording] = (),
+    again: Sequence[int] = (),
 ) -> Path:
     """The folder that `write_folder` writes, mended where a file is not what was written.
 
@@ -110,7 +132,7 @@ def write_kept_folder(
         with ByteLocks(path.with_suffix(".lock")) as locks:
             locks.acquire(0, wait=True)
             if not _stands(path):
-                write_folder(path, world, num, levels=levels, recordings=recordings)
+                write_folder(path, world, num, levels=levels, recordings=recordings, again=again)
                 files = sorted(f"{path.name}/{file.name}" for file in path.glob("[!.]*"))
                 write_sealed(_seal(path), {"num": num}, of=path.name, files=files)
     return path

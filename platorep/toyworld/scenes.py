@@ -31,6 +31,8 @@ ELSEWHEN_FRAME = 2**20
 """Frames from here on are those of the other scene of the same place."""
 STRANGE_FRAME = 2**21
 """The frame of a scene that has nothing to do with that of its number."""
+AGAIN_FRAME = 2**22
+"""Frames from here on are of other recordings: nothing but their nuisance is drawn."""
 
 T = TypeVar("T")
 
@@ -175,6 +177,11 @@ def _cells(draws: Draws, place: Place, num: int) -> list[tuple[int, int]]:
         weights = [place.rows[row] * place.columns[column] for row, column in cells]
         chosen.append(cells.pop(draws.choice(weights)))
     return chosen
+
+
+def recorded_again(scene: Scene, number: int) -> Scene:
+    """The same scene for another recording, its number from 1: all but the nuisance as it is."""
+    return replace(scene, frame=scene.frame + number * AGAIN_FRAME)
 
 
 def sample_pairs(world: WorldParameters, num: int, offset: int = 0) -> list[Scene]:
