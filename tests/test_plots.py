@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
+from observation_tables import observation_tables
 from pydantic import TypeAdapter, ValidationError
 from sense_tables import sense_tables
 
@@ -896,6 +897,7 @@ def test_saved_files(tmp_path: Path, kind: str) -> None:
         "senses": sense_tables,
         "changes": changed_tables,
         "geometry": geometry_tables,
+        "observations": observation_tables,
     }
     tables = own[kind]() if kind in own else many_metrics(2, 2)
     if kind == "gallery":

@@ -307,6 +307,20 @@ class DifferencesFigure(_Figure):
     """The corrected p at which one model is surely above another."""
 
 
+class ObservationsFigure(_Figure):
+    """Alignment against the number of observations that features are averaged over: a line per
+    averaged model, the mean over its trained partners, and where it would end."""
+
+    kind: Literal["observations"] = "observations"
+    law: Literal["attenuation", "power"] = "attenuation"
+    """The curve, and so the end: averaged noise on the scale on which it multiplies, or the power
+    law of arXiv:2511.02767 (docs/metrics.md, "Observations")."""
+    partner: Literal["one", "all"] = "one"
+    """How many of the partners' own observations are averaged."""
+    controls: bool = True
+    """Draw random weights and baselines where the tables have them."""
+
+
 FigureConfig = Annotated[
     ScalingFigure
     | HeatmapFigure
@@ -323,7 +337,8 @@ FigureConfig = Annotated[
     | GalleryFigure
     | SensesFigure
     | ChangesFigure
-    | DifferencesFigure,
+    | DifferencesFigure
+    | ObservationsFigure,
     Field(discriminator="kind"),
 ]
 

@@ -28,6 +28,7 @@ from platorep.parameters.figures import (
     LayersFigure,
     MetricCorrelationFigure,
     MetricGridFigure,
+    ObservationsFigure,
     ScalingFigure,
     SensesFigure,
 )
@@ -46,6 +47,7 @@ from platorep.plots.heatmap import draw_heatmap, heatmap_points
 from platorep.plots.k_sweep import draw_k_sweep, k_sweep_points
 from platorep.plots.labels import legible_frame
 from platorep.plots.layer_heatmap import draw_layer_heatmap, layer_heatmap_points
+from platorep.plots.observations import draw_observations, observations_points
 from platorep.plots.saving import write_figure
 from platorep.plots.scaling import draw_scaling, scaling_points
 from platorep.plots.senses import draw_senses, senses_points
@@ -156,6 +158,12 @@ FIGURES = index_by_name(
             points=differences_points,
             draw=draw_differences,
             changed_views=True,
+        ),
+        Figure(
+            name="observations",
+            parameters=ObservationsFigure,
+            points=observations_points,
+            draw=draw_observations,
             baselines=True,
         ),
         Figure(name="senses", parameters=SensesFigure, points=senses_points, draw=draw_senses),

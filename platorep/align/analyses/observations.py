@@ -120,6 +120,8 @@ def _ends(look: Look, found: Records) -> Iterator[dict[str, Any]]:
         )
         means = scores.groupby(0).mean()  # m x sets of rows
         m = means.index.to_numpy(dtype=float)
+        if len(m) == 1:  # never averaged
+            continue
         said = _names(look) | {"partner_m": partner_m, "num_m": len(m), "floor": floors[0]}
         said |= {"score_one": means.iloc[0, 0], "score_all": means.iloc[-1, 0]}
         curves = list(zip(means.to_numpy().T, floors, strict=True))
