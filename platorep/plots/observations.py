@@ -173,6 +173,9 @@ def _draw(
         )
         joined = rows[rows["what"] == JOINED]
         ax.plot(joined["m"], joined["value"], color=colour, gid=f"joined|{line}", **_STAR)
+        if role == BASELINE:  # never averaged: its line goes through what was joined
+            whole = rows[rows["what"].isin([AVERAGE, JOINED])].sort_values("m")
+            ax.plot(whole["m"], whole["value"], color=colour, lw=0.6, gid="through joined")
         place = float(average["m"].iloc[-1]), float(average["value"].iloc[-1])
         for _, end in rows[rows["what"] == END].iterrows():
             infinity = float(places[number])
