@@ -81,11 +81,24 @@ def test_tables_are_made_and_drawn(run: Run, results: Path) -> None:
     }
 
     for parts_are_there in (True, False):
-        aligned = run("align", "experiment.yaml", "--device", "cpu")
+        paper = "align.preprocess=paper"  # as was the default
+        aligned = run("align", "experiment.yaml", "--device", "cpu", "--set", paper)
         assert aligned.code == 0, aligned.stderr
         pd.testing.assert_series_equal(scores(results), old)
         if parts_are_there:
             shutil.rmtree(results / "parts")
+
+
+def test_a_reference_prepares_features_as_its_version_did(
+    frozen: Path, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLATOREP_CACHE", str(frozen / "cache"))
+    features = platorep.load_features(results, "llama8").layers
+
+    reference = platorep.Reference(results, "conv4", k=3)
+    queries = [layer[: len(reference.ids)] for layer in features]
+
+    assert reference(queries) == pytest.approx(scores(results)["llama8", "conv4"].max())
 
 
 @pytest.mark.parametrize("label", LABELS)
