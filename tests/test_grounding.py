@@ -32,6 +32,9 @@ from platorep.grounding.scoring import Metrics
 from platorep.grounding.stage import dial_columns, in_order
 from platorep.metrics import BoundMetric, Claims, bind, own_metric
 from platorep.parameters.metrics import OwnMetric
+from platorep.parameters.toyworld import WorldParameters
+from platorep.toyworld.attributes import attributes
+from platorep.toyworld.scenes import sample_pairs, told_scene
 
 LATENT, LINEAR = LatentWorld(), LatentWorld(linear=True)
 
@@ -169,6 +172,20 @@ def test_what_refuses_so_few_samples_is_left_out_and_what_fails_is_noted_once() 
     assert set(found) == {"rv"}  # of up to 256 dimensions
     assert list(errors.errors) == ["fails"]
     assert len(calls) == 1
+
+
+def test_what_captions_tell_of_pictures_rises_with_the_dial() -> None:
+    scenes = sample_pairs(WorldParameters(), 96)
+    shown = torch.from_numpy(attributes(WorldParameters(), scenes)["all"])
+    cka, found = bind("cka", {"estimator": "debiased"}), []
+    for share in SHARES:
+        world = WorldParameters(shared=share)
+        told = attributes(world, [told_scene(world, scene) for scene in scenes])["all"]
+        found.append(cka.compare([cka.summarize(shown)], [cka.summarize(torch.from_numpy(told))]))
+
+    assert list(np.ravel(found)) == sorted(np.ravel(found))
+    assert abs(float(found[0][0, 0])) < 0.05
+    assert float(found[-1][0, 0]) == pytest.approx(1)
 
 
 # --- layers ---
