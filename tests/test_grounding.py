@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from jaxtyping import Float
 from sklearn.linear_model import Ridge
 from torch import Tensor
@@ -283,6 +284,28 @@ def test_networks_that_are_alike_answer_alike_and_permuted_outputs_do_not(
 
     assert output_correlation(scores, outputs) > 0.8
     assert output_correlation(scores, outputs[order][:, order]) < 0.4
+
+
+# --- what the documentation recommends ---
+
+
+def recommended() -> list[str]:
+    """The entries of the first column under "Which metric when"."""
+    text = (Path(__file__).parents[1] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    section = text.partition("## Which metric when")[2].partition("\n## ")[0]
+    entries = [line.split("|")[1].strip() for line in section.splitlines() if "| `{" in line]
+    return [entry.strip("`") for entry in entries]
+
+
+def test_what_the_documentation_recommends_follows_the_dial() -> None:
+    entries = [yaml.safe_load(entry) for entry in recommended()]
+    metrics = [bind(entry.pop("name"), entry) for entry in entries]
+    found = turned(LATENT, *metrics, n=128)
+
+    assert len(metrics) >= 3
+    assert len(found) == len(metrics)
+    assert [one.tracks for one in found.values()] == pytest.approx([1.0] * len(metrics))
+    assert all(abs(one.at_zero) < 4 for one in found.values())
 
 
 # --- the command ---
