@@ -54,7 +54,7 @@ def common_scores(experiments: Mapping[str, Results], report: Reporter) -> pd.Da
     """One row per metric, model pair and experiment: `score`, `n` and the families of the pair.
 
     Of models that are no control. A label `NAME (VIEW)` of a model that reads VIEW counts as NAME
-    where no other model of the experiment is called so: other captions are another experiment.
+    where no other scored model is called so: other captions are another experiment.
     A pair is on the sides on which the first experiment that has it puts it.
 
     Raises:
@@ -65,7 +65,7 @@ def common_scores(experiments: Mapping[str, Results], report: Reporter) -> pd.Da
     for name, results in experiments.items():
         best = results.read_table(results.best, "align", report)
         models = results.read_table(results.models, "extract", report)
-        called = _names(models)
+        called = _names(models[models["label"].isin({*best["x"], *best["y"]})])
         best = best[(best["control"].fillna("") == "") & best["score"].notna()]
         best = best[best["x"].isin(called) & best["y"].isin(called)].reset_index(drop=True)
         part = best.assign(x=best["x"].map(called), y=best["y"].map(called), experiment=name)
@@ -80,8 +80,22 @@ def common_scores(experiments: Mapping[str, Results], report: Reporter) -> pd.Da
     return pd.concat(parts, ignore_index=True)
 
 
+def warn_of_settings(experiments: Mapping[str, Results], report: Reporter) -> None:
+    """Say where features were prepared in different ways: then it is not only the samples."""
+    first, *others = experiments
+    prepared = {a: of.read_json(of.run, "align").get("align", {}) for a, of in experiments.items()}
+    settings = {a: found.get("settings", {}).get("preprocess") for a, found in prepared.items()}
+    for other in others:
+        if settings[other] != settings[first]:
+            report.warn(
+                f"{first} and {other} were aligned with different align.preprocess (run.json has "
+                "it), so that more than the samples differs; `platorep align` brings both to the "
+                "same"
+            )
+
+
 def _names(models: pd.DataFrame) -> dict[str, str]:
-    """Label -> what a model is called, of those that are no control."""
+    """Label -> what a scored model is called, of those that are no control."""
     marks = models.reindex(columns=CONTROLS).astype(object)
     marks = marks.where(marks.notna(), "").astype(str)
     models = models[marks.isin(["", "False"]).all(axis=1)]

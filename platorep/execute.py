@@ -157,13 +157,14 @@ def import_features(run: Run, file: Path) -> Path:
 
 def compare_stage(names: Sequence[str], output: Path | None, report: Reporter) -> pd.DataFrame:
     """Put the scores of several experiments beside each other: tables and figure; the taus."""
-    from platorep.comparing import common_scores, consistency, find_results
+    from platorep.comparing import common_scores, consistency, find_results, warn_of_settings
     from platorep.plots.consistency import consistency_points, draw_consistency
     from platorep.plots.saving import write_figure
     from platorep.plots.style import figure_style
 
     experiments = find_results(names)
     scores = common_scores(experiments, report)
+    warn_of_settings(experiments, report)
     table = consistency(scores, list(experiments), report)
     results = Results(output or Path("results") / "compare")
     made_from = {f"best of {a}": sha256_file(of.best) for a, of in experiments.items()}

@@ -129,6 +129,7 @@ def finished(folder: Path, scores: list[float], **columns: Any) -> Path:
     results = Results(folder)
     results.write_table(results.best, best.assign(**columns), {})
     results.write_table(results.models, models, {})
+    results.record("align", {"settings": {"preprocess": {"clip_quantile": 0.95}}})
     return folder
 
 
@@ -150,6 +151,17 @@ def test_finished_experiments_are_compared(tmp_path: Path) -> None:
     assert (row["n_first"], row["n_second"]) == (64, 32)
     assert len(pd.read_csv(output / "consistency_pairs.csv")) == 12
     assert {path.suffix for path in (output / "figures").iterdir()} == {".pdf", ".png", ".csv"}
+
+
+def test_features_that_were_prepared_otherwise_are_told(tmp_path: Path) -> None:
+    one, other = (finished(tmp_path / name, [1, 2, 3, 4, 5, 6]) for name in ("one", "other"))
+    assert compare(one, other, "--output", tmp_path / "out").stderr == ""
+    Results(other).record("align", {"settings": {"preprocess": {"clip_quantile": 1}}})
+
+    found = compare(one, other, "--output", tmp_path / "out")
+
+    assert found.exit_code == 0
+    assert "one and other were aligned with different align.preprocess" in found.stderr
 
 
 def test_more_than_two_make_a_matrix(tmp_path: Path) -> None:
@@ -174,8 +186,9 @@ def test_sides_and_views_are_no_other_models(tmp_path: Path) -> None:
     renamed = {"a": "a (text_1)", "b": "b (text_1)"}
     turned = best.assign(x=best["y"], y=best["x"].replace(renamed), x_family="G", y_family="F")
     results.write_table(results.best, turned, {})
-    models = models.assign(label=models["label"].replace(renamed), view="text_1")
-    results.write_table(results.models, models, {})
+    renamed_models = models.assign(label=models["label"].replace(renamed), view="text_1")
+    both = pd.concat([models, renamed_models[renamed_models["label"].isin(renamed.values())]])
+    results.write_table(results.models, both, {})  # others were extracted, and not scored
 
     found = compare(one, other, "--output", tmp_path / "out", "--json")
 

@@ -109,7 +109,7 @@ def draw_differences(points: pd.DataFrame, parameters: DifferencesFigure) -> Fig
     width = max(width, left + beside + 0.25 + cell * across)
     height_row = max(cell, LINE)
     alpha = decimals(float(points["alpha"].iloc[0]))
-    texts = [f"row above column, p ≤ {alpha}", "row below", UNSURE]
+    texts = [f"row above (p ≤ {alpha})", "row below", UNSURE]
     footer, below = legend_height(texts, width - 0.1), 0.34
     height = above + height_row * num + below + footer
     figure = Figure(figsize=(width, height))
