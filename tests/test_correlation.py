@@ -5,7 +5,13 @@ import pytest
 from scipy import stats
 
 from platorep.plots.labels import decimals, interval_text, training_step
-from platorep.statistics import mean_spearman_within, partial_spearman, pearson, spearman
+from platorep.statistics import (
+    mean_spearman_within,
+    partial_spearman,
+    pearson,
+    spearman,
+    spearman_p,
+)
 
 
 def cloud(rng: np.random.Generator, n: int, rho: float) -> tuple[np.ndarray, np.ndarray]:
@@ -189,3 +195,24 @@ def test_numbers_in_print() -> None:
     ]  # fmt: skip
     assert interval_text(0.9, 0.8, 0.95) == ".90 [.80, .95]"
     assert interval_text(0.9, np.nan, np.nan) == ".90"
+
+
+@pytest.mark.parametrize("n", [5, 12])
+def test_p_over_orders_of_the_points(n: int) -> None:
+    """All orders of 5 points, as scipy counts them; drawn orders of 12."""
+    rng = np.random.default_rng(n)
+    x = rng.normal(size=n)
+    y = 0.5 * x + rng.normal(size=n)
+    expected = stats.permutation_test(
+        (x,), lambda z: stats.spearmanr(z, y).statistic, permutation_type="pairings",
+        n_resamples=2000, rng=rng, vectorized=False,
+    ).pvalue  # fmt: skip
+    assert spearman_p(x, y) == pytest.approx(expected, rel=1e-9 if n == 5 else 0.2)
+    assert spearman_p(np.arange(5.0), np.arange(5.0)) == 2 / 120
+    assert np.isnan(spearman_p(x, np.ones(n)))
+
+
+def test_the_level_of_p_over_orders() -> None:
+    rng = np.random.default_rng(0)
+    p = [spearman_p(*rng.normal(size=(2, 6))) for _ in range(400)]
+    assert np.mean(np.array(p) <= 0.05) == pytest.approx(0.05, abs=0.025)

@@ -96,6 +96,21 @@ def test_a_planted_shape_is_preferred_and_solid(shape: str) -> None:
     assert_readable(figure)
 
 
+def test_a_measure_that_follows_alignment_is_told_from_shuffled_rows() -> None:
+    tables = planted(PLACES[:6], PLACES[:6] ** 2)
+    shuffled = tables.best.assign(control="shuffled")
+    shuffled["score"] = shuffled["x"].map({f"lm{i}": z for i, z in enumerate([3, 1, 5, 2, 6, 4])})
+    tables = dataclasses.replace(tables, best=pd.concat([tables.best, shuffled]))
+
+    points = downstream_points(tables, DownstreamFigure(y="gsm8k"))
+
+    first = points.frame.iloc[0]
+    assert (first["spearman"], first["spearman_p"]) == (pytest.approx(1), pytest.approx(2 / 720))
+    assert first["spearman_shuffled"] == pytest.approx(1 - 6 * 18 / (6 * 35))
+    assert first["spearman_shuffled_p"] > 0.05
+    assert any("over 6 models, p 0.0028 over orders" in note for note in points.notes)
+
+
 def test_the_reference_is_a_family_a_model_or_a_modality() -> None:
     tables = planted(PLACES, PLACES)
 

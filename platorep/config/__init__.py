@@ -33,6 +33,7 @@ from platorep.config.performance import (
     TableConfig,
     TasksSolvedConfig,
     TaskTableConfig,
+    WordsConfig,
 )
 from platorep.config.reading import (
     config_path,
@@ -71,6 +72,7 @@ __all__ = [
     "TaskTableConfig",
     "TasksSolvedConfig",
     "TransformConfig",
+    "WordsConfig",
     "config_path",
     "hashes_column",
     "load_color",

@@ -19,7 +19,7 @@ from platorep.config.models import (
     ModelConfig,
     ModelSpec,
 )
-from platorep.config.performance import PerformanceConfig, check_tasks
+from platorep.config.performance import PerformanceConfig, WordsConfig, check_tasks
 from platorep.errors import nearest
 from platorep.parameters.baselines import BASELINE_MODALITY, BASELINES, BASELINES_FAMILY
 from platorep.parameters.figures import FigureConfig
@@ -80,6 +80,9 @@ class ExperimentConfig(Section):
                 "(dataset.views: {NAME: {of: ..., change: ...}})"
             )
         refuse_unknown_repeats(self.align.read_anew(), specs, self.dataset)
+        for measure in self.performance:
+            if isinstance(measure, WordsConfig):
+                refuse_no_texts(f"performance {measure.name}: view", measure.view, self.dataset)
         if self.align.groups is not None and self.align.groups.words:
             refuse_no_texts("align.groups.view", self.align.groups.view, self.dataset)
         refuse_repeats("model label (set `label`)", [spec.label for spec in specs])

@@ -1,7 +1,7 @@
 """The numbers on the x axis: what is measured, and where numbers of others are read.
 
 The kinds have one key each that no other has: `source` (bits per byte), `table`, `harness`,
-`probe`, `tasks`.
+`probe`, `tasks`, `words`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +19,7 @@ from pydantic import (
 
 from platorep.config.data import DatasetConfig, DatasetFormat
 from platorep.config.paths import LocalPath, NameOrPath
+from platorep.config.words import Words
 from platorep.errors import nearest
 from platorep.parameters.section import Section
 
@@ -158,6 +159,37 @@ class ProbeConfig(Section):
         return self
 
 
+class WordsConfig(Section):
+    """How well features tell which words the captions of the experiment have: a linear probe of
+    each word, of all models at one width."""
+
+    name: str
+    words: Annotated[Words, Field(min_length=1)]
+    """Labels: whether the text of a row has the word. `dog/dogs` is either of the two."""
+    view: str = "text"
+    """The view of texts that has the words; best one that no model reads."""
+    width: PositiveInt | None = None
+    """Dimensions that every layer is brought to, by principal components; a model without a layer
+    as wide has no number. Absent: the width of the narrowest model, by its widest layer."""
+    layers: Literal["last", "all"] | Annotated[tuple[int, ...], Field(min_length=1)] = "all"
+    """Of the layers that the model keeps (negative: from the end); of several, the one that is
+    best on the validation rows."""
+    c: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.01, 0.1, 1)
+    """Inverse strengths of the l2 penalty to choose from (scikit-learn's C)."""
+    max_iterations: PositiveInt = 1000
+    """Of the solver, L-BFGS."""
+    validation_share: Share = 0.2
+    test_share: Share = 0.3
+    seed: NonNegativeInt = 0
+    """By which rows are divided."""
+
+    @model_validator(mode="after")
+    def _rows_are_left(self) -> "WordsConfig":
+        if self.validation_share + self.test_share >= 1:
+            raise ValueError("validation_share and test_share leave no rows to train on")
+        return self
+
+
 class TaskTableConfig(Section):
     """Accuracies on several tasks that others measured: a CSV file, a column for each task."""
 
@@ -182,6 +214,7 @@ _KINDS = {  # by the key that only it has; names of no key of theirs
     "harness": "harness results",
     "probe": "a probe",
     "tasks": "tasks solved",
+    "words": "words of captions",
 }
 
 
@@ -195,7 +228,8 @@ PerformanceConfig = Annotated[
     | Annotated[TableConfig, Tag("a table")]
     | Annotated[HarnessConfig, Tag("harness results")]
     | Annotated[ProbeConfig, Tag("a probe")]
-    | Annotated[TasksSolvedConfig, Tag("tasks solved")],
+    | Annotated[TasksSolvedConfig, Tag("tasks solved")]
+    | Annotated[WordsConfig, Tag("words of captions")],
     Discriminator(_performance_kind),
 ]
 

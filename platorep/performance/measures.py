@@ -13,6 +13,7 @@ from platorep.config import (
     ProbeConfig,
     TableConfig,
     TasksSolvedConfig,
+    WordsConfig,
 )
 from platorep.errors import PlatorepError
 from platorep.parameters.section import Section
@@ -22,6 +23,7 @@ from platorep.performance.job import Job, Planned, Row
 from platorep.performance.probing import fetch_images, plan_probe, probe_rows
 from platorep.performance.solved import plan_solved, solved_rows
 from platorep.performance.table import plan_table, table_rows
+from platorep.performance.words import plan_words, words_rows
 from platorep.registry import index_by_name
 
 
@@ -68,6 +70,7 @@ MEASURES = index_by_name(
             plan=plan_solved,
             of_others=True,
         ),
+        Measure(name="words of captions", settings=WordsConfig, rows=words_rows, plan=plan_words),
     )
 )
 _BY_SETTINGS = {measure.settings: measure for measure in MEASURES.values()}

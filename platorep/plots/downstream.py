@@ -28,7 +28,16 @@ from platorep.plots.panels import (
 )
 from platorep.plots.style import DOUBLE, GREY, HUES, LINE, MARKERS, NORMAL, SINGLE, SMALL
 from platorep.plots.tables import Points, Tables, of_metric
-from platorep.statistics import Curve, Sigmoid, aicc, fit_line, fit_sigmoid, r_squared
+from platorep.statistics import (
+    Curve,
+    Sigmoid,
+    aicc,
+    fit_line,
+    fit_sigmoid,
+    r_squared,
+    spearman,
+    spearman_p,
+)
 
 MODEL, LINEAR, SIGMOID = "model", "linear", "sigmoid"
 _FEWEST = 4  # models that a sigmoid is asked of
@@ -71,13 +80,15 @@ def downstream_points(tables: Tables, parameters: DownstreamFigure) -> Points:
             f"with the reference. " + "; ".join(notes)
         )
     shown = shown.assign(num_asked=len(asked), num_reference=len(reference))
+    related = _related(shown, _shuffled(tables, asked, reference, parameters))
     curves, said = _curves(shown, parameters)
     first = aligned.iloc[0]
     frame = pd.concat([shown, curves] if len(curves) else [shown], ignore_index=True)
     frame = frame.assign(
         metric=first["metric"], chance=first["chance"], measure=measure_text(parameters.y, tables)
     )
-    return Points(frame, (*notes, *said))
+    frame = frame.assign(**related)
+    return Points(frame, (*notes, *_related_text(related, len(shown)), *said))
 
 
 def _reference(models: pd.DataFrame, parameters: DownstreamFigure) -> list[str]:
@@ -123,6 +134,44 @@ def _alignment(
     mean = mean.rename_axis("model").reset_index()
     chance = float(both["chance"].mean())
     return mean.assign(metric=str(both["metric"].iloc[0]), chance=chance), notes
+
+
+def _shuffled(
+    tables: Tables, asked: pd.DataFrame, reference: list[str], parameters: DownstreamFigure
+) -> pd.Series | None:
+    """Of every model its mean alignment with rows in a random order, where that was scored."""
+    best = of_metric(tables.best, parameters.metric)
+    best = best[best["control"] == "shuffled"].assign(control="")
+    if best.empty:
+        return None
+    try:
+        return _alignment(best, asked, reference)[0].set_index("model")["x"]
+    except AbsentError:
+        return None
+
+
+def _related(shown: pd.DataFrame, shuffled: pd.Series | None) -> dict[str, float]:
+    """Whether the measure rises with alignment over models, and with that of shuffled rows."""
+    x, y = (shown[name].to_numpy(dtype=float) for name in ("x", "y"))
+    found = {"spearman": spearman(x, y).value, "spearman_p": spearman_p(x, y)}
+    if shuffled is not None:
+        of_shuffled = shown["model"].map(shuffled).to_numpy(dtype=float)
+        found["spearman_shuffled"] = spearman(of_shuffled, y).value
+        found["spearman_shuffled_p"] = spearman_p(of_shuffled, y)
+    return found
+
+
+def _related_text(related: dict[str, float], num: int) -> list[str]:
+    if not math.isfinite(related["spearman"]):
+        return []
+    text = (
+        f"Spearman {decimals(related['spearman'])} over {num} models, p "
+        f"{related['spearman_p']:.2g} over orders of the models"
+    )
+    shuffled = related.get("spearman_shuffled", math.nan)
+    if math.isfinite(shuffled):
+        text += f"; with rows shuffled {decimals(shuffled)}, p {related['spearman_shuffled_p']:.2g}"
+    return [text]
 
 
 def _curves(
@@ -310,7 +359,11 @@ def _curve_style(name: str, curve: pd.DataFrame) -> dict[str, Any]:
 
 def _left_out(models: pd.DataFrame, parameters: DownstreamFigure) -> str:
     num, asked = len(models), int(models["num_asked"].iloc[0])
-    said = f"{num} of {asked} models have a number." if num < asked else ""
+    said = f"{num} of {asked} models have a number. " if num < asked else ""
+    first = models.iloc[0]
+    if np.isfinite(first["spearman"]):
+        said += f"Spearman {decimals(first['spearman'])} over {num} models "
+        said += f"(p {first['spearman_p']:.2g} over orders of the models)."
     if parameters.floor > 0:
         said += f" Grey line: guessing ({decimals(parameters.floor)})."
     return said.strip()

@@ -34,6 +34,7 @@ from platorep.statistics.correlation import (
     partial_spearman,
     pearson,
     spearman,
+    spearman_p,
 )
 from platorep.statistics.differences import (
     Difference,
@@ -146,6 +147,7 @@ __all__ = [
     "rest_of_parts",
     "shuffled_order",
     "spearman",
+    "spearman_p",
     "stress",
     "subsamples",
     "warn_too_few",

@@ -10,6 +10,7 @@ one training and scores on the same samples are not that: read them as the least
 Axes: n points.
 """
 
+import itertools
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from statistics import NormalDist
 import numpy as np
 from jaxtyping import Float
 
+ALL_ORDERS = 7  # points of which every order is tried
 FEWEST = 4  # points of an interval: both variances divide by n - 3
 
 
@@ -109,6 +111,27 @@ def mean_spearman_within(
     found = [spearman(x[rows], y[rows]).value for rows in members.values()]
     found = [value for value in found if np.isfinite(value)]
     return float(np.mean(found)) if found else np.nan
+
+
+def spearman_p(
+    x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], *, draws: int = 9999, seed: int = 0
+) -> float:
+    """p of Spearman's correlation on both sides, from orders of the points: all of up to 7 points
+    (exact, no less than 2 / n! unless there are ties), else seeded draws; NaN where it is not
+    defined. Points of one family are no independent points: read it as the least one can doubt."""
+    from scipy.stats import rankdata  # takes long to import, and finished scores need none of it
+
+    x, y = _complete(x, y)
+    if len(x) < 3 or not np.ptp(x) or not np.ptp(y):
+        return math.nan
+    one, other = (ranks - ranks.mean() for ranks in map(rankdata, (x, y)))
+    if len(x) <= ALL_ORDERS:
+        orders = np.array([*itertools.permutations(range(len(x)))])
+    else:
+        drawn = np.random.default_rng(seed).permuted(np.tile(np.arange(len(x)), (draws, 1)), axis=1)
+        orders = np.concatenate([np.arange(len(x))[None], drawn])
+    null = np.abs(other[orders] @ one)
+    return float((null >= null[0] * (1 - 1e-9)).mean())
 
 
 def _complete(*columns: Float[np.ndarray, " n"]) -> list[Float[np.ndarray, " m"]]:
