@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from group_tables import group_tables
 from test_align import IDS, Bench, K, N
+from test_plots import assert_readable
 
 from platorep.config import AlignConfig, ExperimentConfig
 from platorep.data import load_dataset
 from platorep.data.words import texts_with_words
-from platorep.errors import DataError
+from platorep.errors import AbsentError, DataError
+from platorep.parameters.figures import GroupsFigure
+from platorep.plots import Tables, draw_figure
 from platorep.statistics.groups import (
     Entries,
     Grouping,
@@ -267,3 +271,35 @@ def test_words_are_whole_and_in_any_case() -> None:
 def test_settings_that_make_no_groups(groups: dict[str, object], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         AlignConfig.model_validate({"groups": groups})
+
+
+# The figure
+
+
+def test_points_of_the_figure() -> None:
+    figure, points = draw_figure(group_tables(), GroupsFigure())
+
+    frame = points.frame
+    assert list(frame["group"]) == ["all rows", "a very long name of a group of rows", "NA", "dog"]
+    assert set(frame["x"]) == {"words"}  # and not its random copy
+    assert frame["beyond_alone"].tolist() == pytest.approx([0.25] * 4)
+    assert frame["beyond_random"].tolist() == pytest.approx([0.5] * 4)
+    assert len(figure.axes) == 3
+    bars = [bar.get_width() for bar in figure.axes[1].patches]
+    assert bars == pytest.approx([0.1] * 4 + [0.02] * 3 + [0.0] + [0.08, 0.18, 0.03, 0.0])
+    assert_readable(figure)
+
+
+def test_the_figure_of_another_division_pair_and_metric() -> None:
+    asked = GroupsFigure(by="clusters of x", pair=("eye", "words (random)"), width="single")
+    figure, points = draw_figure(group_tables(coarse=np.nan), asked)
+
+    assert set(points.frame["x"]) == {"words (random)"}
+    assert len(figure.axes) == 1  # a metric of which no parts are known
+    assert_readable(figure)
+    for parameters in (GroupsFigure(by="file"), GroupsFigure(pair=("eye", "ear"))):
+        with pytest.raises(AbsentError, match=r"groups\.csv has no"):
+            draw_figure(group_tables(), parameters)
+    with pytest.raises(AbsentError, match=r"Set `align\.groups`"):
+        draw_figure(Tables(best=pd.DataFrame(), performance=pd.DataFrame(),
+                           models=group_tables().models), GroupsFigure())  # fmt: skip

@@ -15,6 +15,7 @@ import pytest
 from caption_views import density_tables
 from changed_views import changed_tables
 from geometry_tables import geometry_tables
+from group_tables import group_tables
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import QuadMesh
@@ -898,6 +899,7 @@ def test_saved_files(tmp_path: Path, kind: str) -> None:
         "changes": changed_tables,
         "geometry": geometry_tables,
         "observations": observation_tables,
+        "groups": group_tables,
     }
     tables = own[kind]() if kind in own else many_metrics(2, 2)
     if kind == "gallery":

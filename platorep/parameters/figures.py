@@ -321,6 +321,18 @@ class ObservationsFigure(_Figure):
     """Draw random weights and baselines where the tables have them."""
 
 
+class GroupsFigure(_Figure):
+    """Groups of rows: which two models agree on, and how much of it the groups alone would give."""
+
+    MENTIONS: ClassVar[Mapping[str, str]] = {**_Figure.MENTIONS, "pair": "model"}
+    kind: Literal["groups"] = "groups"
+    pair: tuple[str, str] | None = None
+    """Labels of model x and model y; the trained pair of two modalities with the best score when
+    absent."""
+    by: Literal["file", "words", "clusters of x", "clusters of y"] | None = None
+    """Which division; the first that `align.groups` makes when absent."""
+
+
 FigureConfig = Annotated[
     ScalingFigure
     | HeatmapFigure
@@ -338,7 +350,8 @@ FigureConfig = Annotated[
     | SensesFigure
     | ChangesFigure
     | DifferencesFigure
-    | ObservationsFigure,
+    | ObservationsFigure
+    | GroupsFigure,
     Field(discriminator="kind"),
 ]
 

@@ -22,6 +22,7 @@ from platorep.parameters.figures import (
     FigureConfig,
     GalleryFigure,
     GeometryFigure,
+    GroupsFigure,
     HeatmapFigure,
     KSweepFigure,
     LayerHeatmapFigure,
@@ -43,6 +44,7 @@ from platorep.plots.downstream import downstream_points, draw_downstream
 from platorep.plots.gallery import draw_gallery, gallery_points
 from platorep.plots.geometry import draw_geometry, geometry_points
 from platorep.plots.grids import calibration_points, draw_facets, metric_grid_points
+from platorep.plots.groups import draw_groups, groups_points
 from platorep.plots.heatmap import draw_heatmap, heatmap_points
 from platorep.plots.k_sweep import draw_k_sweep, k_sweep_points
 from platorep.plots.labels import legible_frame
@@ -144,6 +146,7 @@ FIGURES = index_by_name(
             draw=draw_convergence,
         ),
         Figure(name="density", parameters=DensityFigure, points=density_points, draw=draw_density),
+        Figure(name="groups", parameters=GroupsFigure, points=groups_points, draw=draw_groups),
         Figure(name="gallery", parameters=GalleryFigure, points=gallery_points, draw=draw_gallery),
         Figure(
             name="changes",
