@@ -50,6 +50,7 @@ FULL: dict[str, Any] = {
         {"name": "endings", "harness": "results", "task": "hellaswag", "metric": "acc_norm"},
         {"name": "digits", "probe": "knn", "dataset": {"source": "org/digits", "label": "digit"}},
         {"name": "solved", "tasks": ["digits", {"table": "vtab.csv", "columns": ["dtd"]}]},
+        {"name": "told", "words": ["dog/dogs"], "view": "little"},
     ],
     "align": {
         "pairs": [{"x": {"modality": "language"}, "y": {"family": "viewers"}}],

@@ -174,7 +174,7 @@ class WordsConfig(Section):
     layers: Literal["last", "all"] | Annotated[tuple[int, ...], Field(min_length=1)] = "all"
     """Of the layers that the model keeps (negative: from the end); of several, the one that is
     best on the validation rows."""
-    c: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.01, 0.1, 1)
+    c: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.001, 0.01, 0.1, 1)
     """Inverse strengths of the l2 penalty to choose from (scikit-learn's C)."""
     max_iterations: PositiveInt = 1000
     """Of the solver, L-BFGS."""
