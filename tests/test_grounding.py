@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from platorep.cli import app
 from platorep.failures import Errors
+from platorep.grounding import in_short
 from platorep.grounding.designs import (
     PENALTY,
     layer_correlation,
@@ -309,6 +310,17 @@ def test_what_the_documentation_recommends_follows_the_dial() -> None:
 
 
 # --- the command ---
+
+
+def test_a_person_sees_the_sizes_in_one_cell_and_few_digits() -> None:
+    columns = {"latent_resolution_128": [np.nan, 0.5], "latent_resolution_512": [0.1234, 0.25]}
+    table = pd.DataFrame({"metric": ["a", "b"], **columns, "latent_half": [1.0, 1.0]})
+
+    assert in_short(table).to_dict("list") == {
+        "metric": ["a", "b"],
+        "latent_resolution": ["-, 0.12", "0.5, 0.25"],
+    }
+
 
 TINY: dict[str, Any] = {
     "name": "tiny",

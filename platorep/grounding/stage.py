@@ -24,7 +24,7 @@ from platorep.run import Run
 SIZES = (128, 512, 1024)
 GRID = 12
 """Layers of each side whose comparison is timed."""
-IN_SHORT = ("layers_order", "kinds_auprc", "half", "at_zero")
+HIDDEN = ("layers_order", "kinds_auprc", "half", "at_zero")
 """Ends of the columns that a person is not shown; metrics.csv has them."""
 
 
@@ -155,9 +155,16 @@ def in_order(rows: list[dict[str, Any]], sizes: list[int]) -> pd.DataFrame:
 
 def in_short(table: pd.DataFrame) -> pd.DataFrame:
     """The table for a person: the columns that decide, with as many digits as mean something."""
-    short = table[[name for name in map(str, table) if not name.endswith(IN_SHORT)]].copy()
-    numbers = short.columns.drop("metric")
-    short[numbers] = short[numbers].map(lambda value: float(f"{value:.2g}"))
+    short = pd.DataFrame({"metric": table["metric"]})
+    for name in map(str, table.columns.drop("metric")):
+        if name.endswith(HIDDEN):
+            continue
+        digits = table[name].map(lambda value: f"{value:.2g}", na_action="ignore")
+        world, resolution, _ = name.partition("_resolution_")
+        if resolution:  # those of all n in one cell, smallest n first
+            name, digits = f"{world}_resolution", digits.fillna("-")
+            digits = short[name] + ", " + digits if name in short else digits
+        short[name] = digits
     return short
 
 
