@@ -299,3 +299,10 @@ def test_what_is_told_as_noise_free_is_what_no_noise_would_show(
     noise_free, truth, as_seen = np.mean(found, axis=0)
     assert noise_free == pytest.approx(truth, rel=0.08)
     assert abs(noise_free - truth) < 0.3 * abs(as_seen - truth)
+
+
+@pytest.mark.parametrize(("name", "settings"), [("cycle_knn", {}), ("rsa", {"compare": "kendall"})])
+def test_of_other_metrics_no_noise_free_score_is_told(name: str, settings: dict[str, str]) -> None:
+    metric = bind(name, settings)
+    config = MetricConfig(name=name, parameters=metric.parameters)
+    assert not knows_noise_free(Asked(metric, config))

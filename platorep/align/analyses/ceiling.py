@@ -203,24 +203,26 @@ class _Comparisons:
     ) -> dict[str, Any]:
         """What best.csv says of a pair, from its scores and the reliabilities of its models."""
         asked = self._context.metric(metric)
+        known = {
+            "reliability_x": np.nan if x is None else x[0].score,
+            "reliability_y": np.nan if y is None else y[0].score,
+            "without_repeats": "x" if x is None else "y" if y is None else "",
+        }
+        if not all(self._is_above_chance(of, scale_of(asked)) for of in (x, y) if of is not None):
+            return known
         nothing = [None] * len(scores)
         whole, *parts = (
             noise_ceiling(pair, of_x, of_y, scale_of(asked))
             for pair, of_x, of_y in zip(scores, x or nothing, y or nothing, strict=True)
         )
-        shown = {
-            "reliability_x": np.nan if x is None else x[0].score,
-            "reliability_y": np.nan if y is None else y[0].score,
-            "without_repeats": "x" if x is None else "y" if y is None else "",
-        }
         names = {"ceiling": "value", "share_of_ceiling": "share"}
         if knows_noise_free(asked):
             names["noise_free"] = "noise_free"
         for column, name in names.items():
             ends = self._interval([getattr(one, name) for one in (whole, *parts)])
-            shown |= {column: getattr(whole, name)}
-            shown |= {f"{column}_low": ends.low, f"{column}_high": ends.high}
-        return shown
+            known |= {column: getattr(whole, name)}
+            known |= {f"{column}_low": ends.low, f"{column}_high": ends.high}
+        return known
 
     def reliability_columns(self, on_sets: OnSets) -> dict[str, float]:
         """What ceiling.csv says of a model at a layer."""
@@ -232,6 +234,10 @@ class _Comparisons:
             "high": ends.high,
             "chance": whole.chance,
         }
+
+    def _is_above_chance(self, on_sets: OnSets, scale: Scale) -> bool:
+        """Whether the interval of a model's reliability is: else no ceiling would mean anything."""
+        return self._interval([scale.latent(one) for one in on_sets]).low > 0
 
     def _interval(self, values: Sequence[float]) -> Interval:
         """Around the first, of all rows, from the others, of subsamples."""
