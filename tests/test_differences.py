@@ -233,27 +233,30 @@ def test_the_scores_are_those_of_the_best_table(truth: Truth) -> None:
 def test_a_killed_run_goes_on_and_a_finished_one_computes_nothing(tmp_path: Path) -> None:
     """Pieces of other halvings, and of other pairs, stay as they are."""
     bench = Bench(tmp_path)
-    _, found, _ = aligned(bench)
+    pairs = {"pairs": [{"x": {"family": "words"}, "y": {"model": "eyes-a"}}]}
+    _, found, _ = aligned(bench, **pairs)
     parts = bench.parts()
     lost = sorted(path for path in parts if path.name.startswith("differences-"))[0]
     lost.unlink()
 
-    _, again, _ = aligned(bench)
+    holm = {"null": {"permutations": 0, "correction": "holm"}}
+    _, again, _ = aligned(bench, **pairs, **holm, differences={"splits": 5, "level": 0.9})
 
-    pd.testing.assert_frame_equal(found, again)
-    assert {path for path, time in bench.parts().items() if parts[path] != time} == {lost}
-    for changes in (
-        {"differences": {"splits": 5, "level": 0.9}},
-        {"null": {"permutations": 0, "correction": "holm"}},
-    ):
-        aligned(bench, **changes)
-    assert set(bench.parts()) == set(parts)  # what the tables alone do
-    more = bench.align(differences={"splits": 7})
-    assert not more[0]
-    kept = {path for path in bench.parts() if path.name.startswith("differences-")}
-    assert len(kept - set(parts)) == 4  # of every pair the two halvings that were added
-    aligned(bench, differences={"splits": 5, "seed": 1})
-    assert len(set(bench.parts()) - kept - set(parts)) == 4
+    pd.testing.assert_series_equal(found["p"], again["p"])
+    assert again["high"].sum() < found["high"].sum()
+    assert {path for path, time in bench.parts().items() if parts.get(path) != time} == {lost}
+    for more in ({"splits": 7}, {"splits": 5, "seed": 1}):  # the last two halvings; all of them
+        before = set(bench.parts())
+        errors, _, _ = aligned(bench, **pairs, differences=more)
+        assert not errors
+        assert len(set(bench.parts()) - before) == 2  # of each pair
+
+
+def test_nothing_to_compare_is_an_empty_table(tmp_path: Path) -> None:
+    pairs = [{"x": {"model": "words-b"}, "y": {"model": "eyes-a"}}]
+    errors, found, places = aligned(Bench(tmp_path), pairs=pairs)
+
+    assert (errors, len(found), len(places)) == ({}, 0, 0)
 
 
 def test_halves_that_a_metric_cannot_take_are_refused(tmp_path: Path) -> None:
