@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,14 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from media import tone
 from PIL import Image
+from runs import run_of
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics.pairwise import cosine_similarity
 
-from platorep.config import ModelSpec
+from platorep.config import ExperimentConfig, ModelSpec
 from platorep.errors import ConfigError, DataError
+from platorep.extract import extract
+from platorep.features import Cell
 from platorep.kinds.audio import Sound
 from platorep.models import Reading, baselines, open_model
 from platorep.models.baselines import (
@@ -34,8 +38,11 @@ from platorep.parameters.figures import (
     ScalingFigure,
 )
 from platorep.parameters.preprocess import PreprocessConfig
+from platorep.plan import plan_table
 from platorep.plots import Tables, draw_figure
 from platorep.preprocess import preprocess
+from platorep.results import Results
+from platorep.run import Run
 from platorep.toyworld.inputs import FLOOR, log_mel, mel_bands
 
 TEXTS = (
@@ -243,6 +250,47 @@ def test_settings_are_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_no_baseline_is_refused(name: str, settings: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         open_model(spec(name, **settings), offline=True)
+
+
+def test_an_experiment_makes_them_once_for_its_rows(tmp_path: Path) -> None:
+    """A cell per baseline; another choice of rows weighs words otherwise, and is another cell."""
+    (tmp_path / "photos").mkdir()
+    lines = ["file_name,text"]
+    for i, text in enumerate(TEXTS[:5]):
+        image = half((40 * i, 0, 0), (0, 40 * i, 200))
+        image.save(tmp_path / "photos" / f"{i}.png")
+        lines.append(f'{i}.png,"{text}"')
+    (tmp_path / "photos" / "captions.csv").write_text("\n".join(lines))
+
+    def run(limit: int) -> Run:
+        raw = {
+            "name": "counted",
+            "dataset": {"source": str(tmp_path / "photos"), "limit": limit},
+            "families": [
+                {"name": "readers", "modality": "language", "models": ["org/never-opened"]},
+                {"name": "viewers", "modality": "vision", "models": ["resnet18"]},
+            ],
+            "extract": {"workers": 0, "rows_per_shard": 2},
+            "controls": {"baselines": True},
+        }
+        config = ExperimentConfig.model_validate(raw)
+        specs = [spec for spec in config.models() if spec.is_baseline]
+        results = Results(tmp_path / f"results-{limit}")
+        return run_of(config, results, tmp_path / "cache", specs=specs)
+
+    found = {}
+    for limit in (4, 5):
+        extract(run(limit))
+        cells = run(limit).results.read_json(run(limit).results.cells, "extract")["cells"]
+        found[limit] = {label: tmp_path / "cache" / one["folder"] for label, one in cells.items()}
+
+    assert set(found[5]) == {"bag of words", "colour histogram", "grey thumbnail"}
+    (layer,) = Cell(found[5]["bag of words"]).read()  # from three shards
+    theirs = cosine_similarity(TfidfVectorizer().fit_transform(TEXTS[:5]))
+    assert (layer @ layer.T).numpy() == pytest.approx(theirs, abs=1e-6)
+    assert not set(found[4].values()) & set(found[5].values())
+    rows = plan_table(run(5))[1].set_index("cell")
+    assert (rows.loc[list(found[5]), "state"] == "cached").all()
 
 
 def two_by_two() -> Tables:

@@ -146,7 +146,7 @@ def _checked(
     checks: Sequence[CheckInMemory | CheckAnew],
     report: Reporter,
 ) -> list[Verdict]:
-    if not spec.view or spec.modality == "truth":
+    if not spec.view or spec.modality == "truth" or spec.is_baseline:
         words = f"not checked: nothing is computed, backend {spec.backend} has the features as such"
         return [Verdict(model=spec.label, check="all", trusted=None, words=words)]
     subject = _subject(asked, spec, dataset)
