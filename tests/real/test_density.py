@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-N, K = 1024, 10
+N, K = 512, 10
 CHANCE = K / (N - 1)
 LLAMA = "llama-h128-l4"
 VISION = ("mobilenetv2_100", "mobilenetv1_100")
@@ -48,6 +48,7 @@ def experiment(real: Path, minilm: Path) -> dict[str, Any]:
         "name": "flickr8k-density",
         "dataset": {
             "source": str(real / "flickr8k"),
+            "limit": N,
             "views": {"image": {}, **joined, **ordered, **cut},
         },
         "families": [
@@ -146,7 +147,7 @@ def test_what_is_cut_off_is_missed(scores: pd.Series, vision: str) -> None:
     """After five words many captions are alike; what they share is no alignment."""
     along = [scores[pair("MiniLM", words, vision)] for words in CUT]
     assert along == sorted(along)
-    assert along[0] > 5 * CHANCE
+    assert along[0] > 3.5 * CHANCE
 
 
 @pytest.mark.parametrize(
@@ -165,4 +166,4 @@ def test_the_figure_is_of_the_tables(
         assert shown.loc[view, "num_pairs"] == len(own)
     assert list(shown["num_words"]) == sorted(shown["num_words"])
     shuffled = points.loc[points["role"] == "shuffled", "score"]
-    assert shuffled.max() < CHANCE + 0.004
+    assert shuffled.max() < CHANCE + 0.007

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-N, K = 1024, 10
+N, K = 512, 10
 CHANCE = K / (N - 1)
 LANGUAGE = ("llama-h8-l1", "llama-h16-l2", "llama-h32-l2", "llama-h64-l3", "llama-h128-l4")
 VISION = ("mobilenetv2_100", "mobilenetv1_100")
@@ -27,6 +27,7 @@ def experiment(real: Path, minilm: Path, captions: int) -> dict[str, Any]:
         "name": f"flickr8k-{captions}",
         "dataset": {
             "source": str(real / "flickr8k"),
+            "limit": N,
             "text": [f"caption_{i}" for i in range(5)],
             "caption_index": list(range(captions)),
         },
@@ -67,7 +68,8 @@ def experiment(real: Path, minilm: Path, captions: int) -> dict[str, Any]:
                 "score_end": True,
             }
         ],
-        "align": {"metrics": [{"name": "mutual_knn", "k": K}]},
+        "align": {"metrics": [{"name": "mutual_knn", "k": K}],
+            "null": {"permutations": 100}},
         "controls": {"random_weights": True, "shuffled_pairs": True},
         "figures": [
             {"kind": "scaling", "x": "bits_per_byte"},
