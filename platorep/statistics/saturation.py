@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import minimize_scalar
-from scipy.special import fdtrc, fdtri
 
 FEWEST = 4
 """Points: three parameters, and one left over to see an error by."""
@@ -115,6 +113,8 @@ def _fit(
     It is claimed if an F test prefers it to a constant, and if the profile likelihood (of normal
     errors of one variance) tells it from the shape that has no end.
     """
+    from scipy.special import fdtrc, fdtri  # takes long to import, and finished runs need none
+
     if len(m) < FEWEST:
         return Levelling(None, np.nan, f"{len(m)} points, and {FEWEST} are the fewest for a curve")
     if np.ptp(y) <= 1e-12 * np.abs(y).max():
@@ -139,6 +139,8 @@ def _fit(
 
 def _best_shape(law: _Law, y: Float[np.ndarray, " n"]) -> float:
     """Between the shapes of the law, which are close enough to tell where."""
+    from scipy.optimize import minimize_scalar
+
     near = int(_least_squares(law.design(law.shapes), y)[1].argmin())
     around = law.shapes[[max(near - 1, 0), min(near + 1, len(law.shapes) - 1)]]
     ends = float(around.min()), float(around.max())

@@ -68,8 +68,7 @@ def experiment(real: Path, minilm: Path, captions: int) -> dict[str, Any]:
                 "score_end": True,
             }
         ],
-        "align": {"metrics": [{"name": "mutual_knn", "k": K}],
-            "null": {"permutations": 100}},
+        "align": {"metrics": [{"name": "mutual_knn", "k": K}], "null": {"permutations": 100}},
         "controls": {"random_weights": True, "shuffled_pairs": True},
         "figures": [
             {"kind": "scaling", "x": "bits_per_byte"},
