@@ -125,7 +125,7 @@ class _Plan:
         job = Job(replace(self.run, options=nothing, report=Reporter(-2)), errors)
         for config in sorted(self.run.config.performance, key=lambda c: measure_of(c).of_others):
             row = {"stage": "measure", "cell": config.name}
-            about_it = plan_measure(config, self.run.specs, self.widths, stored)
+            about_it = plan_measure(config, self.run.measured, self.widths, stored)
             state = self._state_of(config, job, errors)
             self.measured = self.measured and state["state"] == CACHED
             yield row | about_it | state

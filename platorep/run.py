@@ -51,6 +51,11 @@ class Run:
     def device(self) -> torch.device:
         return resolve_device(self.options.device)
 
+    @cached_property
+    def measured(self) -> tuple[ModelSpec, ...]:
+        """The models that a measure may be of: one is not another by what it reads anew."""
+        return tuple(spec for spec in self.specs if not spec.repeat_of)
+
     @property
     def anew(self) -> bool:
         """Whether what is there is to be computed again."""

@@ -1,12 +1,16 @@
 """Copies of models on other observations of the same events, and baselines: which there are."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from runs import run_of
 
 from platorep.align.models import model_pairs
 from platorep.config import ExperimentConfig
+from platorep.reporting import Reporter
+from platorep.results import Results
 
 
 def experiment(**changes: Any) -> ExperimentConfig:
@@ -63,6 +67,14 @@ def test_a_copy_on_a_repeat_meets_nobody_and_a_baseline_no_random_weights() -> N
         ("bag of words", "colour histogram"),
         ("bag of words", "grey thumbnail"),
     ]
+
+
+def test_a_copy_on_a_repeat_is_not_measured(tmp_path: Path) -> None:
+    """It is the same network: bits per byte of other captions would be a number of no figure."""
+    run = run_of(experiment(), Results(tmp_path), tmp_path, Reporter(-1))
+
+    assert {spec.label for spec in run.measured if spec.repeat_of} == set()
+    assert {"a", "a (random)", "bag of words"} < {spec.label for spec in run.measured}
 
 
 def test_a_baseline_is_of_each_view_that_is_read() -> None:

@@ -28,7 +28,7 @@ def bits_rows(job: Job, config: BitsPerByteConfig) -> Iterator[Row]:
     for corpus, of in views.items():
         whose = f" ({', '.join(of)})" if len(views) > 1 else ""
         job.report.say(f"{config.name}: {corpus.num_bytes} bytes of {corpus.source}{whose}")
-    for spec in job.run.specs:
+    for spec in job.run.measured:
         with job.failures.catch(f"{config.name} of {spec.label}"):
             if spec.view in corpora:
                 yield from _bits_row(job, config, corpora[spec.view], spec)
@@ -47,7 +47,7 @@ def plan_bits(config: BitsPerByteConfig, planned: Planned) -> dict[str, Any]:
 
 def _corpora(job: Job, config: BitsPerByteConfig) -> dict[str, Corpus]:
     """View -> what the models that read it are measured on: one corpus, or its texts."""
-    views = dict.fromkeys(spec.view for spec in job.run.specs)
+    views = dict.fromkeys(spec.view for spec in job.run.measured)
     if config.source != "captions":
         return dict.fromkeys(views, read_corpus(config, offline=job.offline))
     dataset = load_dataset(job.run.config.dataset, offline=job.offline)

@@ -21,7 +21,7 @@ from platorep.run import Run
 def probe_rows(job: Job, config: ProbeConfig) -> Iterator[Row]:
     """A row for each vision model; one that fails is noted and left out."""
     labelled = job.labelled(config.dataset)
-    for spec in job.run.specs:
+    for spec in job.run.measured:
         with job.failures.catch(f"{config.name} of {spec.label}"):
             yield from _probe_row(job, config, labelled, spec)
 

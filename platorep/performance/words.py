@@ -66,10 +66,9 @@ def words_rows(job: Job, config: WordsConfig) -> Iterator[Row]:
     dataset = load_dataset(run.config.dataset, offline=job.offline)
     labels = labels_of(config, dataset.views[config.view].texts or ())
     cells: dict[str, tuple[ModelSpec, Cell, str]] = {}
-    for spec in run.specs:
-        if not spec.repeat_of:
-            with job.failures.catch(f"{config.name} of {spec.label}"):
-                cells[spec.label] = (spec, *_cell(job, spec, dataset))
+    for spec in run.measured:
+        with job.failures.catch(f"{config.name} of {spec.label}"):
+            cells[spec.label] = (spec, *_cell(job, spec, dataset))
     widths = {label: max(_widths(config, cell)) for label, (_, cell, _) in cells.items()}
     width = config.width or min(widths.values(), default=1)
     if config.width is None and len(run.specs) < len(run.config.models()):
