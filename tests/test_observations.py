@@ -1,6 +1,8 @@
 """Averages over observations of a world whose signal and noise are known, on cells made by hand."""
 
+import importlib
 import itertools
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +214,42 @@ def test_what_is_finished_is_kept_when_another_model_fails(world: World) -> None
     after = world.parts()
     assert {path: after[path] for path in before} == before
     assert len([path for path in after if path.name.startswith("observations")]) == 2
+
+
+OWN = """
+from platorep.metrics import own_metric
+
+def compare(x, y):
+    return float((x @ x.T).ravel() @ (y @ y.T).ravel())
+
+metric = own_metric(name="observed_own:metric", compare=compare)
+"""
+
+
+def test_nothing_is_kept_of_a_metric_whose_code_has_changed(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    scores = []
+    for code in (OWN, OWN.replace("float(", "float(2 * ")):
+        (folder / "observed_own.py").write_text(code)
+        sys.modules.pop("observed_own", None)
+        importlib.invalidate_caches()
+        errors, found, _ = world.observe(metrics=["observed_own:metric"])
+        assert errors == {}
+        scores.append(found["score"].to_numpy())
+
+    np.testing.assert_allclose(scores[1], 2 * scores[0])
+
+
+def test_the_best_layer_is_looked_for_again_only_where_all_are_asked(world: World) -> None:
+    _, of_all, _ = world.observe(metrics=[{"name": "mutual_knn", "k": K}])
+    _, of_last, _ = world.observe(metrics=[{"name": "mutual_knn", "k": K, "layers": "last"}])
+
+    assert set(of_all["layers"]) == {"kept", "again"}
+    assert set(of_last["layers"]) == {"kept"}
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from platorep.config import ExperimentConfig, MetricConfig
 from platorep.errors import ConfigError
 from platorep.metrics import BoundMetric, bind
+from platorep.own_code import code_hashes
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,12 @@ class Asked:
     @property
     def label(self) -> str:
         return self.metric.label
+
+    @property
+    def code(self) -> list[str]:
+        """Hashes of a user's own code; what the same name gives changes with it."""
+        name = self.config.name
+        return code_hashes(name, f"metric {name!r}") if ":" in name else []
 
     @property
     def has_null(self) -> bool:

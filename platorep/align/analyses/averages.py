@@ -134,7 +134,10 @@ class Averages:
             for name in (label, *partners)
         }
         asked = [
-            [look.metric.label, look.side, look.partner[0], look.layer_x, look.layer_y]
+            [
+                *(look.metric.label, look.metric.config.layers == "all", look.metric.code),
+                *(look.side, look.partner[0], look.layer_x, look.layer_y),
+            ]
             for look in self.looks[label]
         ]
         decides = [label, sorted(keys.items()), asked, self.settings.model_dump(mode="json")]
