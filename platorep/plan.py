@@ -17,6 +17,7 @@ import torch
 from platorep.align import asked_metrics, expected_seconds, gallery_cost, model_pairs
 from platorep.align.todo import num_unscored
 from platorep.config import ModelSpec
+from platorep.config.analyses import ANALYSIS_TABLES
 from platorep.config.performance import PerformanceConfig
 from platorep.data import EventDataset, load_dataset
 from platorep.drawn import undrawn_figures
@@ -210,10 +211,21 @@ class _Plan:
         }
 
     def of_analyses(self) -> Iterator[Row]:
-        align, results = self.run.config.align, self.run.results
-        for name in align.further_tables():
-            made = self._aligned() and results.further(name).exists()
-            yield {"stage": "align", "cell": name, "state": CACHED if made else MISSING}
+        results = self.run.results
+        for analysis in self.run.config.align.asked_analyses():
+            whole = self._aligned() and not self._failed(analysis)
+            for name in ANALYSIS_TABLES[analysis]:
+                made = whole and results.further(name).exists()
+                yield {"stage": "align", "cell": name, "state": CACHED if made else MISSING}
+
+    def _failed(self, analysis: str) -> bool:
+        """Whether `align` could not do some of it, which it tries again."""
+        results = self.run.results
+        failed = results.read_json(results.run, "align").get("align", {}).get("failed", ())
+        return any(
+            cell == analysis or cell.startswith(f"{analysis} of ") or cell.endswith(f", {analysis}")
+            for cell in failed
+        )
 
     def _aligned(self) -> bool:
         """Whether the tables of scores are those that `align` would write now."""

@@ -11,15 +11,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from group_tables import group_tables
+from runs import run_of
 from test_align import IDS, Bench, K, N
 from test_plots import assert_readable
 
+from platorep.align import align as align_stage
 from platorep.config import AlignConfig, ExperimentConfig
 from platorep.data import load_dataset
 from platorep.data.words import texts_with_words
 from platorep.errors import AbsentError, DataError
 from platorep.parameters.figures import GroupsFigure
 from platorep.plots import Tables, draw_figure
+from platorep.plots.stage import read_tables
 from platorep.statistics.groups import (
     Entries,
     Grouping,
@@ -209,6 +212,45 @@ def test_tables_of_an_experiment(tmp_path: Path) -> None:
         before = bench.parts()
 
 
+def test_of_an_analysis_that_fails_the_old_table_stays_and_is_not_drawn_from(
+    tmp_path: Path,
+) -> None:
+    """Whatever else has changed meanwhile; every other figure is drawn."""
+    bench, file = Bench(tmp_path), tmp_path / "groups.csv"
+    content = "id,group\n" + "".join(f"{row},{i % 2}\n" for i, row in enumerate(IDS))
+    file.write_text(content)
+    groups = SETTINGS | {"file": str(file), "clusters": 0}
+    path = bench.results.further("groups")
+
+    def align(k: int, **options: Any) -> tuple[dict[str, Any], bytes]:
+        said = {"metrics": [{"name": "mutual_knn", "k": k}], "groups": groups}
+        run = run_of(bench.config(**said), bench.results, bench.root, bench.report, **options)
+        failures, _ = align_stage(run)
+        models = pd.DataFrame({"label": [s.label for s in run.specs]})
+        models = models.assign(family="f", modality="m", random=False, num_parameters=1.0)
+        models = models.assign(order=models.index, num_layers=2)
+        bench.results.write_table(bench.results.models, models, {})
+        further = read_tables(run).further
+        assert ("groups" in further) is not bool(failures.errors)
+        assert ("row_scores.parquet" in further) is not bool(failures.errors)
+        return failures.errors, path.read_bytes()
+
+    errors, first = align(K)
+    assert not errors
+    file.write_text(content.replace(",0", ",9"))
+    errors, second = align(K, overwrite="never", keep_going=True)
+    assert "groups" in errors
+    assert second == first  # nothing new: nothing is lost
+    file.write_text(content.splitlines()[0])
+    errors, third = align(K + 1, keep_going=True)
+    assert list(errors) == ["groups"]
+    assert third == first
+    file.write_text(content)
+    errors, fourth = align(K + 1, keep_going=True)
+    assert not errors
+    assert fourth != first
+
+
 class Captioned(Bench):
     """With texts of the toy world for its rows."""
 
@@ -241,7 +283,8 @@ def test_groups_by_words_of_the_texts(tmp_path: Path) -> None:
     rows.loc[0, "text_sha256"] = "another"
     bench.results.write_table(bench.results.rows, rows, {})
     errors, _, _ = bench.align(groups=SETTINGS | {"words": named, "clusters": 0})
-    assert {type(error).__name__ for error in errors.values()} == {"IntegrityError"}
+    assert list(errors) == ["groups"]
+    assert type(errors["groups"]).__name__ == "IntegrityError"
 
 
 def test_words_are_whole_and_in_any_case() -> None:
@@ -266,6 +309,7 @@ def test_words_are_whole_and_in_any_case() -> None:
         ({"view": "text"}, "no effect without `words`"),
         ({"words": ["dog/"]}, "is no word"),
         ({"words": ["dog", "Dog"]}, "twice"),
+        ({"words": ["dog/dogs", "dog/puppy"]}, "twice"),
     ],
 )
 def test_settings_that_make_no_groups(groups: dict[str, object], problem: str) -> None:

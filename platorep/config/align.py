@@ -222,10 +222,12 @@ class AlignConfig(Section):
         """How many of the dataset's rows, from the first, the layers are scored on."""
         return num_rows if self.gallery is None else min(self.gallery.queries, num_rows)
 
+    def asked_analyses(self) -> tuple[str, ...]:
+        return tuple(name for name in ANALYSIS_TABLES if getattr(self, name) is not None)
+
     def further_tables(self) -> tuple[str, ...]:
         """Names of the tables of the analyses that are asked for."""
-        asked = [name for name in ANALYSIS_TABLES if getattr(self, name) is not None]
-        return tuple(table for name in asked for table in ANALYSIS_TABLES[name])
+        return tuple(table for name in self.asked_analyses() for table in ANALYSIS_TABLES[name])
 
     def read_anew(self) -> dict[str, tuple[str, ...]]:
         """View -> all views on which what reads it is extracted once more."""

@@ -9,7 +9,7 @@ def _are_words(words: tuple[str, ...]) -> tuple[str, ...]:
     for word in words:
         if not all(form.strip() == form and form for form in word.split("/")):
             raise ValueError(f"{word!r} is no word; several forms of one are `dog/dogs`")
-    if len({word.casefold() for word in words}) < len(words):
+    if len({word.casefold().split("/")[0] for word in words}) < len(words):  # which names it
         raise ValueError("the same word stands there twice")
     return words
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from platorep.config.analyses import ANALYSIS_TABLES
 from platorep.drawn import note_drawn
 from platorep.errors import IntegrityError
 from platorep.failures import Failures
@@ -55,8 +56,7 @@ def read_tables(run: Run) -> Tables:
         paths[results.gallery] = "align"
     if results.layers.exists():
         paths[results.layers] = "align"
-    asked = {name: results.further(name) for name in run.config.align.further_tables()}
-    further = {name: path for name, path in asked.items() if path.exists()}
+    further = _further(run)
     paths |= dict.fromkeys(further.values(), "align")
     read = {path: results.read_table(path, stage, run.report) for path, stage in paths.items()}
     for path, table in sorted(read.items(), key=lambda item: item[0] != results.models):
@@ -73,6 +73,25 @@ def read_tables(run: Run) -> Tables:
         layers=read.get(results.layers, pd.DataFrame()),
         further={name: read[path] for name, path in further.items()},
     )
+
+
+def _further(run: Run) -> dict[str, Path]:
+    """The tables of the analyses that `align` has made, by name; one that failed left old ones."""
+    results = run.results
+    about = results.read_json(results.run, "align") if results.run.exists() else {}
+    failed = about.get("align", {}).get("failed", ())
+    found: dict[str, Path] = {}
+    for analysis in run.config.align.asked_analyses():
+        tables = {name: results.further(name) for name in ANALYSIS_TABLES[analysis]}
+        there = {name: path for name, path in tables.items() if path.exists()}
+        if analysis in failed and there:
+            run.report.warn(
+                f"{', '.join(path.name for path in there.values())}: of an earlier run, since "
+                f"align.{analysis} failed ({results.failures.name} says why); not drawn from"
+            )
+            continue
+        found |= there
+    return found
 
 
 def _scored_models(models: pd.DataFrame) -> pd.DataFrame:

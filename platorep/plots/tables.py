@@ -51,8 +51,8 @@ class Tables:
         """
         if name not in self.further:
             raise AbsentError(
-                f"nothing to draw: there is no {name}.csv. Set `align.{key}` and run the "
-                "experiment again."
+                f"nothing to draw: there is no {name}.csv of this run. Set `align.{key}` and run "
+                "the experiment again; where it is set, failures.jsonl says why it failed."
             )
         return self.further[name]
 

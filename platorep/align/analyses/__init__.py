@@ -48,10 +48,19 @@ def asked_analyses(align: AlignConfig) -> Iterator[tuple[Analysis, Any]]:
 
 
 def analyse(context: Context, made_from: MadeFrom) -> pd.DataFrame:
-    """Write the tables of all analyses that are asked for; returns `best` with what they add."""
+    """Write the tables of all analyses that are asked for; returns `best` with what they add.
+
+    One of which nothing could be had leaves its earlier tables as they are; that it failed says
+    that they are old.
+    """
     for analysis, settings in asked_analyses(context.config):
         with context.failures.catch(analysis.name):
+            before = {*context.failures.errors}
             found = analysis.analyse(context, settings)
+            if all(table.empty for table in found.tables.values()):
+                for cell, error in context.failures.errors.items():
+                    if cell not in before:
+                        raise error
             for name, table in found.tables.items():
                 context.run.results.write_table(context.run.results.further(name), table, made_from)
             if found.best is not None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -118,9 +119,7 @@ class Context:
         Raises:
             NotComputedError: it is not there and `--overwrite never`.
         """
-        preprocess = self.config.preprocess.model_dump(mode="json")
-        whole = digest([name, preprocess, self.config.concatenated, self.n, *decides])
-        path = self.run.results.parts / f"{name}-{whole}.json"
+        path, whole = self._piece(name, decides)
         if not self.run.anew:
             with suppress(FileNotFoundError, DamagedError):  # it is made again
                 return read_sealed(path, of=whole, cure="It is made again.")["made"]
@@ -128,3 +127,15 @@ class Context:
         made = make()
         write_sealed(path, {"made": made}, of=whole)
         return made
+
+    def will_make(self, name: str, decides: Sequence[Any]) -> bool:
+        """Whether `kept` would make the piece: it is not there, and may be made."""
+        options = self.run.options
+        there = not self.run.anew and self._piece(name, decides)[0].exists()
+        return not there and options.overwrite != "never"
+
+    def _piece(self, name: str, decides: Sequence[Any]) -> tuple[Path, str]:
+        """Where a piece is kept, and the digest of all that decides it."""
+        preprocess = self.config.preprocess.model_dump(mode="json")
+        whole = digest([name, preprocess, self.config.concatenated, self.n, *decides])
+        return self.run.results.parts / f"{name}-{whole}.json", whole

@@ -70,9 +70,11 @@ def analyse_groups(context: Context, settings: GroupsConfig) -> Found:
     pairs = best[chosen]
     layers, groups = _Layers(context, pairs), _Groups(context, settings)
     of_rows, of_groups = [pd.DataFrame(columns=[*ROW_COLUMNS])], [pd.DataFrame(columns=[*COLUMNS])]
+    asked = [_Pair(context, settings, row, layers, groups) for _, row in pairs.iterrows()]
+    if any(context.will_make(NAME, pair.decides) for pair in asked):
+        _ = groups.of_all_pairs  # what is wrong with them is one failure, not one of each pair
     with context.run.report.task("groups", len(pairs), "pairs") as advance:
-        for _, row in pairs.iterrows():
-            pair = _Pair(context, settings, row, layers, groups)
+        for pair, (_, row) in zip(asked, pairs.iterrows(), strict=True):
             labels = {"x": row["x"], "y": row["y"], "metric": row["metric"]}
             with context.failures.catch(f"groups of {row['x']} x {row['y']}, {row['metric']}"):
                 made = context.kept(NAME, pair.decides, pair.made)
