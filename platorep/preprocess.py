@@ -75,9 +75,10 @@ def prepare(
     """
     for index, layer in enumerate(layers):
         refuse_not_finite(layer, index)
-    thresholds = clip_thresholds(layers, config)
+    chosen = range(len(layers)) if only is None else only
+    thresholds = clip_thresholds(layers, config, chosen)
     prepared = []
-    for index in range(len(layers)) if only is None else only:
+    for index, threshold in zip(chosen, thresholds, strict=True):
         layer = layers[index]
         most = max(min(len(layer) - 1, layer.shape[1]) - 1, 0)
         if config.remove_components > most:
@@ -86,7 +87,7 @@ def prepare(
                 f"leaves nothing of {len(layer)} rows of width {layer.shape[1]}. Remove at most "
                 f"{most}, or leave the layer out (`layers: [...]`)."
             )
-        prepared.append(_prepare_layer(layer, thresholds[index], config))
+        prepared.append(_prepare_layer(layer, threshold, config))
     return prepared
 
 
@@ -172,20 +173,20 @@ def refuse_not_finite(layer: Float[Tensor, "n d"], index: int, first_row: int = 
 
 
 def clip_thresholds(
-    layers: Sequence[Float[Tensor, "n _"]], config: PreprocessConfig
+    layers: Sequence[Float[Tensor, "n _"]], config: PreprocessConfig, chosen: Sequence[int]
 ) -> list[float]:
-    """Where each layer of one model is clipped; infinity where it is not.
+    """Where each chosen layer of one model is clipped; infinity where it is not.
 
     Raises:
         DataError: most values of a layer are zero, and clipping would leave nothing else.
     """
     if config.clip_quantile == 1:
-        return [float("inf")] * len(layers)
-    groups = [layers] if config.clip_scope == "model" else [[layer] for layer in layers]
+        return [float("inf")] * len(chosen)
+    groups = [layers] if config.clip_scope == "model" else [[layers[i]] for i in chosen]
     found = [clip_threshold(group, config.clip_quantile, config.clip_estimate) for group in groups]
-    thresholds = found * len(layers) if config.clip_scope == "model" else found
-    for index, (layer, threshold) in enumerate(zip(layers, thresholds, strict=True)):
-        if threshold == 0 and bool(layer.any()):
+    thresholds = found * len(chosen) if config.clip_scope == "model" else found
+    for index, threshold in zip(chosen, thresholds, strict=True):
+        if threshold == 0 and bool(layers[index].any()):
             raise DataError(
                 f"layer {index}: clipping would turn every value into zero, since at least "
                 f"{config.clip_quantile:.0%} of them are zero already. Set "

@@ -19,7 +19,7 @@ from platorep.align.models import Aligned
 from platorep.config import AlignConfig
 from platorep.errors import DataError, PlatorepError
 from platorep.metrics import Summary, summarize_layer
-from platorep.preprocess import preprocess
+from platorep.preprocess import prepare
 from platorep.statistics import disjoint_rows, subsamples
 
 RowSets = Mapping[str, Int64[np.ndarray, " m"] | None]
@@ -67,15 +67,26 @@ def row_sets(align: AlignConfig, n: int) -> RowSets:
 
 
 def prepared_layers(
-    align: AlignConfig, label: str, features: Sequence[Float[Tensor, "n _"]]
+    align: AlignConfig,
+    label: str,
+    features: Sequence[Float[Tensor, "n _"]],
+    only: Sequence[int] | None = None,
 ) -> list[Float[Tensor, "n _"]]:
     """A model's layers as they are scored; all of them side by side after the last, if asked.
+
+    Args:
+        only: Numbers of the layers that are looked at; the others stay as they are.
 
     Raises:
         DataError: a value is not finite; names the model, the layer and the row.
     """
+    layers = list(features)
+    chosen = range(len(layers)) if only is None or align.concatenated else only
     try:
-        layers = preprocess(features, align.preprocess)
+        for number, prepared in zip(
+            chosen, prepare(features, align.preprocess, chosen), strict=True
+        ):
+            layers[number] = prepared.rows
     except DataError as error:
         raise DataError(f"{label}: {error}") from error
     return [*layers, torch.cat(layers, dim=1)] if align.concatenated else layers

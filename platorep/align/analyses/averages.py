@@ -202,9 +202,10 @@ class Averages:
             for model, layer in (look.own, look.partner):
                 if model == label:
                     needed.setdefault(look.metric.label, (look.metric, set()))[1].add(layer)
-        layers = prepared_layers(self.context.config, label, raw)
         asked = [metric for metric, _ in needed.values()]
         chosen = {name: sorted(numbers) for name, (_, numbers) in needed.items()}
+        only = sorted(set().union(*chosen.values()))
+        layers = prepared_layers(self.context.config, label, raw, only)
         return summarize(asked, layers, self.sets, self.context.device, chosen)
 
     def _every_layer(self, label: str, raw: Layers) -> Summaries:
