@@ -81,7 +81,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = [other for other in known if len(other) <= MOST_CHARACTERS]
     if len(names) > MOST_COMPARED or len(name) > MOST_CHARACTERS:
         return ""
-    close = difflib.get_close_matches(name, names, n=1)
+    close = [other for other in names if other.lower() == name.lower()]
+    close = close or difflib.get_close_matches(name, names, n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
 
 

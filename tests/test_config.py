@@ -530,6 +530,11 @@ def test_a_label_names_what_makes_a_model_another() -> None:
         ({"align": {"metrics": ["mutual_knn", "mutual_knn"]}}, "twice"),
         ({"align": {"metrics": []}}, "at least 1"),
         ({"align": {"metrics": "prh-cod"}}, "unknown preset 'prh-cod'. Did you mean 'prh-code'?"),
+        ({"align": {"preprocess": "papr"}}, "found 'papr'. Did you mean 'paper'?"),
+        (
+            {"align": {"metrics": [{"name": "mutual_knn", "K": 10}]}},
+            "has no parameter 'K'. Did you mean 'k'?",
+        ),
         ({"dataset": {"source": "org/pairs", "world": {"seed": 1}}}, "`world` has no effect"),
         (
             {"families": family({"name": "llama8", "backend": "toyworld"})},

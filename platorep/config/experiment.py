@@ -199,14 +199,14 @@ def refuse_unknown_repeats(
             )
         if not others or len({view, *others}) < 1 + len(others):
             raise ValueError(
-                f"align.repeats.{view}, with observations.joined: must list views other than "
+                f"align.repeats.{view} (or observations.joined): must list views other than "
                 f"{view!r}, at least one and none twice; found {list(others)}"
             )
         for other in others:
             if dataset.kinds.get(other) != dataset.kinds[view]:
                 alike = [n for n, k in dataset.kinds.items() if k == dataset.kinds[view]]
                 raise ValueError(
-                    f"align.repeats.{view}, with observations.joined: {other!r} is no view of kind "
+                    f"align.repeats.{view} (or observations.joined): {other!r} is no view of kind "
                     f"{dataset.kinds[view]}."
                     f"{nearest(other, alike)} There are: {', '.join(alike)}"
                 )

@@ -54,7 +54,11 @@ def config_path(name: str, command: Command = "run") -> Path:
     if name in shipped:
         return shipped[name]
     if path.suffix in (".yaml", ".yml") or "/" in name:
-        raise ConfigError(f"no experiment file {name}: there is no such file. Check the path.")
+        beside = sorted(other.name for other in path.parent.glob("*.y*ml"))
+        raise ConfigError(
+            f"no experiment file {name}: there is no such file.{nearest(path.name, beside)} "
+            "Check the path."
+        )
     for other in SHAPES:
         if name in shipped_configs(other):
             raise _wrong_command(name, command, other)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, model_validator
 
+from platorep.errors import nearest, shown
 from platorep.parameters.section import Section
 
 OF_0_1_0 = {
@@ -44,6 +45,11 @@ class PreprocessConfig(Section):
         """`paper`; and a section as 0.1.0 wrote it in full, which knew of no centring."""
         if value == "paper":
             value = OF_0_1_0
+        if isinstance(value, str):
+            raise ValueError(
+                f"must be `paper` or a section with some of {', '.join(cls.model_fields)}; "
+                f"found {shown(value)}.{nearest(value, ['paper'])}"
+            )
         if isinstance(value, Mapping) and value.keys() == OF_0_1_0.keys():
             value = {**value, "center": "none"}
         return value
