@@ -306,3 +306,12 @@ def test_of_other_metrics_no_noise_free_score_is_told(name: str, settings: dict[
     metric = bind(name, settings)
     config = MetricConfig(name=name, parameters=metric.parameters)
     assert not knows_noise_free(Asked(metric, config))
+
+
+def test_where_chance_is_perfect_nothing_is_told() -> None:
+    """Of rows that are nearly all equal, as half the rows of a bag of few words may be."""
+    certain, half = Agreement(1.0, 1.0), Agreement(0.5, 0.1)
+    scale = linear_scale()
+    for pair, x, y in ((certain, half, half), (half, certain, half), (certain, None, half)):
+        found = noise_ceiling(pair, x, y, scale)
+        assert all(map(math.isnan, (found.value, found.share, found.noise_free)))

@@ -52,6 +52,20 @@ def test_every_point_is_drawn_and_every_text_is_readable(said: dict[str, Any]) -
     assert_readable(figure)
 
 
+def test_what_is_never_averaged_has_no_asymptotes_and_is_drawn() -> None:
+    tables = observation_tables()
+    found = tables.further["observations"]
+    further = {
+        "observations": found[found["x"] == "bag of words"],
+        "asymptotes": tables.further["asymptotes"][:0].astype(str),
+    }
+
+    points = draw_figure(dataclasses.replace(tables, further=further), ObservationsFigure())[1]
+
+    assert set(points.frame["line"]) == {"bag of words"}
+    assert set(points.frame["num_pairs"]) == {2}
+
+
 def test_without_the_table_it_says_what_to_set() -> None:
     tables = dataclasses.replace(observation_tables(), further={})
 

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from pydantic import ValidationError
 from runs import run_of
 
-from platorep.align.models import model_pairs
+from platorep.align.models import model_pairs, warn_of_same_observations
 from platorep.config import ExperimentConfig
 from platorep.reporting import Reporter
 from platorep.results import Results
@@ -109,3 +110,15 @@ def test_a_baseline_is_of_each_view_that_is_read() -> None:
 def test_repeats_that_make_no_sense_are_refused(align: dict[str, Any], what: str) -> None:
     with pytest.raises(ValidationError, match=what):
         experiment(align=align)
+
+
+def test_a_repeat_that_repeats_the_same_is_told() -> None:
+    report = Reporter(-1)
+    rows = pd.DataFrame({"a_sha256": list("abcd") * 5, "b_sha256": list("efgh") * 5})
+    rows = rows.assign(c_sha256=rows["a_sha256"], d_sha256=["a", *"x" * 19], e_sha256="")
+
+    warn_of_same_observations({"a": ["b", "d"], "b": ["e"], "e": ["d"]}, rows, report)
+    assert report.warnings == []
+    warn_of_same_observations({"a": ["b", "c"]}, rows, report)
+    (warning,) = report.warnings
+    assert "a and c are exactly the same in 20 of 20 rows" in warning

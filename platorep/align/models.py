@@ -1,12 +1,14 @@
 """Which models are scored against each other, and their checked cells."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import pandas as pd
 
 from platorep.config import ExperimentConfig, ModelSpec, SelectorConfig
+from platorep.config.models import hashes_column
 from platorep.errors import (
     AbsentError,
     ConfigError,
@@ -137,6 +139,26 @@ def warn_of_copies(
                 f"to {copies.sum() / len(rows):.2g} / k) and makes p-values too small. "
                 "`dataset.deduplicate: true` drops them"
             )
+
+
+MANY_THE_SAME = 0.1
+"""Share of rows above which two observations of one event being the same is told."""
+
+
+def warn_of_same_observations(
+    repeats: Mapping[str, Sequence[str]], rows: pd.DataFrame, report: Reporter
+) -> None:
+    """Say where a repeat holds what another observation holds: it tells nothing of noise."""
+    for view, others in repeats.items():
+        for one, other in itertools.combinations((view, *others), 2):
+            first, second = (rows[hashes_column(name)] for name in (one, other))
+            same = int(((first == second) & (first != "")).sum())
+            if same > MANY_THE_SAME * len(rows):
+                report.warn(
+                    f"align.repeats: {one} and {other} are exactly the same in {same} of "
+                    f"{len(rows)} rows; these are no observations anew, so that reliabilities and "
+                    "ceilings come out too high, and averages gain nothing"
+                )
 
 
 def _not_extracted(label: str, results: Results, absent: str) -> PlatorepError:

@@ -16,7 +16,13 @@ from platorep.align.asked import Asked, asked_metrics
 from platorep.align.blocks import BlockScoring, Labels, Pair
 from platorep.align.gallery import open_galleries
 from platorep.align.layers import LayerReader, warn_of_degenerate, warn_of_drowned
-from platorep.align.models import Aligned, find_cell, model_pairs, warn_of_copies
+from platorep.align.models import (
+    Aligned,
+    find_cell,
+    model_pairs,
+    warn_of_copies,
+    warn_of_same_observations,
+)
 from platorep.align.scoring import PairScores, Settings
 from platorep.align.summaries import PART, RowSets, row_sets
 from platorep.align.tables import best_table, family_of_tests, scores_table
@@ -53,6 +59,7 @@ def align(run: Run) -> tuple[Failures, pd.DataFrame]:
     n = config.align.scored_rows(int(facts["num_rows"]))
     rows = results.read_table(results.rows, "extract")[:n]
     warn_of_copies(pairs, rows, report)
+    warn_of_same_observations(config.align.repeats, rows, report)
     reader = LayerReader(config.align, results, run.device, overwrite=run.anew)
     scored = _score(run, asked, pairs, n, reader, failures)
     models = {model.label: model for pair in pairs for model in pair}

@@ -15,7 +15,7 @@ from platorep.parameters.figures import ObservationsFigure
 from platorep.plots.labels import metric_text, text_width, wrap
 from platorep.plots.panels import LEADER, Grid, add_legend, label_right, legend_height
 from platorep.plots.style import DOUBLE, GREY, HUES, MARKERS, NORMAL, SINGLE, readable
-from platorep.plots.tables import Points, Tables, of_metric
+from platorep.plots.tables import Points, Tables, is_baseline, of_metric
 
 TRAINED, RANDOM, BASELINE = "trained", "random weights", "baseline"
 AVERAGE, JOINED, END, CHANCE = "average", "joined", "end", "chance"
@@ -85,17 +85,18 @@ def _of_lines(
 ) -> pd.DataFrame:
     """With trained partners only: who is averaged, in which role, and with whom."""
     known = models.set_index("label")
-    random = known["random"].astype(bool)
-    baseline = known["baseline"].astype(bool) if "baseline" in known else random & False
+    random, baseline = (
+        set(known.index[control]) for control in (known["random"].astype(bool), is_baseline(known))
+    )
     own = table["x"].where(table["side"] == "x", table["y"])
     partner = table["y"].where(table["side"] == "x", table["x"])
     there = own.isin(known.index) & partner.isin(known.index)
     table, own, partner = table[there], own[there], partner[there]
-    role = np.where(own.map(baseline), BASELINE, np.where(own.map(random), RANDOM, TRAINED))
+    role = np.where(own.isin(baseline), BASELINE, np.where(own.isin(random), RANDOM, TRAINED))
     table = table.assign(
         line=own, partner=partner, role=role, panel=own.map(known["modality"])
     ).assign(order=own.map(known["order"]))
-    kept = ~(partner.map(random) | partner.map(baseline)).astype(bool)
+    kept = ~partner.isin(random | baseline)
     most = table.groupby("side")["partner_m"].transform("max")
     of_partner = (
         (table["partner_m"] == 1) if parameters.partner == "one" else (table["partner_m"] == most)

@@ -52,7 +52,7 @@ def linear_scale(perfect: float = 1.0) -> Scale:
     """Of metrics that are products of two centred matrices, each of which noise leaves as it is in
     the mean: debiased CKA, where the scale is the score itself. Elsewhere an analogy."""
     return Scale(
-        lambda a: (a.score - a.chance) / (perfect - a.chance),
+        lambda a: (a.score - a.chance) / (perfect - a.chance) if perfect != a.chance else math.nan,
         lambda r, chance: chance + r * (perfect - chance),
     )
 
@@ -104,7 +104,7 @@ JACCARD = Scale(
 @dataclass(frozen=True)
 class Ceiling:
     """What noise leaves of the agreement of two models. NaN where the observations of a side agree
-    no more than chance."""
+    no more than chance, or where chance itself is perfect."""
 
     value: float
     """The score of a pair that shares all but noise."""
@@ -154,5 +154,7 @@ def noise_ceiling(
         return Ceiling(math.nan, math.nan, math.nan)
     most = math.sqrt(of_x * of_y)
     value = scale.score(most, pair.chance)
+    if value == pair.chance:  # of rows that are nearly all equal, any score is by chance
+        return Ceiling(math.nan, math.nan, math.nan)
     share = (pair.score - pair.chance) / (value - pair.chance)
     return Ceiling(value, share, scale.score(scale.latent(pair) / most, pair.chance))
