@@ -211,3 +211,13 @@ def test_no_ceiling_is_told_of_observations_that_agree_by_chance(tmp_path: Path)
     assert best.loc["words", told].isna().all(axis=None)
     assert best.loc["words", "reliability_x"].notna().all()
     assert best.loc["letters", "ceiling"].notna().all()
+
+
+def test_where_no_layer_was_chosen_the_table_is_empty_and_can_be_read(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, SEEN | {"eyes": [torch.ones(N, 4)]})
+
+    bench.align()
+
+    table = bench.results.read_table(bench.results.further("ceiling"), "align")
+    assert table.empty
+    assert "reliability" in table

@@ -41,6 +41,11 @@ RECOVERED = {*SCALES, "cka", "rv", "rsa", "cca_mean", "procrustes", "linear_pred
 PERMUTATIONS = 10
 """For the chance level of a metric that has no formula."""
 
+COLUMNS = (
+    *("model", "metric", "layer", "observations", "n"),
+    *("reliability", "low", "high", "chance"),
+)
+
 Chosen = tuple[str, int]
 """A metric's label and a layer."""
 Side = tuple[str, Chosen]
@@ -80,7 +85,8 @@ def analyse_ceiling(context: Context, settings: CeilingConfig) -> Found:
             | {"observations": 1 + len(context.repeats(label)), "n": context.n}
             | work.reliability_columns(on_sets)
             for (label, (metric, layer)), on_sets in known.items()
-        ]
+        ],
+        columns=[*COLUMNS],
     )
     return Found(
         tables={"ceiling": table},
