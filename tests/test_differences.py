@@ -8,6 +8,7 @@ import oracles
 import pandas as pd
 import pytest
 import torch
+from difference_tables import difference_tables
 from test_align import FEATURES, Bench
 from torch import Tensor
 from torch.nn import functional as F
@@ -314,29 +315,7 @@ def test_controls_do_not_make_findings_harder() -> None:
 
 
 def test_the_picture_shows_ranks_and_verdicts() -> None:
-    about = {"metric": "cka", "side": "language", "against": "vision", "partner": "all"}
-    places = [
-        about | {"model": model, "score": score, "rank": rank, "low": low, "high": 3}
-        for model, score, rank, low in (("b", 0.2, 2, 2), ("a", 0.3, 1, 1), ("c", 0.1, 3, 2))
-    ]
-    rows = [
-        about | {"kind": kind, "x1": x1, "x2": x2, "difference": value, "p_adjusted": p}
-        for kind, x1, x2, value, p in (
-            ("models", "a", "b", 0.1, 0.01),
-            ("models", "c", "a", -0.2, 0.01),
-            ("models", "b", "c", 0.1, 0.2),
-            ("random weights", "a", "a (random)", 0.1, 0.01),
-            ("baseline", "a", "bag of words", -0.1, 0.01),
-        )
-    ]
-    further = {
-        "ranks": pd.DataFrame(places).assign(num_models=3),
-        "differences": pd.DataFrame(rows),
-    }
-    models = pd.DataFrame({"label": ["a", "b", "c"]})
-    tables = Tables(best=pd.DataFrame(), performance=pd.DataFrame(), models=models, further=further)
-
-    figure, points = draw_figure(tables, DifferencesFigure())
+    figure, points = draw_figure(difference_tables(), DifferencesFigure())
 
     cells = points.frame[points.frame["role"] == "cell"]
     verdicts = {
@@ -367,5 +346,5 @@ def test_the_picture_shows_ranks_and_verdicts() -> None:
 def test_a_figure_without_its_table_says_which_key() -> None:
     tables = Tables(best=pd.DataFrame(), performance=pd.DataFrame(), models=pd.DataFrame())
 
-    with pytest.raises(AbsentError, match=r"no ranks.csv. Set `align.differences`"):
+    with pytest.raises(AbsentError, match=r"no ranks.csv of this run. Set `align.differences`"):
         draw_figure(tables, DifferencesFigure())

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from caption_views import density_tables
 from changed_views import changed_tables
+from difference_tables import difference_tables
 from geometry_tables import geometry_tables
 from group_tables import group_tables
 from matplotlib.axes import Axes
@@ -900,6 +901,7 @@ def test_saved_files(tmp_path: Path, kind: str) -> None:
         "geometry": geometry_tables,
         "observations": observation_tables,
         "groups": group_tables,
+        "differences": difference_tables,
     }
     tables = own[kind]() if kind in own else many_metrics(2, 2)
     if kind == "gallery":
