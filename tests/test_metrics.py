@@ -47,7 +47,7 @@ def test_presets_are_valid(preset: str) -> None:
     ("name", "parameters", "message"),
     [
         ("mutual_nn", {}, "Did you mean 'mutual_knn'"),
-        ("mutual_knn", {"K": 5}, "has no parameter 'K'. Its parameters: k, similarity"),
+        ("mutual_knn", {"K": 5}, "has no parameter 'K'. Did you mean 'k'? Its parameters: k"),
         ("mutual_knn", {"k": 0}, "k: Input should be greater than or equal to 1; got 0"),
         ("mutual_knn", {"similarity": "dot"}, "'cosine', 'inner_product' or 'euclidean'"),
         ("cka", {"sigma": 2.0}, "no effect on a linear kernel"),
