@@ -156,8 +156,9 @@ def _without_dust(
 ) -> Float[Tensor, "m d"]:
     """`after` in float32; rows of which only rounding is left are zero: else metrics would find
     neighbors in it."""
-    left, whole = (torch.linalg.vector_norm(r, dim=1, dtype=torch.float64) for r in (after, before))
-    return after.masked_fill((left <= _DUST * whole)[:, None], 0).float()
+    rounded = after.float()
+    left, whole = (torch.linalg.vector_norm(rows, dim=1) for rows in (rounded, before))
+    return rounded.masked_fill_((left <= _DUST * whole)[:, None], 0)
 
 
 def refuse_not_finite(layer: Float[Tensor, "n d"], index: int, first_row: int = 0) -> None:
