@@ -22,8 +22,7 @@ class Asked:
     @property
     def code(self) -> list[str]:
         """Hashes of a user's own code; what the same name gives changes with it."""
-        name = self.config.name
-        return code_hashes(name, f"metric {name!r}") if ":" in name else []
+        return own_code_of(self.config)
 
     @property
     def has_null(self) -> bool:
@@ -49,6 +48,12 @@ class Asked:
                 f"{num_layers}. Count from 0, or from the end with negative numbers."
             )
         return sorted({i % num_layers for i in asked})
+
+
+def own_code_of(config: MetricConfig) -> list[str]:
+    """Hashes of the code of a metric that is a user's own; none of any other."""
+    name = config.name
+    return code_hashes(name, f"metric {name!r}") if ":" in name else []
 
 
 def asked_metrics(config: ExperimentConfig) -> list[Asked]:

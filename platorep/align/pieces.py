@@ -6,13 +6,13 @@ from typing import Any
 
 import pandas as pd
 
+from platorep.align.asked import own_code_of
 from platorep.align.models import Aligned
 from platorep.align.scoring import PairScores
 from platorep.config import ExperimentConfig
 from platorep.config.analyses import ANALYSIS_TABLES
 from platorep.errors import DamagedError
 from platorep.files import atomic_path, digest, read_sealed, write_sealed
-from platorep.own_code import code_hashes
 from platorep.reporting import Reporter
 from platorep.results import Results
 
@@ -38,8 +38,7 @@ class Pieces:
         for what_the_tables_do in ("alpha", "correction"):
             del settings["null"][what_the_tables_do]
         seed = config.controls.seed if config.controls.shuffled_pairs else None
-        own = [entry.name for entry in config.align.metrics if ":" in entry.name]
-        code = [code_hashes(name, f"metric {name!r}") for name in own]
+        code = [own for entry in config.align.metrics if (own := own_code_of(entry))]
         self._settings: dict[str, Any] = {"align": settings, "shuffled": seed, "code": code}
         if config.align.gallery is not None:
             self._settings["rows"] = config.align.gallery.queries

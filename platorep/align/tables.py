@@ -13,7 +13,7 @@ from platorep.align.asked import Asked
 from platorep.align.models import Aligned
 from platorep.align.scoring import SHUFFLED, PairScores
 from platorep.config import AlignConfig, ModelSpec
-from platorep.statistics import benjamini_hochberg, calibrate, closest, holm, westfall_young
+from platorep.statistics import calibrate, closest, corrected, westfall_young
 
 Scored = Mapping[tuple[str, str], PairScores]
 """Labels of x and y -> what is known of the pair."""
@@ -151,6 +151,6 @@ def _adjusted(
             null = np.array([scored[pair].statistics[str(metric)]["null"] for pair in pairs])
             found = westfall_young(sign * family["score"].to_numpy(), sign * null)
         else:
-            found = (holm if align.null.correction == "holm" else benjamini_hochberg)(p)
+            found = corrected(p, align.null.correction)
         adjusted[family.index] = found
     return adjusted

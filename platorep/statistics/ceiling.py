@@ -13,7 +13,7 @@ scale that is depends on the metric; docs/metrics.md derives them and says how w
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -118,11 +118,17 @@ def agreement(metric: WithChance, x: Any, y: Any, permutations: Permutations) ->
     """The score of two summaries of the same n samples, and its chance level: the metric's own, or
     else the mean over `permutations` of y's samples."""
     score = float(metric.compare([x], [y])[0, 0])
-    chance = metric.chance(x.n)
-    if chance is None:
-        scorer = metric.prepare([x], [y])
-        chance = float(np.mean([scorer(order)[0, 0] for order in permutations.orders(x.n)]))
-    return Agreement(score, chance)
+    return Agreement(score, chance_level(metric, x, y, permutations.orders(x.n)))
+
+
+def chance_level(metric: WithChance, x: Any, y: Any, orders: Iterable[Any]) -> float:
+    """The score of two summaries that have nothing in common: the metric's own formula, or else the
+    mean over these orders of y's samples."""
+    known = metric.chance(x.n)
+    if known is not None:
+        return known
+    scorer = metric.prepare([x], [y])
+    return float(np.mean([scorer(order)[0, 0] for order in orders]))
 
 
 def reliability(

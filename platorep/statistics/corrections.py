@@ -28,6 +28,12 @@ def holm(p: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
     return _adjust(p, lambda sorted_p, m: np.maximum.accumulate(sorted_p * np.arange(m, 0, -1)))
 
 
+def corrected(p: Float[np.ndarray, " m"], correction: Correction) -> Float[np.ndarray, " m"]:
+    """Adjusted p-values of tests without a null that all share: Westfall and Young's correction
+    needs one, and is Holm's here."""
+    return (benjamini_hochberg if correction == "benjamini_hochberg" else holm)(p)
+
+
 def westfall_young(
     observed: Float[np.ndarray, " m"], null: Float[np.ndarray, "m K"]
 ) -> Float[np.ndarray, " m"]:

@@ -22,7 +22,7 @@ from platorep.align.asked import Asked
 from platorep.align.summaries import ALL, RowSets, Summaries, Summarized, prepared_layers, summarize
 from platorep.config.analyses import ObservationsConfig
 from platorep.errors import DataError
-from platorep.statistics import closest, rest_of_parts
+from platorep.statistics import chance_level, closest, rest_of_parts
 
 VERSION = "observations-1"  # raise when the meaning of a score changes
 PARTS = 8
@@ -228,14 +228,10 @@ class Averages:
     def _floors(self, look: Look, own: Summaries, partner: Summaries) -> list[float]:
         found = []
         for name in self.sets:
-            sides = _at_layers(look, own, partner, name)
-            metric, n = look.metric.metric, sides[0].summaries[0].n
-            floor = metric.chance(n)
-            if floor is None:
-                scorer = metric.prepare(*(side.summaries for side in sides))
-                rng = np.random.default_rng([self.settings.seed, n])
-                floor = float(np.mean([scorer(rng.permutation(n)) for _ in range(SHUFFLES)]))
-            found.append(floor)
+            one, other = (side.summaries[0] for side in _at_layers(look, own, partner, name))
+            rng = np.random.default_rng([self.settings.seed, one.n])
+            orders = (rng.permutation(one.n) for _ in range(SHUFFLES))
+            found.append(chance_level(look.metric.metric, one, other, orders))
         return found
 
 

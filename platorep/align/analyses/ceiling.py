@@ -17,7 +17,6 @@ from platorep.align.asked import Asked
 from platorep.align.summaries import budget_bytes, held_bytes
 from platorep.config.analyses import CeilingConfig
 from platorep.metrics import Summary
-from platorep.own_code import code_hashes
 from platorep.statistics import (
     JACCARD,
     THRESHOLD,
@@ -163,9 +162,7 @@ class _Comparisons:
         return self._kept(asked, keys, compare)
 
     def _kept(self, asked: Asked, decides: Sequence[Any], make: Callable[[], OnSets]) -> OnSets:
-        own = [asked.metric.name] if ":" in asked.metric.name else []
-        code = [code_hashes(name, f"metric {name!r}") for name in own]
-        metric = [asked.metric.name, asked.config.parameters.model_dump(mode="json"), code]
+        metric = [asked.metric.name, asked.config.parameters.model_dump(mode="json"), asked.code]
         how = [*metric, self._settings.draws, self._settings.seed]
         made = self._context.kept(
             VERSION, [*decides, *how], lambda: [[float(a.score), float(a.chance)] for a in make()]

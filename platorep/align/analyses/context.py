@@ -81,16 +81,17 @@ class Context:
 
     def repeats(self, label: str) -> dict[str, str]:
         """View -> label of the model's copy that reads it: the other observations of the same."""
-        view = self.aligned(label).spec.view
-        copies = {spec.view: spec.label for spec in self._specs if spec.repeat_of == label}
+        view, copies = self.aligned(label).spec.view, self._copies(label)
         return {other: copies[other] for other in self.config.repeats.get(view, ()) if copies}
 
     def joined(self, label: str) -> dict[int, str]:
         """Number of observations -> label of the model's copy that reads so many in one."""
-        view = self.aligned(label).spec.view
-        copies = {spec.view: spec.label for spec in self._specs if spec.repeat_of == label}
+        view, copies = self.aligned(label).spec.view, self._copies(label)
         views = {} if self.config.observations is None else self.config.observations.joined
         return {m: copies[other] for m, other in views.get(view, {}).items() if copies}
+
+    def _copies(self, label: str) -> dict[str, str]:
+        return {spec.view: spec.label for spec in self._specs if spec.repeat_of == label}
 
     @cached_property
     def _specs(self) -> tuple[ModelSpec, ...]:

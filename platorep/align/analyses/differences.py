@@ -18,11 +18,11 @@ from platorep.config import ModelSpec
 from platorep.config.analyses import DifferencesConfig
 from platorep.errors import ConfigError, PlatorepError
 from platorep.statistics import (
+    Correction,
     Difference,
     OnHalves,
-    benjamini_hochberg,
+    corrected,
     difference,
-    holm,
     mean_of,
     ranks,
 )
@@ -201,14 +201,13 @@ def _sides(
     ]
 
 
-def _adjusted(table: pd.DataFrame, correction: str) -> pd.Series:
+def _adjusted(table: pd.DataFrame, correction: Correction) -> pd.Series:
     """p-values corrected over the differences of one metric, side and kind: those against all
     partners are one family, those against single ones another."""
     adjusted = pd.Series(np.nan, index=table.index, dtype=np.float64)
     if table.empty:
         return adjusted
-    rule = benjamini_hochberg if correction == "benjamini_hochberg" else holm
     single = table["partner"].ne(ALL)
     for _, family in table.groupby(["metric", "side", "against", "kind", single]):
-        adjusted[family.index] = rule(family["p"].to_numpy(np.float64))
+        adjusted[family.index] = corrected(family["p"].to_numpy(np.float64), correction)
     return adjusted

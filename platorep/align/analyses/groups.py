@@ -23,8 +23,7 @@ from platorep.errors import ConfigError, IntegrityError
 from platorep.files import digest
 from platorep.metrics import Summary
 from platorep.metrics.neighbors import NeighborLists, stack
-from platorep.own_code import code_hashes
-from platorep.statistics import benjamini_hochberg, calibrate, holm, subsamples
+from platorep.statistics import Correction, calibrate, corrected, subsamples
 from platorep.statistics.groups import (
     Entries,
     Grouping,
@@ -88,16 +87,12 @@ def analyse_groups(context: Context, settings: GroupsConfig) -> Found:
     return Found(tables={"groups": table, "row_scores.parquet": rows[[*ROW_COLUMNS]]})
 
 
-def _corrected(table: pd.DataFrame, correction: str) -> pd.DataFrame:
-    """Over the groups of all pairs of one metric and one division; the rows of all samples apart.
-
-    Westfall and Young's correction needs one null for all, and is Holm's here.
-    """
-    adjust = benjamini_hochberg if correction == "benjamini_hochberg" else holm
+def _corrected(table: pd.DataFrame, correction: Correction) -> pd.DataFrame:
+    """Over the groups of all pairs of one metric and one division; all samples apart."""
     for _, tests in table.groupby(["metric", "by", table["group"] == ""], sort=False):
         for p in ("p", "p_fine"):
             values = tests[p].to_numpy(dtype=float)
-            table.loc[tests.index, f"{p}_adjusted"] = adjust(values)
+            table.loc[tests.index, f"{p}_adjusted"] = corrected(values, correction)
     return table
 
 
@@ -203,12 +198,11 @@ class _Pair:
         self._sides = [(str(row[s]), int(row[f"layer_{s}"])) for s in ("x", "y")]
         self._settings, self._layers, self._groups = settings, layers, groups
         self._n = context.n
-        own = self._asked.config.name
         self.decides = [
             *(context.aligned(label).key for label, _ in self._sides),
             *(layer for _, layer in self._sides),
             self._asked.label,
-            code_hashes(own, f"metric {own!r}") if ":" in own else None,
+            self._asked.code or None,
             groups.decides,
         ]
 

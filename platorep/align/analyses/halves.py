@@ -14,7 +14,6 @@ from platorep.align.analyses.context import Context
 from platorep.align.asked import Asked
 from platorep.align.summaries import OnRows, RowSets, Summaries, budget_bytes, held_bytes, summarize
 from platorep.config.analyses import DifferencesConfig
-from platorep.own_code import code_hashes
 from platorep.statistics import best_pair, halving
 
 HALVES_VERSION = 1  # raise when the meaning of a number changes
@@ -32,12 +31,7 @@ def score_halves(
 
     The halves are the same for all models. What fails for a pair is noted, and the pair left out.
     """
-    decides = [
-        [a.label, a.config.layers, code_hashes(a.config.name, f"metric {a.config.name!r}")]
-        if ":" in a.config.name
-        else [a.label, a.config.layers]
-        for a in asked
-    ]
+    decides = [[a.label, a.config.layers, *a.code] for a in asked]
     found: dict[tuple[Pair, str], list[Any]] = {}
     failures = context.failures
     starts = range(0, settings.splits, TOGETHER)
