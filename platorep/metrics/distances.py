@@ -5,33 +5,25 @@ Unlike a linear kernel it is 0 for independent features only (Szekely, Rizzo and
 Axes: n samples, m entries of a triangle.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
 from platorep.metrics import triangles
-from platorep.metrics.kernels import SIMILARITIES, centred, check_rows, u_centred
+from platorep.metrics.kernels import SIMILARITIES, centred_unit, check_rows
 from platorep.metrics.layer import Layer
 from platorep.metrics.metric import Claims, Metric, Order, Scorer, Scores, no_chance
 from platorep.metrics.rsa import dissimilarities
-from platorep.metrics.triangles import Triangle, unit, upper
+from platorep.metrics.triangles import Triangle
 from platorep.parameters.metrics import DistanceCorrelation
 
 
 def summarize(layer: Layer, parameters: DistanceCorrelation) -> Triangle:
     """The Euclidean distances of all pairs, centred over both samples, as a unit vector."""
     table = dissimilarities(layer, "euclidean")
-    distances = table.values.sqrt()
-    rounding = 8 * torch.finfo(distances.dtype).eps * float(torch.linalg.vector_norm(distances))
     debiased = parameters.estimator == "debiased"
-    if debiased:
-        found = upper(u_centred(distances))
-    else:
-        distances = centred(distances)
-        found = torch.cat([distances.diagonal(), math.sqrt(2) * upper(distances)])
-    values, reason = unit(found, rounding)
+    values, reason = centred_unit(table.values.sqrt(), debiased=debiased)
     if table.reason is not None:
         values = torch.zeros_like(values)
     return Triangle(layer.n, table.reason or reason, values, diagonal=not debiased)

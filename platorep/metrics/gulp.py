@@ -7,15 +7,13 @@ cosine between H_x and H_y, so that it lies between 0 and 1.
 Axes: n samples.
 """
 
-import math
-
 import torch
 
 from platorep.metrics import triangles
 from platorep.metrics.kernels import SIMILARITIES, centred, check_rows
 from platorep.metrics.layer import Layer
 from platorep.metrics.metric import Claims, Metric
-from platorep.metrics.triangles import Triangle, unit, upper
+from platorep.metrics.triangles import Triangle, unit, whole
 from platorep.parameters.metrics import Gulp
 
 
@@ -31,7 +29,7 @@ def summarize(layer: Layer, parameters: Gulp) -> Triangle:
         ridge = parameters.penalty * total * torch.eye(layer.n, dtype=gram.dtype)
         predictor = torch.linalg.solve(gram + ridge.to(gram.device), gram)
         predictor = (predictor + predictor.T) / 2  # it commutes, but for rounding
-    values, reason = unit(torch.cat([predictor.diagonal(), math.sqrt(2) * upper(predictor)]))
+    values, reason = unit(whole(predictor))
     values = values.to(layer.features.dtype)
     return Triangle(layer.n, layer.reason or reason, values, diagonal=True)
 

@@ -26,7 +26,7 @@ from platorep.metrics.metric import (
     Summary,
     no_chance,
 )
-from platorep.metrics.triangles import Triangle, unit, upper
+from platorep.metrics.triangles import Triangle, unit, upper, whole
 from platorep.parameters.metrics import Cka, Rv
 
 MAX_ROWS = 16384
@@ -98,14 +98,20 @@ def summarize_cka(layer: Layer, parameters: Cka) -> Summary:
     kernel = kernel_matrix(layer, parameters.kernel, parameters.sigma)
     if debiased:
         kernel = kernel.clone().fill_diagonal_(0)
-    rounding = 8 * torch.finfo(kernel.dtype).eps * float(torch.linalg.vector_norm(kernel))
-    if debiased:
-        found = upper(u_centred(kernel))
-    else:
-        kernel = centred(kernel)
-        found = torch.cat([kernel.diagonal(), math.sqrt(2) * upper(kernel)])
-    values, reason = unit(found, rounding)
+    values, reason = centred_unit(kernel, debiased=debiased)
     return Triangle(layer.n, layer.reason or reason, values, diagonal=not debiased)
+
+
+def centred_unit(
+    kernel: Float[Tensor, "n n"], *, debiased: bool
+) -> tuple[Float[Tensor, " m"], str | None]:
+    """A kernel, or distances, centred and flattened, as `unit` gives it.
+
+    Args:
+        debiased: By U-centring, which leaves the diagonal out.
+    """
+    rounding = 8 * torch.finfo(kernel.dtype).eps * float(torch.linalg.vector_norm(kernel))
+    return unit(upper(u_centred(kernel)) if debiased else whole(centred(kernel)), rounding)
 
 
 def prepare_cka(x: Sequence[Any], y: Sequence[Any], parameters: Cka | Rv) -> Scorer:

@@ -7,7 +7,6 @@ of y, is <(I - H)'(I - H), y y'>: all layer pairs together are one matrix produc
 Axes: n samples, m entries of a triangle.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,7 +19,7 @@ from platorep.metrics import triangles
 from platorep.metrics.kernels import SIMILARITIES, centred, check_rows
 from platorep.metrics.layer import Layer
 from platorep.metrics.metric import Claims, Metric, Order, Scorer, Scores, Summary
-from platorep.metrics.triangles import Triangle, upper
+from platorep.metrics.triangles import Triangle, whole
 from platorep.parameters.metrics import LinearPredictivity
 
 
@@ -43,13 +42,8 @@ def summarize(layer: Layer, parameters: LinearPredictivity) -> Predictor:
     total = float(gram.diagonal().sum())
     target = gram / total if total > 0 and layer.reason is None else torch.zeros_like(gram)
     kind = layer.features.dtype
-    residual = _as_triangle(left.T @ left).to(kind)
-    return Predictor(layer.n, layer.reason, residual, _as_triangle(target).to(kind))
-
-
-def _as_triangle(matrix: Float[Tensor, "n n"]) -> Float[Tensor, " m"]:
-    """The inner product of two of these vectors is that of the matrices."""
-    return torch.cat([matrix.diagonal(), math.sqrt(2) * upper(matrix)])
+    residual = whole(left.T @ left).to(kind)
+    return Predictor(layer.n, layer.reason, residual, whole(target).to(kind))
 
 
 def _penalty(gram: Float[Tensor, "n n"], penalty: float) -> float:

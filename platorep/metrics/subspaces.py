@@ -30,7 +30,7 @@ from platorep.metrics.metric import (
     Summary,
     each_pair,
 )
-from platorep.metrics.triangles import Triangle, upper
+from platorep.metrics.triangles import Triangle, whole
 from platorep.parameters.metrics import CcaMean, EigenspaceOverlap, Procrustes, Pwcca, Svcca
 
 RANK_TOLERANCE = 1e-10
@@ -233,9 +233,8 @@ def _summarize_overlap(layer: Layer, parameters: EigenspaceOverlap) -> Projectio
     given = given / torch.where(sizes > 0, sizes, 1.0)
     basis, _ = principal(Centred(given, _rounding(layer, given)))
     projection = basis @ basis.T
-    values = torch.cat([projection.diagonal(), math.sqrt(2) * upper(projection)])
     rank = basis.shape[1]
-    values = (values / math.sqrt(max(rank, 1))).to(layer.features.dtype)
+    values = (whole(projection) / math.sqrt(max(rank, 1))).to(layer.features.dtype)
     return Projection(layer.n, layer.reason, Triangle(layer.n, None, values, diagonal=True), rank)
 
 

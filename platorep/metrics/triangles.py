@@ -5,6 +5,7 @@ A vector holds the upper triangle row by row, after the diagonal where a metric 
 Axes: n samples, m entries, l layers.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -32,6 +33,12 @@ class Triangle(Summary):
 def upper(matrix: Float[Tensor, "n n"]) -> Float[Tensor, " m"]:
     """The entries above the diagonal."""
     return matrix.flatten()[_places_above(len(matrix), matrix.device)]
+
+
+def whole(matrix: Float[Tensor, "n n"]) -> Float[Tensor, " m"]:
+    """The diagonal and the entries above it, these times the root of 2: the inner product of two
+    such vectors is that of the matrices."""
+    return torch.cat([matrix.diagonal(), math.sqrt(2) * upper(matrix)])
 
 
 @lru_cache(maxsize=1)

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from platorep.plots.heatmap import frame_matrix
+from platorep.plots.heatmap import plain_matrix
 from platorep.plots.labels import interval_text, legible_frame, metric_text, shorten, wrap
 from platorep.plots.panels import Grid, add_legend, legend_height
 from platorep.plots.style import FAINT, HUES, SINGLE, SMALL, mark
@@ -52,15 +52,7 @@ def draw_consistency(points: pd.DataFrame) -> Figure:
     metric = metric_text(str(points["metric"].iloc[0]))
     if points["role"].iloc[0] == "cell":
         names = {name: wrap(str(name), 1.2) for name in shown["x"]}
-        cells = shown.assign(
-            x_name=shown["x"].map(names),
-            y_name=shown["y"].map(names),
-            x_group="",
-            y_group="",
-            x_num_parameters=np.nan,
-            y_num_parameters=np.nan,
-        )
-        return frame_matrix(cells, f"Kendall's tau of {metric} over model pairs", None, None)
+        return plain_matrix(shown, names, f"Kendall's tau of {metric} over model pairs", None)
     return _draw_pairs(shown, metric)
 
 

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from platorep.errors import AbsentError
 from platorep.parameters.figures import MetricCorrelationFigure
-from platorep.plots.heatmap import frame_matrix
+from platorep.plots.heatmap import plain_matrix
 from platorep.plots.labels import metric_text, wrap
 from platorep.plots.tables import Points, Tables
 
@@ -48,13 +48,5 @@ def metric_correlation_points(tables: Tables, parameters: MetricCorrelationFigur
 def draw_metric_correlation(points: pd.DataFrame, parameters: MetricCorrelationFigure) -> Figure:
     """Draw what `metric_correlation_points` selected."""
     names = {metric: wrap(metric_text(str(metric)), 1.2) for metric in points["x"]}
-    cells = points.assign(
-        x_name=points["x"].map(names),
-        y_name=points["y"].map(names),
-        x_group="",
-        y_group="",
-        x_num_parameters=np.nan,
-        y_num_parameters=np.nan,
-    )
     label = f"Spearman correlation over {int(points['num_pairs'].max())} model pairs"
-    return frame_matrix(cells, label, parameters.width, None)
+    return plain_matrix(points, names, label, parameters.width)

@@ -1,6 +1,7 @@
 """The best score of every model pair as a matrix."""
 
 import math
+from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
@@ -110,6 +111,30 @@ def draw_heatmap(points: pd.DataFrame, parameters: HeatmapFigure) -> Figure:
     kind = "alignment" if parameters.value == "score" else "calibrated alignment"
     label = f"{kind} ({metric_text(str(points['metric'].iloc[0]))})"
     return frame_matrix(points, label, parameters.width, parameters.values)
+
+
+def plain_matrix(
+    points: pd.DataFrame, names: Mapping[str, str], label: str, print_width: str | None
+) -> Figure:
+    """A matrix of things that have neither families nor sizes.
+
+    Args:
+        points: One row per cell: `row`, `column`, `value`, `x`, `y`.
+        names: What the cells' `x` and `y` are called.
+    """
+    return frame_matrix(
+        points.assign(
+            x_name=points["x"].map(names),
+            y_name=points["y"].map(names),
+            x_group="",
+            y_group="",
+            x_num_parameters=np.nan,
+            y_num_parameters=np.nan,
+        ),
+        label,
+        print_width,
+        None,
+    )
 
 
 def frame_matrix(
