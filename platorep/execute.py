@@ -106,6 +106,17 @@ def ground_stage(run: Run, pattern: str) -> Outcome:
     return errors + failures.all, table
 
 
+def study_stage(run: Run, name: str) -> Outcome:
+    """What failed, and what the study found; extracts what is missing."""
+    from platorep.studies import STUDIES, study
+
+    which = STUDIES[name]
+    with run.holding_results():
+        errors = [*extract_stage(run)[0]] if which.extracts else []
+        failures, table = study(run, which)
+    return errors + failures.all, table
+
+
 def plot_stage(run: Run) -> Outcome:
     """What failed, and the files that were written."""
     from platorep.plots.stage import plot

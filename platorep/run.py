@@ -2,19 +2,19 @@
 
 import fnmatch
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from platorep.config import ExperimentConfig, ModelSpec, config_path, load_config
-from platorep.errors import ConfigError, NotComputedError
+from platorep.errors import ConfigError, DamagedError, NotComputedError
 from platorep.failures import Failures
-from platorep.files import cache_root, digest
+from platorep.files import cache_root, digest, read_sealed, write_sealed
 from platorep.holding import held
 from platorep.models import Model, resolve_device
 from platorep.reporting import Reporter
@@ -73,6 +73,35 @@ class Run:
                 f"{what} is not there{place} and --overwrite never forbids to compute it. Leave "
                 "that out."
             )
+
+    def kept(self, name: str, decides: Sequence[Any], make: Callable[[], Any]) -> Any:
+        """What `make` returns (JSON), kept as a finished piece under all that decides it.
+
+        Args:
+            name: Of the work; with its version, if the meaning of a number has changed.
+            decides: Keys of models, rows and settings: everything that moves the result.
+
+        Raises:
+            NotComputedError: it is not there and `--overwrite never`.
+        """
+        path, whole = self._piece(name, decides)
+        if not self.anew:
+            with suppress(FileNotFoundError, DamagedError):  # it is made again
+                return read_sealed(path, of=whole, cure="It is made again.")["made"]
+        self.must_compute(f"{name} ({path.name})")
+        made = make()
+        write_sealed(path, {"made": made}, of=whole)
+        return made
+
+    def will_make(self, name: str, decides: Sequence[Any]) -> bool:
+        """Whether `kept` would make the piece: it is not there, and may be made."""
+        there = not self.anew and self._piece(name, decides)[0].exists()
+        return not there and self.options.overwrite != "never"
+
+    def _piece(self, name: str, decides: Sequence[Any]) -> tuple[Path, str]:
+        """Where a piece is kept, and the digest of all that decides it."""
+        whole = digest([name, *decides])
+        return self.results.parts / f"{name}-{whole}.json", whole
 
     @contextmanager
     def holding_results(self, *, extracting: bool = False) -> Iterator[None]:

@@ -67,6 +67,12 @@ FULL: dict[str, Any] = {
     },
     "controls": {"shuffled_pairs": True},
     "figures": [{"kind": "scaling", "x": "bits_per_byte"}, {"kind": "heatmap"}],
+    "bridge": {
+        "map": {"maps": ["ridge"]},
+        "match": {"items": [5]},
+        "stitch": {"words": ["dog/dogs"], "view": "little"},
+    },
+    "units": {"match": {"grid": 4}, "filters": {"units": 16}},
 }
 """Says something in every section."""
 

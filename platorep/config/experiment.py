@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, NonNegativeInt, model_validator
 
 from platorep.config.align import AlignConfig
+from platorep.config.bridges import BridgeConfig
 from platorep.config.data import DatasetConfig
 from platorep.config.figures import check_figures
 from platorep.config.models import (
@@ -20,6 +21,7 @@ from platorep.config.models import (
     ModelSpec,
 )
 from platorep.config.performance import PerformanceConfig, WordsConfig, check_tasks
+from platorep.config.units import UnitsConfig
 from platorep.errors import nearest
 from platorep.parameters.baselines import BASELINE_MODALITY, BASELINES, BASELINES_FAMILY
 from platorep.parameters.figures import FigureConfig
@@ -52,6 +54,8 @@ class ExperimentConfig(Section):
     align: AlignConfig = AlignConfig()
     controls: ControlsConfig = ControlsConfig()
     figures: tuple[FigureConfig, ...] = ()
+    bridge: BridgeConfig = BridgeConfig()
+    units: UnitsConfig = UnitsConfig()
 
     def models(self) -> tuple[ModelSpec, ...]:
         """Every model with its family's settings filled in, controls included, in file order."""

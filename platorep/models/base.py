@@ -15,6 +15,7 @@ from torch import Tensor
 
 from platorep.config import ModelSettings, ModelSpec
 from platorep.errors import ConfigError
+from platorep.models.inside import OpenNetwork
 from platorep.models.memory import Batches, Batching
 from platorep.parameters.section import idle_settings
 from platorep.reporting import Reporter
@@ -166,6 +167,18 @@ class Model(ABC):
             AbsentError: weights or a needed package are not there.
             IntegrityError: the weights do not fit the network.
         """
+
+    def open(self, device: torch.device | str, dtype: torch.dtype) -> OpenNetwork:
+        """The network itself, for work inside it: its maps over an image, and what follows them.
+
+        Raises:
+            ConfigError: it reads no images, or its layers are no modules of it.
+            AbsentError, IntegrityError: as `load`.
+        """
+        raise ConfigError(
+            f"model {self.spec.label!r}: no image network of timm's (backend {self.spec.backend}, "
+            f"{self.spec.modality}), so it has no maps over images to work with."
+        )
 
     def save_copy(self, folder: Path) -> ModelSpec:
         """Save the model with its weights into an empty folder, as its library does.

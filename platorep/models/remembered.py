@@ -21,6 +21,7 @@ from platorep.config import ModelSpec
 from platorep.errors import DamagedError, StorageError, UnreadableError
 from platorep.files import digest, read_sealed, write_sealed
 from platorep.models.base import Description, Loaded, Model
+from platorep.models.inside import OpenNetwork
 from platorep.own_code import code_files
 from platorep.reporting import Reporter
 from platorep.stamps import Stamp, code_stamps, stamp
@@ -77,6 +78,9 @@ class RememberedModel(Model):
 
     def load(self, device: torch.device | str, dtype: torch.dtype) -> Loaded:
         return self._model.load(device, dtype)
+
+    def open(self, device: torch.device | str, dtype: torch.dtype) -> OpenNetwork:
+        return self._model.open(device, dtype)
 
 
 def local_files(spec: ModelSpec) -> list[tuple[str, Stamp]] | None:

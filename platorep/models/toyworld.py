@@ -15,6 +15,7 @@ from platorep.files import cache_root
 from platorep.kinds.audio import Sound, resampled
 from platorep.kinds.video import Film, evenly_spaced
 from platorep.models.base import Description, Loaded, Model, refuse_other_settings
+from platorep.models.inside import OpenNetwork
 from platorep.models.language import TEXT_SETTINGS, LanguageModel
 from platorep.models.vision import IMAGE_SETTINGS, VisionModel
 from platorep.parameters.section import idle_settings
@@ -162,6 +163,9 @@ class ToyModel(Model):
 
     def load(self, device: torch.device | str, dtype: torch.dtype) -> Loaded:
         return self._model.load(device, dtype)
+
+    def open(self, device: torch.device | str, dtype: torch.dtype) -> OpenNetwork:
+        return self._model.open(device, dtype)
 
     def save_copy(self, folder: Path) -> ModelSpec:
         return self._model.save_copy(folder)

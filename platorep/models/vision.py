@@ -33,6 +33,7 @@ from platorep.models.blocks import (
     tap_points,
 )
 from platorep.models.cost import count_flops
+from platorep.models.inside import OpenNetwork, check_names
 from platorep.models.networks import Network
 from platorep.models.probing import probe_batches
 from platorep.models.streamed import Streamed
@@ -112,6 +113,21 @@ class VisionModel(Model):
         else:
             blocks = PooledBlocks(network, size, pools, self._kept)
         return LoadedVisionModel(blocks, self._transform(), left_over)
+
+    @default_switches()
+    def open(self, device: torch.device | str, dtype: torch.dtype) -> OpenNetwork:
+        """The network with its weights, for work inside it: at its kept layers.
+
+        Raises:
+            AbsentError, IntegrityError: as `load`.
+            ConfigError: its layers are no outputs of modules.
+        """
+        network, _ = self._with_weights()
+        network = network.eval().requires_grad_(False).to(device, dtype)
+        size = tuple(self._data_config["input_size"])
+        if not self._globs:
+            check_names(network, self._names, size, self.spec.label)
+        return OpenNetwork(network, self._names, self._transform(), size, self.spec.label)
 
     def _transform(self) -> Callable[[Any], Tensor]:
         """What makes an input of a sample."""

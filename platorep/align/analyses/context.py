@@ -1,10 +1,8 @@
 """What an analysis is given: the scores, the models behind them, and their layers."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,9 +14,7 @@ from platorep.align.asked import Asked
 from platorep.align.layers import LayerReader
 from platorep.align.models import Aligned, find_cell
 from platorep.config import AlignConfig, ModelSpec
-from platorep.errors import DamagedError
 from platorep.failures import Failures
-from platorep.files import digest, read_sealed, write_sealed
 from platorep.run import Run
 
 
@@ -120,23 +116,12 @@ class Context:
         Raises:
             NotComputedError: it is not there and `--overwrite never`.
         """
-        path, whole = self._piece(name, decides)
-        if not self.run.anew:
-            with suppress(FileNotFoundError, DamagedError):  # it is made again
-                return read_sealed(path, of=whole, cure="It is made again.")["made"]
-        self.run.must_compute(f"{name} ({path.name})")
-        made = make()
-        write_sealed(path, {"made": made}, of=whole)
-        return made
+        return self.run.kept(name, self._all_of(decides), make)
 
     def will_make(self, name: str, decides: Sequence[Any]) -> bool:
         """Whether `kept` would make the piece: it is not there, and may be made."""
-        options = self.run.options
-        there = not self.run.anew and self._piece(name, decides)[0].exists()
-        return not there and options.overwrite != "never"
+        return self.run.will_make(name, self._all_of(decides))
 
-    def _piece(self, name: str, decides: Sequence[Any]) -> tuple[Path, str]:
-        """Where a piece is kept, and the digest of all that decides it."""
+    def _all_of(self, decides: Sequence[Any]) -> list[Any]:
         preprocess = self.config.preprocess.model_dump(mode="json")
-        whole = digest([name, preprocess, self.config.concatenated, self.n, *decides])
-        return self.run.results.parts / f"{name}-{whole}.json", whole
+        return [preprocess, self.config.concatenated, self.n, *decides]

@@ -1,0 +1,17 @@
+"""`platorep bridge` and `platorep units`: what networks share beyond a score."""
+
+import typer
+
+from platorep.cli.experiment import finish, open_experiment
+from platorep.cli.options import EXPERIMENT, TALK, WORK, CommandLine
+
+bridge = typer.Typer(no_args_is_help=True, help="From one representation to another.")
+units = typer.Typer(no_args_is_help=True, help="What single units and filters do.")
+TAKES = (*EXPERIMENT, *WORK, "batch_size", "overwrite", "offline", *TALK)
+
+
+def run_study(line: CommandLine, name: str) -> None:
+    experiment = open_experiment(line)
+    from platorep.execute import study_stage
+
+    finish(experiment, lambda run: study_stage(run, name), line)

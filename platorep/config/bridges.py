@@ -1,0 +1,71 @@
+"""What `platorep bridge` may be told of: maps from one representation to another."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from platorep.config.paths import NameOrPath
+from platorep.config.words import Words
+from platorep.parameters.section import Section
+
+MapName = Literal["procrustes", "ridge", "cca"]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class MapConfig(Section):
+    """Retrieval through a fitted map: layers are chosen on one part of the rows, the map is fitted
+    on a second, and what it finds is counted on a third."""
+
+    maps: Annotated[tuple[MapName, ...], Field(min_length=1)] = ("procrustes", "ridge", "cca")
+    choose: Share = 0.25
+    """Share of the rows on which the layers are chosen, by the first metric of `align`."""
+    fit: Share = 0.5
+    """Share on which the maps are fitted; the rest is searched."""
+    permutations: PositiveInt = 200
+    """Of the null: the pairs of the third part in a random order."""
+    seed: NonNegativeInt = 0
+
+
+class MatchConfig(Section):
+    """Which item of one model is which of another, from the two kernels alone."""
+
+    items: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1)] = (10, 20, 50)
+    """Numbers of items to match."""
+    groups: NameOrPath | Literal["place"] | None = None
+    """Items are means of groups of rows: a CSV file with the columns `id` and `group`, or, of the
+    toy world, the places. Absent: items are single rows, or the groups of `words`."""
+    words: Words = ()
+    """Items are the means of the rows whose text has each word."""
+    view: str = "text"
+    """The view of texts that `words` are looked for in."""
+    subsets: PositiveInt = 50
+    """Random subsets of each number of items."""
+    restarts: PositiveInt = 8
+    seconds: Annotated[float, Field(gt=0)] = 60.0
+    """Most time for one model pair and number of items; what is left out is said."""
+    seed: NonNegativeInt = 0
+
+
+class StitchConfig(Section):
+    """The front of one network, a trained linear stitch, the back of another."""
+
+    words: Words = ()
+    """Vision: what the back is to tell, yes or no, is whether the text of a row has the word."""
+    view: str = "text"
+    """The view of texts that `words` are looked for in."""
+    label: str | None = None
+    """Vision: the view of texts each of which is a class, in place of `words`."""
+    layers: Literal["all"] | tuple[int, ...] = "all"
+    """Tap points of both networks."""
+    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0,)
+    steps: PositiveInt = 300
+    batch_size: PositiveInt = 64
+    test_share: Share = 0.25
+
+
+class BridgeConfig(Section):
+    """Settings of `platorep bridge map`, `match` and `stitch`."""
+
+    map: MapConfig = MapConfig()
+    match: MatchConfig = MatchConfig()
+    stitch: StitchConfig = StitchConfig()

@@ -1,0 +1,15 @@
+"""Beyond scores: what can be carried from one network to another, and what single units share.
+
+To add a study: its section in `platorep.config.bridges` or `units`, its arithmetic in the room of
+that name, a module here, an entry below and its command in `platorep.cli`.
+"""
+
+from collections.abc import Mapping
+
+from platorep.registry import index_by_name
+from platorep.studies.context import Study
+from platorep.studies.stage import study
+
+__all__ = ["STUDIES", "study"]
+
+STUDIES: Mapping[str, Study] = index_by_name(())

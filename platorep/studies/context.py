@@ -1,0 +1,111 @@
+"""What a study is given: the experiment, its models, their layers, and the rows."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import pandas as pd
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from platorep.align.asked import Asked, asked_metrics
+from platorep.align.layers import LayerReader
+from platorep.align.models import Aligned, find_cell, model_pairs
+from platorep.config import ModelSpec
+from platorep.data import EventDataset, load_dataset
+from platorep.errors import ConfigError
+from platorep.failures import Failures
+from platorep.models import Model, open_model
+from platorep.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a study gives back."""
+
+    tables: Mapping[str, pd.DataFrame]
+    """By name: each is written as `<name>.csv`."""
+    figures: Mapping[str, tuple[Figure, pd.DataFrame]]
+    """By name: the figure, and exactly the points that it shows."""
+    shown: pd.DataFrame
+    """What the command prints."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """An experiment whose rows are known, and what every study asks of it."""
+
+    run: Run
+    failures: Failures
+    _read: dict[str, list[Tensor]] = field(default_factory=dict)
+
+    @cached_property
+    def specs(self) -> dict[str, ModelSpec]:
+        """The models that were asked for, by label; without copies that read a repeat."""
+        return {spec.label: spec for spec in self.run.measured}
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Labels of the models that `align.pairs` puts together, x before y.
+
+        Raises:
+            ConfigError: no two of the models make a pair.
+        """
+        found = model_pairs(self.run.config, self.run.specs)
+        if not found:
+            raise ConfigError("align.pairs: no two of the models make a pair.")
+        return found
+
+    @cached_property
+    def metric(self) -> Asked:
+        """The first metric of `align`: what layers are chosen by."""
+        return asked_metrics(self.run.config)[0]
+
+    @cached_property
+    def dataset(self) -> EventDataset:
+        """The rows with their samples, for what must look at images and texts again."""
+        return load_dataset(self.run.config.dataset, offline=self.run.options.offline)
+
+    def rows(self) -> pd.DataFrame:
+        """Ids and hashes of all rows, as they were extracted."""
+        return self.run.results.read_table(self.run.results.rows, "extract")
+
+    def model(self, label: str) -> Model:
+        """The model, with its weights where they are made here."""
+        model = open_model(self.specs[label], offline=self.run.options.offline)
+        self.run.prepare(model)
+        return model
+
+    def aligned(self, label: str) -> Aligned:
+        """A model with its cell; `.key` names its features.
+
+        Raises:
+            AbsentError: it was not extracted.
+            IntegrityError: its rows are others.
+        """
+        return find_cell(self.run, self.specs[label])
+
+    def prepared(self, label: str) -> list[Float[Tensor, "n _"]]:
+        """All layers of a model, prepared as `align.preprocess` says; the last one read is kept."""
+        if label not in self._read:
+            layers = self._reader.prepared(self.aligned(label))
+            self._read.clear()
+            self._read[label] = layers
+        return self._read[label]
+
+    @cached_property
+    def _reader(self) -> LayerReader:
+        run = self.run
+        return LayerReader(run.config.align, run.results, run.device, overwrite=run.anew)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """One command of `platorep bridge` or `platorep units`."""
+
+    name: str
+    """As it is called on the command line: `bridge map`."""
+    extracts: bool
+    """Whether it needs the features of all models."""
+    work: Callable[[Context], Found]
