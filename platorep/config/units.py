@@ -42,8 +42,16 @@ class FiltersConfig(Section):
     steps: PositiveInt = 2000
     controls: bool = True
     """The same on white noise, and random weights."""
-    restarts: PositiveInt = 4
-    """Of the fit of a Gabor function."""
+    layers: tuple[NonNegativeInt, ...] = (0, 1)
+    """Of the experiment's own image networks: those whose effective receptive fields are fitted,
+    beside the first filters; layers that a network lacks are left out."""
+    images: PositiveInt = 64
+    """Over which a receptive field is averaged."""
+    restarts: PositiveInt = 3
+    """Starts of each fit of a Gabor function."""
+    surrogates: PositiveInt = 199
+    """Noises as smooth as a filter that are fitted for its null."""
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
 
 
 class UnitsConfig(Section):
