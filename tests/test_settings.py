@@ -55,6 +55,7 @@ from platorep.kinds.video import decode_video
 from platorep.models import Reading, compute_dtypes, open_model
 from platorep.models.module import MODULE_SETTINGS
 from platorep.models.toyworld import NOT_OF_TEXTS
+from platorep.parameters.deadleaves import LeavesParameters
 from platorep.parameters.section import Section
 from platorep.parameters.toyworld import ToyTraining, WorldParameters, parse_network
 from platorep.parameters.views import CHANGES, ObservedView
@@ -361,6 +362,22 @@ def test_a_world_is_in_the_rows(name: str) -> None:
     assert rows(**{name: WORLD[name].value}) != rows()
 
 
+LEAVES = {"seed": 1, "image_size": 20, "r_min": 2.0, "r_max": 30.0, "color": 0.5}
+
+
+def test_all_that_is_said_of_dead_leaves_is_in_the_rows() -> None:
+    classified(LeavesParameters, LEAVES)
+    rows = {
+        load_dataset(
+            DatasetConfig.model_validate(
+                {"source": "deadleaves", "leaves": {"image_size": 24} | changed, "limit": 2}
+            )
+        ).fingerprint
+        for changed in ({}, *({name: value} for name, value in LEAVES.items()))
+    }
+    assert len(rows) == 1 + len(LEAVES)
+
+
 # --- extraction ---
 
 EXTRACT: dict[str, Field] = {
@@ -416,6 +433,7 @@ DATASET: dict[str, Field] = {
     "source": Field(KEY, "ELSEWHERE"),
     "format": Field(NEUTRAL, "folder"),
     "world": Field(REFUSED, {"seed": 1}),
+    "leaves": Field(REFUSED, {"seed": 1}),
     "subset": Field(HUB, "large"),
     "revision": Field(HUB, "v1"),
     "split": Field(REFUSED, "test"),
@@ -485,10 +503,13 @@ def test_a_setting_of_the_data_is_in_the_rows(name: str, pairs: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("name", ["subset", "revision", "split", "image", "id"])
-@pytest.mark.parametrize("kind", ["parquet", "webdataset", "toyworld", "class_folders"])
+@pytest.mark.parametrize(
+    "kind", ["parquet", "webdataset", "toyworld", "deadleaves", "class_folders"]
+)
 def test_what_a_kind_of_source_does_not_have_is_refused(kind: str, name: str) -> None:
-    taken = {"class_folders": ["split"], "toyworld": []}.get(kind, ["image", "id"])
-    sources = {"parquet": "x.parquet", "webdataset": "x.tar", "toyworld": "toyworld"}
+    made = {"toyworld": [], "deadleaves": []}
+    taken = (made | {"class_folders": ["split"]}).get(kind, ["image", "id"])
+    sources = {"parquet": "x.parquet", "webdataset": "x.tar"} | {name: name for name in made}
     config = DatasetConfig.model_validate(
         {"source": sources.get(kind, "x"), "format": kind, name: "other"}
     )

@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_serializer, model
 from platorep.config.paths import NameOrPath
 from platorep.config.variants import refuse_variants
 from platorep.errors import nearest
+from platorep.parameters.deadleaves import LeavesParameters
 from platorep.parameters.section import Section, idle_settings
 from platorep.parameters.toyworld import WorldParameters
 from platorep.parameters.views import (
@@ -20,7 +21,9 @@ from platorep.parameters.views import (
     ViewConfig,
 )
 
-DatasetFormat = Literal["hub", "folder", "class_folders", "parquet", "webdataset", "toyworld"]
+DatasetFormat = Literal[
+    "hub", "folder", "class_folders", "parquet", "webdataset", "toyworld", "deadleaves"
+]
 ViewName = Annotated[str, Field(pattern=r"\S")]
 PAIR = ("image", "text", "caption_index", "separator")
 """The short form: the two views of an image-caption pair."""
@@ -32,12 +35,15 @@ class DatasetConfig(Section):
 
     source: NameOrPath
     """A hub identifier, a folder with a captions file, `*.parquet`, a pattern of tar shards, or
-    `toyworld`, the built-in world (1024 rows unless `limit` says otherwise)."""
+    `toyworld`, the built-in world (1024 rows unless `limit` says otherwise), or `deadleaves`,
+    pictures of occluding discs without texts (256 likewise)."""
     format: DatasetFormat | None = None
     """How to read `source`; worked out from it when absent. `class_folders`: a subfolder of images
     (or sounds, films) per class, whose name is the text."""
     world: WorldParameters = WorldParameters()
     """The world of `source: toyworld`."""
+    leaves: LeavesParameters = LeavesParameters()
+    """The world of `source: deadleaves`."""
     subset: str | None = None
     """The hub dataset's configuration name."""
     revision: str | None = None
@@ -76,7 +82,7 @@ class DatasetConfig(Section):
         named = {n: v for n, v in self.views.items() if isinstance(v, ObservedView)}
         if not named:
             pair = {"image": ObservedView(column=self.image)}
-            if self.text:
+            if self.text and self.source != "deadleaves":
                 captions = ObservedView(
                     column=self.text, captions=self.caption_index, separator=self.separator
                 )
@@ -129,9 +135,25 @@ class DatasetConfig(Section):
         return settings
 
     @model_validator(mode="after")
-    def _world_needs_toyworld(self) -> "DatasetConfig":
-        if "world" in self.model_fields_set and self.source != "toyworld":
-            raise ValueError(f"`world` has no effect with `source: {self.source}`; delete it")
+    def _a_world_needs_its_source(self) -> "DatasetConfig":
+        for key, source in (("world", "toyworld"), ("leaves", "deadleaves")):
+            if key in self.model_fields_set and self.source != source:
+                raise ValueError(f"`{key}` has no effect with `source: {self.source}`; delete it")
+        return self
+
+    @model_validator(mode="after")
+    def _dead_leaves_are_images(self) -> "DatasetConfig":
+        if self.source != "deadleaves":
+            return self
+        if idle := idle_settings(self, PAIR[1:], ()):
+            raise ValueError(f"`{idle[0]}` has no effect with `source: deadleaves`; delete it")
+        named = {n: v for n, v in self.views.items() if isinstance(v, ObservedView)}
+        for name, view in named.items():
+            if (view.kind or name) != "image" or view.column:
+                raise ValueError(
+                    f"views: {name!r}: a picture of dead leaves is an image without a `column` "
+                    "(`image: {}`); it has no text, and no other kind"
+                )
         return self
 
     @model_validator(mode="after")
@@ -183,6 +205,7 @@ class DatasetConfig(Section):
         """No settings of later versions that are not used, and not the short form beside views."""
         settings: dict[str, Any] = handler(self)
         unused = {name for name in ("views", "files_anywhere") if not getattr(self, name)}
+        unused |= set() if self.source == "deadleaves" else {"leaves"}
         if any(isinstance(view, ObservedView) for view in self.views.values()):
             unused |= set(PAIR)
         return {key: value for key, value in settings.items() if key not in unused}

@@ -13,6 +13,7 @@ from platorep.data.class_folders import (
     find_class_folders,
     require_class_folders,
 )
+from platorep.data.deadleaves import VERSION, DeadLeavesSource
 from platorep.data.events import EventDataset, SourceCells, View
 from platorep.data.folder import FolderSource, find_captions_file, require_captions_file
 from platorep.data.manifest import Located, checked_rows
@@ -162,6 +163,10 @@ def _locate_toyworld(config: DatasetConfig, offline: bool, labels: bool) -> Loca
     return _locate_folder(made_toyworld(config), offline, labels)
 
 
+def _locate_deadleaves(config: DatasetConfig, offline: bool, labels: bool) -> Located:
+    return Located([f"deadleaves {VERSION}"], lambda: DeadLeavesSource(config))
+
+
 LOCATORS: dict[str, Callable[[DatasetConfig, bool, bool], Located]] = {
     "hub": _locate_hub,
     "folder": _locate_folder,
@@ -169,6 +174,7 @@ LOCATORS: dict[str, Callable[[DatasetConfig, bool, bool], Located]] = {
     "webdataset": _locate_tars,
     "class_folders": _locate_class_folders,
     "toyworld": _locate_toyworld,
+    "deadleaves": _locate_deadleaves,
 }
 """What finds each `dataset.format`. A new kind of source is one entry here."""
 
@@ -182,6 +188,7 @@ TAKEN: dict[str, tuple[str, ...]] = {
     "webdataset": ("image", "id"),
     "class_folders": ("split",),
     "toyworld": (),
+    "deadleaves": (),
 }
 
 
@@ -198,8 +205,8 @@ def _refuse_idle_settings(config: DatasetConfig, kind: str) -> None:
 
 def _format(config: DatasetConfig, labels: bool) -> str:
     source = config.source
-    if source == "toyworld":
-        return "toyworld"
+    if source in ("toyworld", "deadleaves"):
+        return source
     if Path(source).is_dir():
         if find_captions_file(Path(source), config.split):
             return "folder"
@@ -215,7 +222,7 @@ def _format(config: DatasetConfig, labels: bool) -> str:
 
 
 def _name(config: DatasetConfig, kind: str) -> str:
-    if kind == "toyworld":
+    if kind in ("toyworld", "deadleaves"):
         return kind
     if kind == "hub" and not Path(config.source).is_dir():
         source = config.source if config.revision is None else f"{config.source}@{config.revision}"

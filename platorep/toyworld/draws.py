@@ -23,6 +23,7 @@ class Purpose(IntEnum):
     SOUND = 7
     FILM = 8
     SHARED = 9
+    LEAVES = 10
 
 
 class Draws:
@@ -64,6 +65,10 @@ class Draws:
         """`num` integers of 64 bits."""
         words: list[int] = self._bits.random_raw(num).tolist()
         return words
+
+    def fractions(self, num: int) -> np.ndarray:
+        """`num` multiples of 2**-53 from 0 to 1, 1 left out: no rounding makes them."""
+        return (self._bits.random_raw(num) >> np.uint64(11)) * 2.0**-53
 
     def octets(self, num: int) -> np.ndarray:
         """`num` bytes, 0 .. 255."""
