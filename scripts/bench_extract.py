@@ -1,6 +1,7 @@
 """Extraction by platorep against the plain way, on the same model, data and machine.
 
     python scripts/bench_extract.py [--device cuda] [--threads 2] [--texts FILE] [--json]
+    python scripts/bench_extract.py --device cuda --smollm2 --dtype bfloat16 --num-images 512
 
 The plain way: texts in batches of 4, all padded to the longest text of the set, the token states
 of all layers kept and then pooled; images one at a time, the outputs of all blocks kept. Every
@@ -29,7 +30,12 @@ from typing import Any
 
 WAYS = ("plain", "platorep")
 PARTS = ("language", "vision")
-NUM_IMAGES, VISION = 48, "vit_small_patch16_224"
+VISION = "vit_small_patch16_224"
+SMOLLM2 = {
+    **{"vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536},
+    **{"num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3},
+}
+"""The shape of SmolLM2-135M."""
 
 
 def main() -> None:
@@ -42,6 +48,8 @@ def main() -> None:
     parser.add_argument("--num-texts", type=int, default=1024)
     parser.add_argument("--hidden-size", type=int, default=256)
     parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--smollm2", action="store_true", help="of its shape, in place of these")
+    parser.add_argument("--num-images", type=int, default=48)
     parser.add_argument("--texts", type=Path, help="a file of captions, one per line")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--json", action="store_true")
@@ -115,7 +123,7 @@ def run(part: str, way: str, folder_name: str, arguments: argparse.Namespace) ->
         random_init=part == "vision",
     )
     dtype = getattr(torch, arguments.dtype)
-    num_rows = len(data.texts) if part == "language" else NUM_IMAGES
+    num_rows = len(data.texts) if part == "language" else arguments.num_images
     if way == "platorep":
         loaded = open_model(spec, offline=True).load(arguments.device, dtype)
         workers = "auto" if arguments.workers is None else arguments.workers
@@ -182,14 +190,18 @@ def build(folder: Path, arguments: argparse.Namespace) -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>")
     torch.manual_seed(0)
-    config = transformers.LlamaConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=arguments.hidden_size,
-        intermediate_size=arguments.hidden_size * 8 // 3,
-        num_hidden_layers=arguments.layers,
-        num_attention_heads=8,
-        pad_token_id=0,
+    shape = (
+        SMOLLM2
+        if arguments.smollm2
+        else {
+            "vocab_size": len(vocabulary),
+            "hidden_size": arguments.hidden_size,
+            "intermediate_size": arguments.hidden_size * 8 // 3,
+            "num_hidden_layers": arguments.layers,
+            "num_attention_heads": 8,
+        }
     )
+    config = transformers.LlamaConfig(**shape, pad_token_id=0)
     transformers.LlamaModel(config).save_pretrained(folder / "llama")
     fast.save_pretrained(folder / "llama")
 
