@@ -8,16 +8,18 @@ Axes: n samples, d features, k neighbors.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int, Int64, Integer
+from jaxtyping import Bool, Float, Float64, Int, Int64, Integer
 from torch import Tensor
 
 from platorep.metrics.layer import Layer, first_equal
+from platorep.metrics.rounded import Rounded, fastest
+from platorep.metrics.shortlist import Segments, narrow, segments, shortlist
 
 PRODUCT_ERROR = 16
 """Error of a product of unit vectors, in units of the dtype's epsilon (measured: below 4)."""
@@ -26,7 +28,11 @@ EQUAL = 1e-14
 BLOCK_ENTRIES = 1 << 23
 """Similarities held at once, when the Gram matrix is not kept."""
 PAIR_ENTRIES = 1 << 22
-"""Feature values held at once, when pairs are compared in float64."""
+"""Feature values held at once, when pairs are compared."""
+PAIR_COST = {"cpu": 400, "cuda": 2000}
+"""A pair that is compared again takes as long as so many of a float32 product (measured)."""
+ROUNDED_ENTRIES = {"cpu": 1 << 24, "cuda": 1 << 31}
+"""Scores in few digits held at once."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,33 @@ class Nearest:
 
     neighbors: Integer[np.ndarray, "n k"]
     ties: Ties | None
+
+
+@dataclass(frozen=True)
+class Undecided:
+    """Rows whose last places products cannot fill."""
+
+    rows: Integer[np.ndarray, " m"]
+    sure: Int64[np.ndarray, "s 2"]
+    """Place in `rows`, and who is among its nearest for certain; sorted."""
+    near: Int64[np.ndarray, "c 2"]
+    """Place in `rows`, and who may be; sorted."""
+
+    @classmethod
+    def of(
+        cls,
+        rows: Int64[Tensor, " m"],
+        columns: Int64[Tensor, "m c"],
+        sure: Bool[Tensor, "m c"],
+        near: Bool[Tensor, "m c"],
+    ) -> "Undecided":
+        """From short lists and what is marked in them."""
+
+        def pairs(marked: Bool[Tensor, "m c"]) -> Int64[np.ndarray, "p 2"]:
+            row, _ = marked.nonzero(as_tuple=True)
+            return torch.stack([row, columns[marked]], dim=1).cpu().numpy()
+
+        return cls(rows.cpu().numpy(), pairs(sure), pairs(near))
 
 
 def search(layer: Layer, similarity: str, *, center: bool) -> "Search":
@@ -79,16 +112,75 @@ class Search:
         self._indices: Tensor | None = None
 
     def nearest(self, k: int) -> Nearest:
-        """The k nearest neighbors; needs 1 <= k < n."""
+        """The k nearest neighbors, in the order of the rows; needs 1 <= k < n."""
+        dtype, split = fastest(self._vectors.around_origin), segments(self.n, k)
+        if dtype is not None and split is not None and not self._vectors.zero.any():
+            found = self._from_rounded(k, dtype, split)
+            if found is not None:
+                return found
+        return self._from_products(k)
+
+    def _from_products(self, k: int) -> Nearest:
         values, indices = self.top(min(k + 1, self.n - 1))
-        neighbors = indices[:, :k].cpu().numpy()
+        neighbors = indices[:, :k].sort(dim=1).values.cpu().numpy()
         if k == self.n - 1:  # everybody else
             return Nearest(compact(neighbors), None)
         unsure = values[:, k - 1] - values[:, k] <= 2 * self.error
         rows = unsure.nonzero().flatten()
-        if not len(rows):
-            return Nearest(compact(neighbors), None)
-        return self._settle(neighbors, rows, values[:, k - 1], k)
+        return self._decided(neighbors.copy(), self._undecided(rows, values[:, k - 1]), k)
+
+    def _from_rounded(self, k: int, dtype: torch.dtype, split: Segments) -> Nearest | None:
+        """From products in few digits; None where these leave too much to compare again."""
+        rounded = Rounded(self._vectors, self._shift, dtype, split.padded)
+        device = self._vectors.squares.device
+        neighbors = torch.empty(self.n, k, dtype=torch.int64, device=device)
+        undecided: list[Undecided] = []
+        size = max(1, ROUNDED_ENTRIES[device.type] // split.padded)
+        for start in range(0, self.n, size):
+            rows = slice(start, min(start + size, self.n))
+            short = shortlist(rounded.scores(rows), k, split, partial(rounded.error, rows))
+            first = narrow(short.values, torch.full_like(short.columns[:, 0], k), short.error)
+            members = first.sure | first.near
+            todo = first.is_open.nonzero().flatten()
+            if len(todo):
+                near, columns = first.near[todo], short.columns[todo]
+                if int(near.sum()) > len(members) * self.n // PAIR_COST[device.type]:
+                    return None
+                again = self._again(todo + start, columns, near)
+                error = torch.full_like(short.error[todo], self.error)
+                second = narrow(again, first.left[todo], error)
+                sure = first.sure[todo] | second.sure
+                # of what is still open any k for now
+                best = (sure.float() * 2 + second.near).topk(k, dim=1).indices
+                members[todo] = torch.zeros_like(near).scatter_(1, best, True)
+                still = second.is_open
+                undecided.append(
+                    Undecided.of(
+                        todo[still] + start, columns[still], sure[still], second.near[still]
+                    )
+                )
+            neighbors[rows] = short.columns[members].reshape(-1, k)
+        return self._decided(neighbors.sort(dim=1).values.cpu().numpy(), undecided, k)
+
+    def _again(
+        self, rows: Int64[Tensor, " m"], columns: Int64[Tensor, "m c"], near: Bool[Tensor, "m c"]
+    ) -> Float[Tensor, "m c"]:
+        """The scores of some pairs in float32, each from its two rows alone; -inf elsewhere."""
+        vectors = self._vectors.around_origin
+        row, place = near.nonzero(as_tuple=True)
+        mine, others = rows[row], columns[row, place]
+        found = torch.full(near.shape, -torch.inf, device=rows.device)
+        block = max(1, PAIR_ENTRIES // vectors.shape[1])
+        for start in range(0, len(row), block):
+            part = slice(start, start + block)
+            products = (vectors[mine[part]] * vectors[others[part]]).sum(dim=1)
+            found[row[part], place[part]] = products + self._shift[others[part]]
+        return found
+
+    @cached_property
+    def _shift(self) -> Float[Tensor, " n"]:
+        """What is added to the product with a candidate to make its score."""
+        return self._vectors.along_origin if self._inner else -self._vectors.squares / 2
 
     def blocks(self, rows: Int[Tensor, " m"]) -> Iterator[Int[Tensor, " b"]]:
         """The rows in blocks whose scores fit in BLOCK_ENTRIES."""
@@ -114,10 +206,9 @@ class Search:
         """
         vectors = self._vectors
         rows = rows.to(vectors.squares.device)
-        shift = vectors.along_origin if self._inner else -vectors.squares / 2
         whole = slice(int(rows[0]), int(rows[-1]) + 1)
         contiguous = whole.stop - whole.start == len(rows)
-        scores = vectors.gram_rows(whole if contiguous else rows) + shift
+        scores = vectors.gram_rows(whole if contiguous else rows) + self._shift
         if self._cosine and vectors.zero.any():  # cosine 0 to everybody: distance sqrt(2)
             scores[:, vectors.zero] = (vectors.squares[rows] / 2 - 1)[:, None]
             scores[vectors.zero[rows]] = 0.0
@@ -136,32 +227,41 @@ class Search:
         """Length of the longest row, to tell what is equal."""
         return longest(float(self._vectors.squares.max()), self._vectors.origin)
 
-    def _settle(
-        self,
-        neighbors: Integer[np.ndarray, "n k"],
-        rows: Int[Tensor, " m"],
-        cuts: Float[Tensor, " n"],
-        k: int,
-    ) -> Nearest:
-        """Decide the rows whose k-th place the product left open."""
-        neighbors = neighbors.copy()
-        shared: list[Ties] = []
+    def _undecided(
+        self, rows: Int[Tensor, " m"], cuts: Float[Tensor, " n"]
+    ) -> Iterator["Undecided"]:
+        """Who is among the nearest for certain, and who may be, of rows whose last place is open.
+
+        Args:
+            cuts: The score of the last place of every row.
+        """
         for chosen in self.blocks(rows):
             scores, cut = self.scores(chosen), cuts[chosen][:, None]
             margin = 4 * self.error
             sure = (scores > cut + margin).nonzero().cpu().numpy()
             near = ((scores >= cut - margin) & (scores <= cut + margin)).nonzero().cpu().numpy()
-            names = chosen.cpu().numpy()
-            distances = self.exact(names[near[:, 0]], near[:, 1])
-            members, ties = choose(k, sure, near, distances)
-            neighbors[names] = members
-            shared.append(Ties(names[ties.rows], ties.columns, ties.weights))
+            yield Undecided(chosen.cpu().numpy(), sure, near)
+
+    def _decided(
+        self, neighbors: Integer[np.ndarray, "n k"], undecided: Iterable["Undecided"], k: int
+    ) -> Nearest:
+        """Fill the lists of these rows by distances in float64."""
+        shared: list[Ties] = []
+        for part in undecided:
+            if not len(part.rows):
+                continue
+            distances = self.exact(part.rows[part.near[:, 0]], part.near[:, 1])
+            members, ties = choose(k, part.sure, part.near, distances)
+            neighbors[part.rows] = np.sort(members, axis=1)
+            shared.append(Ties(part.rows[ties.rows], ties.columns, ties.weights))
+        if not any(len(ties.rows) for ties in shared):
+            return Nearest(compact(neighbors), None)
         ties = Ties(
             np.concatenate([part.rows for part in shared]).astype(np.int32),
             np.concatenate([part.columns for part in shared]).astype(np.int32),
             np.concatenate([part.weights for part in shared]),
         )
-        return Nearest(compact(neighbors), ties if len(ties.rows) else None)
+        return Nearest(compact(neighbors), ties)
 
     def exact(
         self, rows: Int64[np.ndarray, " p"], columns: Int64[np.ndarray, " p"]
