@@ -47,7 +47,7 @@ class FiltersConfig(Section):
     beside the first filters; layers that a network lacks are left out."""
     images: PositiveInt = 64
     """Over which a receptive field is averaged."""
-    restarts: PositiveInt = 3
+    restarts: PositiveInt = 2
     """Starts of each fit of a Gabor function."""
     surrogates: PositiveInt = 199
     """Noises as smooth as a filter that are fitted for its null."""

@@ -24,3 +24,9 @@ class FilterBank:
     """One number a pixel (luminance, or the filter's first color axis), in any unit."""
     responses: Float[np.ndarray, "u m"] | None = None
     """Of each filter to patches that are the same ones for all banks of an experiment."""
+    layer_name: str = "filters"
+    """Where they were found: `filters`, or the layer whose effective receptive fields they are."""
+    color_share: Float[np.ndarray, " u"] | None = None
+    """Of filters in color: how much of the square of each lies on the axis that is kept."""
+    reliability: Float[np.ndarray, " u"] | None = None
+    """Of receptive fields: correlation of the average over half of the images with the other's."""

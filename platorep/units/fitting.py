@@ -21,8 +21,11 @@ DAMPING = (1e-2, 1e-9, 1e6)  # the first, the least, and the one at which a sear
 class Shape(Protocol):
     """A family of pictures: linear in `k` coefficients and an offset, not in `q` parameters."""
 
-    low: Float[np.ndarray, " q"]
-    high: Float[np.ndarray, " q"]
+    @property
+    def low(self) -> Float[np.ndarray, " q"]: ...
+
+    @property
+    def high(self) -> Float[np.ndarray, " q"]: ...
 
     def waves(self, parameters: Float[np.ndarray, "n q"]) -> Float[np.ndarray, "n k p"]:
         """What the coefficients stand before."""

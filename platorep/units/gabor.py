@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from platorep.units.fitting import coefficients, explained
 
@@ -35,29 +35,34 @@ class GaborFits:
     @property
     def orientation(self) -> Float[np.ndarray, " n"]:
         """Of the stripes, counterclockwise from horizontal: 0 to 180 degrees."""
-        return np.degrees(self.parameters[:, 2] + np.pi / 2) % 180
+        degrees: np.ndarray = np.degrees(self.parameters[:, 2] + np.pi / 2) % 180
+        return degrees
 
     @property
     def frequency(self) -> Float[np.ndarray, " n"]:
         """Cycles per pixel."""
-        return np.exp(self.parameters[:, 3])
+        cycles: np.ndarray = np.exp(self.parameters[:, 3])
+        return cycles
 
     @property
     def phase(self) -> Float[np.ndarray, " n"]:
         """From 0 (even: a bar) to 90 degrees (odd: an edge), whatever the sign and the direction
         of the wave (Ringach 2002)."""
         even, odd = np.abs(self.weights).T
-        return np.degrees(np.arctan2(odd, even))
+        degrees: np.ndarray = np.degrees(np.arctan2(odd, even))
+        return degrees
 
     @property
     def along(self) -> Float[np.ndarray, " n"]:
         """Standard deviation of the window along the wave."""
-        return np.exp(self.parameters[:, 4])
+        pixels: np.ndarray = np.exp(self.parameters[:, 4])
+        return pixels
 
     @property
     def across(self) -> Float[np.ndarray, " n"]:
         """Standard deviation of the window along the stripes."""
-        return np.exp(self.parameters[:, 5])
+        pixels: np.ndarray = np.exp(self.parameters[:, 5])
+        return pixels
 
     @property
     def bandwidth(self) -> Float[np.ndarray, " n"]:
@@ -76,32 +81,55 @@ class GaborFits:
     def pictures(self) -> Float[np.ndarray, "n h w"]:
         """The fitted functions as filters."""
         waves = Gabor(self.size).waves(self.parameters)
-        flat = (self.weights[:, None] @ waves)[:, 0] + self.offsets[:, None]
+        flat: np.ndarray = (self.weights[:, None] @ waves)[:, 0] + self.offsets[:, None]
         return flat.reshape(-1, *self.size)
 
 
-def fit_gabors(filters: Float[np.ndarray, "n h w"], restarts: int = 3) -> GaborFits:
+def fit_gabors(filters: Float[np.ndarray, "n h w"], restarts: int = 2) -> GaborFits:
     """The Gabor function nearest to each filter, by least squares over its pixels."""
+    shape = Gabor((filters.shape[1], filters.shape[2]))
+    parameters, _ = explained(shape, filters.reshape(len(filters), -1), restarts)
+    return gabors_at(filters, parameters)
+
+
+def gabors_at(
+    filters: Float[np.ndarray, "n h w"], parameters: Float[np.ndarray, "n 6"]
+) -> GaborFits:
+    """Gabor functions of these parameters, with the weights that bring them nearest to filters."""
     size = filters.shape[1], filters.shape[2]
     flat = filters.reshape(len(filters), -1).astype(np.float64)
-    shape = Gabor(size)
-    parameters, r2 = explained(shape, flat, restarts)
-    waves = shape.waves(parameters)
+    waves = Gabor(size).waves(parameters)
     weights = coefficients(waves, flat)
-    offsets = flat.mean(1) - (weights * waves.mean(2)).sum(1)
+    fitted = (weights[:, None] @ waves)[:, 0]
+    offsets = (flat - fitted).mean(1)
+    left = np.square(flat - fitted - offsets[:, None]).sum(1)
+    total = np.square(flat - flat.mean(1, keepdims=True)).sum(1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        r2 = np.where(total > 1e-12 * np.square(flat).sum(1), 1 - left / total, np.nan)
     return GaborFits(size=size, parameters=parameters, weights=weights, offsets=offsets, r2=r2)
 
 
-def gabor_share(filters: Float[np.ndarray, "n h w"], restarts: int = 3) -> np.ndarray:
+def gabor_share(filters: Float[np.ndarray, "n h w"], restarts: int = 2) -> np.ndarray:
     """Only how much of each filter's variance its Gabor function explains."""
     size = filters.shape[1], filters.shape[2]
     return explained(Gabor(size), filters.reshape(len(filters), -1), restarts)[1]
 
 
-def spot_share(filters: Float[np.ndarray, "n h w"], restarts: int = 3) -> np.ndarray:
+def spot_share(filters: Float[np.ndarray, "n h w"], restarts: int = 2) -> np.ndarray:
     """How much of each filter's variance two Gaussian spots about one centre explain."""
     size = filters.shape[1], filters.shape[2]
     return explained(Spots(size), filters.reshape(len(filters), -1), restarts)[1]
+
+
+def better_than_spots(
+    r2: Float[np.ndarray, " n"], spots: Float[np.ndarray, " n"], pixels: int
+) -> Bool[np.ndarray, " n"]:
+    """Whether a wave is needed: of two functions that are as free, the Gabor function is the
+    likelier one by more than 10 of Akaike's units, below which both are in play (Burnham and
+    Anderson 2002). What is left of either counts as a thousandth of the variance at least."""
+    left, left_of_spots = 1 - r2 + 1e-3, 1 - spots + 1e-3
+    better: np.ndarray = pixels * np.log(left_of_spots / left) > 10
+    return better
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,11 @@ def as_smooth(
     rings = np.rint(radius).astype(np.intp).ravel()
     ring = np.eye(rings.max() + 1)[rings]  # pixels, rings
     ring[0, 0] = 0  # the mean is no frequency, and every fit has an offset
-    noise = random.standard_normal((num, len(filters), h * w))
+    counts = np.maximum(ring.sum(0), 1)
+    middle = (radius.ravel() @ ring) / counts
+    level = np.log((power @ ring) / counts + 1e-12 * power.sum(1, keepdims=True) + 1e-300)
+    steep = np.array([np.interp(radius.ravel(), middle[1:], row[1:]) for row in level])
+    noise = random.standard_normal((num, len(filters), h * w)) * np.exp(steep / 2)
     gain = np.sqrt((power @ ring) / np.maximum(np.square(noise) @ ring, 1e-30))
     shaped = (noise * (gain @ ring.T)).reshape(num, len(filters), h, w)
     found: np.ndarray = idctn(shaped, axes=(2, 3), norm="ortho")
