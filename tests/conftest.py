@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -14,6 +15,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 import pytest
 import torch
+from processes import Forks
 
 
 @pytest.fixture
@@ -30,3 +32,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's feature cache."""
     monkeypatch.setenv("PLATOREP_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """A warm process to start commands from, whose shapes are not checked; of all tests."""
+    forks = Forks()
+    yield forks
+    forks.close()

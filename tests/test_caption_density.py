@@ -1,10 +1,7 @@
 """Alignment against how much captions say, from YAML to PNG: tables, cells, the figure's points."""
 
 import importlib.util
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -13,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from processes import Ended, Forks
 from test_views import COLUMNS, VIEWS, caption_folder
 
 from platorep.files import read_sealed, write_sealed
@@ -23,7 +21,7 @@ BLURRED = {"of": "image", "change": "blur"}
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def ran(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which `density.yaml` was run by the command itself."""
     base = tmp_path_factory.mktemp("density")
     caption_folder(base / "pairs", 24)
@@ -52,21 +50,14 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ],
     }
     (base / "density.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
-    run = platorep(base, "run", "density.yaml", "-v")
-    assert run.returncode == 0, run.stderr
+    run = command(forks, base, "run", "density.yaml", "-v")
+    assert run.code == 0, run.stderr
     (base / "log.txt").write_text(run.stderr)
     return base
 
 
-def platorep(base: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "platorep", *arguments],
-        cwd=base,
-        env=os.environ | {"PLATOREP_CACHE": str(base / "cache")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def command(forks: Forks, base: Path, *arguments: str) -> Ended:
+    return forks.run(*arguments, folder=base, cache=base / "cache")
 
 
 def test_the_figure_shows_the_tables(ran: Path) -> None:
@@ -166,12 +157,12 @@ def test_tables_say_what_was_read(ran: Path) -> None:
     assert {label: cell["view"] for label, cell in cells.items()} == models["view"].to_dict()
 
 
-def test_each_view_is_extracted_once_for_each_model(ran: Path) -> None:
+def test_each_view_is_extracted_once_for_each_model(forks: Forks, ran: Path) -> None:
     wrote = [line for line in (ran / "log.txt").read_text().splitlines() if "wrote shard" in line]
 
     # language x views x random; vision x (random and blurred)
     assert len(wrote) == 2 * 3 * 2 + 2 * 3
-    again = platorep(ran, "run", "density.yaml", "-v")
+    again = command(forks, ran, "run", "density.yaml", "-v")
     assert "wrote shard" not in again.stderr
 
 
@@ -184,7 +175,9 @@ def test_bits_per_byte_are_of_what_the_model_reads(ran: Path) -> None:
         assert table.loc[f"llama8 ({name})", "num_bytes"] == num_bytes
 
 
-def test_other_texts_under_the_same_name_are_refused(ran: Path, tmp_path: Path) -> None:
+def test_other_texts_under_the_same_name_are_refused(
+    forks: Forks, ran: Path, tmp_path: Path
+) -> None:
     base = tmp_path / "copy"
     shutil.copytree(ran, base)
     raw = yaml.safe_load((base / "density.yaml").read_text())
@@ -194,8 +187,8 @@ def test_other_texts_under_the_same_name_are_refused(ran: Path, tmp_path: Path) 
     short["folder"], long["folder"] = long["folder"], short["folder"]
     write_sealed(cells, content, of="density")
 
-    swapped = platorep(base, "align", "density.yaml", "--fail-fast")
-    assert swapped.returncode == 5
+    swapped = command(forks, base, "align", "density.yaml", "--fail-fast")
+    assert swapped.code == 5
     assert "llama8 (short)" in swapped.stderr
     assert "short_sha256" in swapped.stderr
     views = raw["dataset"]["views"]
@@ -204,8 +197,8 @@ def test_other_texts_under_the_same_name_are_refused(ran: Path, tmp_path: Path) 
         family["reads"][0] = "brief"
     raw["figures"] = []
     (base / "density.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
-    renamed = platorep(base, "align", "density.yaml", "--fail-fast", "--models", "*conv*")
-    assert renamed.returncode != 0
-    extracted = platorep(base, "extract", "density.yaml", "-v")
-    assert extracted.returncode == 0, extracted.stderr
+    renamed = command(forks, base, "align", "density.yaml", "--fail-fast", "--models", "*conv*")
+    assert renamed.code != 0
+    extracted = command(forks, base, "extract", "density.yaml", "-v")
+    assert extracted.code == 0, extracted.stderr
     assert "wrote shard" not in extracted.stderr  # another name is no other text

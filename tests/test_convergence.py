@@ -1,15 +1,13 @@
 """Figure 2: bins and their errors by hand, the map as planted, and what is not shown is said."""
 
 import dataclasses
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.container import BarContainer
+from processes import Forks
 from pydantic import ValidationError
 from scipy.spatial import procrustes
 from test_plots import assert_readable, vision_pairs
@@ -188,18 +186,15 @@ def test_nothing_to_draw_says_why() -> None:
 
 
 @pytest.fixture(scope="module")
-def twin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def twin(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Figures of the offline twin of prh-vision, from its YAML through the command line."""
     folder = tmp_path_factory.mktemp("twin")
-    command = [sys.executable, "-m", "platorep", "run", str(TWIN), "--offline", "--quiet"]
-    done = subprocess.run(
-        [*command, "--output", str(folder / "results")],
-        env=os.environ | {"PLATOREP_CACHE": str(folder / "cache")},
-        capture_output=True,
-        text=True,
-        check=False,
+    ended = forks.run(
+        *("run", str(TWIN), "--offline", "--quiet", "--output", "results"),
+        folder=folder,
+        cache=folder / "cache",
     )
-    assert done.returncode == 0, done.stderr
+    assert ended.code == 0, ended.stderr
     return folder / "results"
 
 

@@ -1,14 +1,12 @@
 """Figure 4: alignments and curves by hand, planted shapes are told apart, gaps are said."""
 
 import dataclasses
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from processes import Forks
 from scipy.special import expit
 from scipy.stats import linregress
 from sklearn.metrics import r2_score
@@ -224,16 +222,13 @@ def test_drawn_at_both_widths_with_and_without_names(num: int) -> None:
             assert_readable(figure)
 
 
-def test_the_twin_of_prh_downstream(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "platorep", "run", str(TWIN), "--offline", "--quiet"]
-    done = subprocess.run(
-        [*command, "--output", str(tmp_path / "results")],
-        env=os.environ | {"PLATOREP_CACHE": str(tmp_path / "cache")},
-        capture_output=True,
-        text=True,
-        check=False,
+def test_the_twin_of_prh_downstream(forks: Forks, tmp_path: Path) -> None:
+    ended = forks.run(
+        *("run", str(TWIN), "--offline", "--quiet", "--output", "results"),
+        folder=tmp_path,
+        cache=tmp_path / "cache",
     )
-    assert done.returncode == 0, done.stderr
+    assert ended.code == 0, ended.stderr
 
     figures = tmp_path / "results" / "figures"
     for name in ("downstream", "held-out", "scaling", "layers"):

@@ -6,8 +6,8 @@ Axes: n samples, b samples of a batch, t tokens, d features.
 import importlib
 import itertools
 import json
+import os
 import pickle
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from processes import Forks
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -629,7 +630,7 @@ def pixels(image):  # rows of an image are its tokens
 """
 
 
-def test_a_module_beside_the_experiments_file(tmp_path: Path) -> None:
+def test_a_module_beside_the_experiments_file(forks: Forks, tmp_path: Path) -> None:
     """From another folder, in worker processes, and planned before."""
     own = tmp_path / "own"
     own.mkdir()
@@ -640,10 +641,11 @@ def test_a_module_beside_the_experiments_file(tmp_path: Path) -> None:
     torch.save(network.state_dict(), own / "net.pth")
 
     def platorep(*arguments: str) -> Any:
-        command = [sys.executable, "-m", "platorep", *arguments, "--json", "--output", "out"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        cache = Path(os.environ["PLATOREP_CACHE"])
+        said = (*arguments, "--json", "--output", "out")
+        ended = forks.run(*said, folder=tmp_path, cache=cache)
+        assert ended.code == 0, ended.stderr
+        return json.loads(ended.stdout)
 
     plan = {row["cell"]: row for row in platorep("plan", "own/own.yaml")}
     assert plan["net (mean)"]["state"] == "missing"

@@ -5,13 +5,12 @@ margins leave room for machines that round otherwise. scripts/check_toyworld.py 
 """
 
 import importlib.util
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
 import pytest
+from processes import Forks
 
 EXPERIMENT = """
 name: claims
@@ -47,21 +46,24 @@ def checks() -> ModuleType:
     return module
 
 
-def run(folder: Path, seed: int, world: str) -> Path:
+def run(forks: Forks, folder: Path, seed: int, world: str) -> Path:
     text = EXPERIMENT.replace("SEED", str(seed)).replace("WORLD", f"seed: {seed}{world}")
     (folder / "claims.yaml").write_text(text, encoding="utf-8")
-    command = [sys.executable, "-m", "platorep", "run", "claims.yaml", "--offline", "--quiet"]
     # a process of its own: checking every shape while pictures are drawn would take minutes
-    done = subprocess.run(
-        [*command, "--output", "results"], cwd=folder, capture_output=True, text=True, check=False
+    ended = forks.run(
+        *("run", "claims.yaml", "--offline", "--quiet", "--output", "results"),
+        folder=folder,
+        cache=folder / "cache",
     )
-    assert done.returncode == 0, done.stderr
+    assert ended.code == 0, ended.stderr
     return folder / "results"
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_hypothesis_holds_by_a_margin(tmp_path: Path, checks: ModuleType, seed: int) -> None:
-    pairs = checks.read_pairs(run(tmp_path, seed, ""))
+def test_the_hypothesis_holds_by_a_margin(
+    forks: Forks, tmp_path: Path, checks: ModuleType, seed: int
+) -> None:
+    pairs = checks.read_pairs(run(forks, tmp_path, seed, ""))
     real = pairs[pairs["control"] == ""].set_index(["x_twin", "x_random", "y_twin", "y_random"])
 
     def score(x: str, y: str, x_random: bool = False, y_random: bool = False) -> float:
@@ -85,9 +87,11 @@ def test_the_hypothesis_holds_by_a_margin(tmp_path: Path, checks: ModuleType, se
     assert shuffled["score"].max() < null
 
 
-def test_alignment_stays_at_chance_in_a_flat_world(tmp_path: Path, checks: ModuleType) -> None:
+def test_alignment_stays_at_chance_in_a_flat_world(
+    forks: Forks, tmp_path: Path, checks: ModuleType
+) -> None:
     """Although the language models get better at its captions; the control of all of the above."""
-    folder = run(tmp_path, 0, ", uniform_share: 1, pairs: same_place")
+    folder = run(forks, tmp_path, 0, ", uniform_share: 1, pairs: same_place")
     pairs = checks.language_vision(checks.read_pairs(folder))
     trained = checks.trained(pairs)
     first, last = trained[trained["step"] == 20], trained[trained["step"] == 300]

@@ -1,19 +1,12 @@
-"""One warm process to start commands from, one set of tiny networks, one undisturbed run."""
+"""One set of tiny networks, and one undisturbed run of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from processes import Forks
 from small_experiment import MODELS, NUM_ROWS, Place, experiment
-
-
-@pytest.fixture(scope="session")
-def forks() -> Iterator[Forks]:
-    forks = Forks()
-    yield forks
-    forks.close()
 
 
 @pytest.fixture(scope="session")
