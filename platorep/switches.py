@@ -2,8 +2,9 @@
 
 Autocast, the precision of float32 products and convolutions, the default dtype and device, grad
 and inference mode, and NumPy's floating-point errors could each move a digit, or stop it. All are
-at PyTorch's own defaults but one: PyTorch lets a GPU round the inputs of float32 convolutions to
-10 bits (TF32), and here float32 means float32.
+at PyTorch's own defaults but two: PyTorch lets a GPU round the inputs of float32 convolutions to
+10 bits (TF32), and add parts of half-precision products in half precision. Here float32 means
+float32, and sums are in float32.
 """
 
 import random
@@ -26,6 +27,9 @@ PRODUCTS: list[Any] = [
     if hasattr(product := getattr(backend, name, None), "fp32_precision")
 ]
 """Where PyTorch from 2.9 on keeps the precision of products; the older switches set these too."""
+
+HALF_SUMS = [f"allow_{kind}_reduced_precision_reduction" for kind in ("fp16", "bf16")]
+"""Of `torch.backends.cuda.matmul`."""
 
 
 @contextmanager
@@ -58,6 +62,11 @@ def default_switches() -> Iterator[None]:
             stack.callback(setattr, cudnn, "allow_tf32", cudnn.allow_tf32)
             torch.set_float32_matmul_precision("highest")
             cudnn.allow_tf32 = False
+        matmul = torch.backends.cuda.matmul
+        for name in HALF_SUMS:
+            if (allowed := getattr(matmul, name)) is not False:
+                stack.callback(setattr, matmul, name, allowed)
+                setattr(matmul, name, False)
         stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
         yield
 

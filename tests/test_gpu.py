@@ -125,12 +125,14 @@ def test_float32_means_float32() -> None:
     assert float((found - exact).abs().max()) < 2e-3 < float((fast - exact).abs().max())
 
 
-@pytest.mark.parametrize("n", [2000, 9000])  # with the Gram matrix, and in blocks of rows
+@pytest.mark.parametrize(  # by the Gram matrix; in blocks; in few digits
+    ("n", "d"), [(2000, 48), (9000, 48), (20000, 48), (20000, 1000)]
+)
 @pytest.mark.parametrize("similarity", ["cosine", "euclidean", "inner_product"])
-def test_neighbors_are_those_of_the_cpu_to_the_bit(n: int, similarity: str) -> None:
+def test_neighbors_are_those_of_the_cpu_to_the_bit(n: int, d: int, similarity: str) -> None:
     rng = torch.Generator().manual_seed(n)
-    rows = torch.randn(n, 48, generator=rng)
-    rows[100:400] = rows[:300] + 1e-7 * torch.randn(300, 48, generator=rng)  # near copies
+    rows = torch.randn(n, d, generator=rng)
+    rows[100:400] = rows[:300] + 1e-7 * torch.randn(300, d, generator=rng)  # near copies
     rows[500:520] = rows[0].clone()
     here, there = (search(Layer(rows.to(place)), similarity, center=True) for place in ("cpu", GPU))
     for k in (50, 10, 1):

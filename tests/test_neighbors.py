@@ -204,6 +204,23 @@ def test_scores_do_not_depend_on_threads_or_blocks(
     assert score("mutual_knn", x, y, k=10) == pytest.approx(expected, abs=1e-15)
 
 
+def test_what_a_product_leaves_open_moves_nothing(
+    rng: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor the order in which ties stand, so that sums of their shares are the same to the bit."""
+    rows = torch.randn(300, 8, generator=rng)
+    rows[100:110] = rows[99].clone()
+    expected = nearest.Search(Layer(rows), "cosine", center=True).nearest(10)
+    monkeypatch.setattr(nearest, "PRODUCT_ERROR", 16e4)
+    found = nearest.Search(Layer(rows), "cosine", center=True).nearest(10)
+    assert np.array_equal(found.neighbors, expected.neighbors)
+    assert found.ties is not None
+    assert expected.ties is not None
+    assert len(np.unique(expected.ties.weights)) > 2
+    for part in ("rows", "columns", "weights"):
+        assert np.array_equal(getattr(found.ties, part), getattr(expected.ties, part))
+
+
 def test_a_grid_is_the_same_however_its_layers_are_grouped(
     rng: torch.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ import platorep
 from platorep.metrics import METRICS, BoundMetric, bind, own_metric
 from platorep.metrics.gallery import Galleries, search_galleries
 from platorep.parameters.metrics import OwnMetric
-from platorep.switches import PRODUCTS, default_switches
+from platorep.switches import HALF_SUMS, PRODUCTS, default_switches
 
 
 def features(d: int, seed: int) -> Tensor:
@@ -67,6 +67,14 @@ SWITCHES: dict[str, Callable[[], contextlib.AbstractContextManager[object]]] = {
     "inference mode": torch.inference_mode,
     "floating-point errors": lambda: np.errstate(all="raise"),
 }
+
+
+def test_half_precision_sums_in_float32() -> None:
+    matmul = torch.backends.cuda.matmul
+    assert all(getattr(matmul, name) for name in HALF_SUMS)
+    with default_switches():
+        assert not any(getattr(matmul, name) for name in HALF_SUMS)
+    assert all(getattr(matmul, name) for name in HALF_SUMS)
 
 
 @lru_cache

@@ -252,7 +252,7 @@ class Search:
                 continue
             distances = self.exact(part.rows[part.near[:, 0]], part.near[:, 1])
             members, ties = choose(k, part.sure, part.near, distances)
-            neighbors[part.rows] = np.sort(members, axis=1)
+            neighbors[part.rows] = members
             shared.append(Ties(part.rows[ties.rows], ties.columns, ties.weights))
         if not any(len(ties.rows) for ties in shared):
             return Nearest(compact(neighbors), None)
@@ -336,7 +336,7 @@ def choose(
 
     Returns:
         The members (of tied candidates the lower columns), and the rows whose last places are
-        tied, with every member's share.
+        tied, with every member's share; both sorted by row, then column.
     """
     row = near[:, 0]
     num_rows = int(row[-1]) + 1
@@ -349,15 +349,20 @@ def choose(
     before = np.cumsum(tied) - tied  # tied candidates before this one
     taken = above | (tied & (before - before[starts][row] < left[row]))
     members = np.concatenate([sure, near[taken]])
-    members = members[np.argsort(members[:, 0], kind="stable"), 1].reshape(num_rows, k)
+    members = members[_in_order(members), 1].reshape(num_rows, k)
 
     open_rows = num_tied > left
     settled, sharing = sure[open_rows[sure[:, 0]]], (above | tied) & open_rows[row]
     weights = np.where(above, 1.0, (left / np.maximum(num_tied, 1))[row])[sharing]
     entries = np.concatenate([settled, near[sharing]])
-    return members, Ties(
-        entries[:, 0], entries[:, 1], np.concatenate([np.ones(len(settled)), weights])
-    )
+    weights = np.concatenate([np.ones(len(settled)), weights])
+    order = _in_order(entries)
+    return members, Ties(entries[order, 0], entries[order, 1], weights[order])
+
+
+def _in_order(pairs: Int64[np.ndarray, "e 2"]) -> Int64[np.ndarray, " e"]:
+    """By row, then column: which of them a product was sure of depends on the device."""
+    return np.lexsort((pairs[:, 1], pairs[:, 0]))
 
 
 def compact(neighbors: Integer[np.ndarray, "n k"]) -> Integer[np.ndarray, "n k"]:
