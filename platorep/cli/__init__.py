@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from platorep.cli import cache as cache_commands
+from platorep.cli import studies
 from platorep.cli import theory as theory_commands
 from platorep.cli.checking import CHECK, check
 from platorep.cli.experiment import finish, open_experiment
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.add_typer(cache_commands.app, name="cache")
 app.add_typer(theory_commands.app, name="theory")
+app.add_typer(studies.units, name="units")
 command(app, "check", *CHECK, limit=128)(check)
 
 

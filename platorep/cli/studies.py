@@ -3,7 +3,7 @@
 import typer
 
 from platorep.cli.experiment import finish, open_experiment
-from platorep.cli.options import EXPERIMENT, TALK, WORK, CommandLine
+from platorep.cli.options import EXPERIMENT, TALK, WORK, CommandLine, command
 
 bridge = typer.Typer(no_args_is_help=True, help="From one representation to another.")
 units = typer.Typer(no_args_is_help=True, help="What single units and filters do.")
@@ -15,3 +15,13 @@ def run_study(line: CommandLine, name: str) -> None:
     from platorep.execute import study_stage
 
     finish(experiment, lambda run: study_stage(run, name), line)
+
+
+@command(units, "match", *TAKES)
+def units_match(line: CommandLine) -> None:
+    """Which units of two networks do the same over images and positions, or over texts.
+
+    Best buddies by correlation, cliques of them over three networks and more, beside shuffled
+    samples and random weights; found on one half of the samples, confirmed on the other.
+    """
+    run_study(line, "units match")

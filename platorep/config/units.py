@@ -12,16 +12,25 @@ Objective = Literal["classification", "simclr", "colorization", "denoising", "sp
 class UnitsMatchConfig(Section):
     """Units of several networks that do the same over images and positions (arXiv:2306.09346)."""
 
-    layers: Literal["all", "last"] | tuple[int, ...] = "last"
-    """Whose units take part."""
-    grid: PositiveInt = 7
-    """Rows and columns of positions to which all maps are resampled."""
-    permutations: PositiveInt = 20
-    """Of the null: the images of one network in a random order."""
+    layers: Literal["all", "last"] | tuple[int, ...] = "all"
+    """Whose units take part, all together."""
+    grid: Annotated[int, Field(ge=1)] = 7
+    """Rows and columns of positions to which the maps of images are resampled. Texts have a
+    position for each character."""
+    mean: Literal["position", "all"] = "position"
+    """What is taken off a unit before it is correlated: its mean at each position over all samples,
+    so that what units share by position alone (a border, a first token) is no match; or its mean
+    over all samples and positions, as in arXiv:2306.09346."""
+    permutations: Annotated[int, Field(ge=1)] = 5
+    """Of the null: the samples of one network in a random order, at the same positions."""
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Share of false matches that is allowed among those that are called matches."""
     top: PositiveInt = 5
     """Cliques that the figure shows."""
+    samples: Annotated[int, Field(ge=1, le=8)] = 4
+    """Images that the figure shows of each."""
     seed: NonNegativeInt = 0
+    """Of the orders of the null, and of the halves."""
 
 
 class FiltersConfig(Section):

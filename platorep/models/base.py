@@ -16,6 +16,7 @@ from torch import Tensor
 from platorep.config import ModelSettings, ModelSpec
 from platorep.errors import ConfigError
 from platorep.models.inside import OpenNetwork
+from platorep.models.inside_texts import OpenTexts
 from platorep.models.memory import Batches, Batching
 from platorep.parameters.section import idle_settings
 from platorep.reporting import Reporter
@@ -178,6 +179,19 @@ class Model(ABC):
         raise ConfigError(
             f"model {self.spec.label!r}: no image network of timm's (backend {self.spec.backend}, "
             f"{self.spec.modality}), so it has no maps over images to work with."
+        )
+
+    def open_texts(self, device: torch.device | str, dtype: torch.dtype) -> OpenTexts:
+        """The network itself, for work inside it: its states at every token of a text.
+
+        Raises:
+            ConfigError: it reads no texts.
+            AbsentError, IntegrityError: as `load`.
+        """
+        raise ConfigError(
+            f"model {self.spec.label!r}: no language network of transformers (backend "
+            f"{self.spec.backend}, {self.spec.modality}), so it has no states of tokens to work "
+            "with."
         )
 
     def save_copy(self, folder: Path) -> ModelSpec:

@@ -1,6 +1,6 @@
 """Language models through transformers' Auto classes: causal, masked and encoder models."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from platorep.models.base import (
 )
 from platorep.models.cost import TOKENS, count_flops
 from platorep.models.hidden_states import PooledStates, kept_states, states_of
+from platorep.models.inside_texts import OpenTexts
 from platorep.models.loading import LOOKS_AT_NUMBERS, failing, read_tokenizer
 from platorep.models.memory import PooledRows
 from platorep.models.pretrained import Pretrained, PretrainedModel
@@ -26,7 +27,7 @@ from platorep.models.probing import BatchProbe, probe_batches, probe_texts
 from platorep.models.sentences import Embedding, read_embedding
 from platorep.models.sides import FEATURES, Side, choose_side, reads, sides
 from platorep.models.taps import BY_NAME
-from platorep.models.token_batches import TokenBatches
+from platorep.models.token_batches import TokenBatches, TokenStates
 from platorep.models.tokens import TextReader, Tokens, longest_text, num_embeddings
 from platorep.switches import default_switches
 
@@ -99,24 +100,54 @@ class LanguageModel(PretrainedModel):
 
     @default_switches()
     def load(self, device: torch.device | str, dtype: torch.dtype) -> Loaded:
-        self._refuse_what_reads_no_text()
-        network = self._taken_from(self._network.load(dtype, self._needed)).eval()
-        if self.spec.device_map is None:
-            network = network.to(device)
-        longest = longest_text(self._network.config, network, self._tokenizer)
-        table_size = num_embeddings(network)
-        texts = probe_texts(
-            min(table_size or len(self._tokenizer), len(self._tokenizer)),
-            longest=longest,
-            special=self._tokenizer.all_special_ids,
-        )
+        network = self._in_memory(device, dtype)
         pools: Any = self.spec.pools or (self._pool,)
         normalize = self._embedding.normalize
         reader = TokenBatches(
             network, pools, self._padding, self._decoder_start, normalize=normalize
         )
+        texts = self._probe_texts(network)
+        states, kept = self._states(network, reader, texts[-1])
+        sample, equal, longer = map(Tokens.all_pooled, texts)
+        probe = probe_batches(
+            lambda batch: states(batch, kept), sample, equal, longer, states.dtype
+        )
+        return LoadedLanguageModel(states, kept, self._text_reader(network), probe)
+
+    @default_switches()
+    def open_texts(self, device: torch.device | str, dtype: torch.dtype) -> OpenTexts:
+        network = self._in_memory(device, dtype)
+        reader = TokenStates(network, ("mean",), self._padding, self._decoder_start)
+        states, kept = self._states(network, reader, self._probe_texts(network)[-1])
+        return OpenTexts(
+            lambda batch, layers: states(batch, [kept[i] for i in layers]),
+            tuple(states.names[i] for i in kept),
+            self._text_reader(network),
+            self.spec.label,
+        )
+
+    def _in_memory(self, device: torch.device | str, dtype: torch.dtype) -> Any:
+        """What is run, with its weights."""
+        self._refuse_what_reads_no_text()
+        network = self._taken_from(self._network.load(dtype, self._needed)).eval()
+        return network if self.spec.device_map is not None else network.to(device)
+
+    def _probe_texts(self, network: Any) -> Any:
+        return probe_texts(
+            min(num_embeddings(network) or len(self._tokenizer), len(self._tokenizer)),
+            longest=self._longest(network),
+            special=self._tokenizer.all_special_ids,
+        )
+
+    def _longest(self, network: Any) -> int | None:
+        return longest_text(self._network.config, network, self._tokenizer)
+
+    def _states(
+        self, network: Any, reader: TokenBatches, sample: Sequence[int]
+    ) -> tuple[PooledStates[Tokens], tuple[int, ...]]:
+        """The hidden states of a network, and which of them are kept."""
         with failing(network, self.spec):
-            states = states_of(network, reader, Tokens.all_pooled(texts[-1]), self.spec)
+            states = states_of(network, reader, Tokens.all_pooled(sample), self.spec)
         kept = kept_states(self.spec, states)
         if without := sorted(set(kept) & set(states.unpoolable)):
             raise ConfigError(
@@ -124,15 +155,16 @@ class LanguageModel(PretrainedModel):
                 "do not have one state per token, so a text's tokens cannot be pooled there. "
                 f"Choose others of its {states.num_layers} layers (`layers`)."
             )
-        sample, equal, longer = map(Tokens.all_pooled, texts)
-        probe = probe_batches(
-            lambda batch: states(batch, kept), sample, equal, longer, states.dtype
+        return states, kept
+
+    def _text_reader(self, network: Any) -> TextReader:
+        longest = min(filter(None, (self._longest(network), self._embedding.longest)), default=None)
+        return TextReader(
+            self._tokenizer,
+            self._prompted,
+            longest=longest,
+            num_embeddings=num_embeddings(network),
         )
-        longest = min(filter(None, (longest, self._embedding.longest)), default=None)
-        tokens = TextReader(
-            self._tokenizer, self._prompted, longest=longest, num_embeddings=table_size
-        )
-        return LoadedLanguageModel(states, kept, tokens, probe)
 
     @default_switches()
     def save_copy(self, folder: Path) -> ModelSpec:

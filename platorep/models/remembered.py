@@ -22,6 +22,7 @@ from platorep.errors import DamagedError, StorageError, UnreadableError
 from platorep.files import digest, read_sealed, write_sealed
 from platorep.models.base import Description, Loaded, Model
 from platorep.models.inside import OpenNetwork
+from platorep.models.inside_texts import OpenTexts
 from platorep.own_code import code_files
 from platorep.reporting import Reporter
 from platorep.stamps import Stamp, code_stamps, stamp
@@ -81,6 +82,9 @@ class RememberedModel(Model):
 
     def open(self, device: torch.device | str, dtype: torch.dtype) -> OpenNetwork:
         return self._model.open(device, dtype)
+
+    def open_texts(self, device: torch.device | str, dtype: torch.dtype) -> OpenTexts:
+        return self._model.open_texts(device, dtype)
 
 
 def local_files(spec: ModelSpec) -> list[tuple[str, Stamp]] | None:

@@ -98,3 +98,12 @@ class TokenBatches(Reader[Tokens]):
         if self._normalize:
             pooled = [F.normalize(vectors, dim=1) for vectors in pooled]
         return pooled[0] if len(pooled) == 1 else torch.cat(pooled, dim=1)
+
+
+class TokenStates(TokenBatches):
+    """Keeps the state of every token that counts, text after text, in place of a mean."""
+
+    def pool(self, states: Tensor) -> Float[Tensor, "t d"] | None:
+        if states.ndim != 3 or states.shape[:2] != self._pooled.shape:
+            return None
+        return states[self._pooled.to(states.device)].float()

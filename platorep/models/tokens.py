@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from platorep.config import ModelSpec
-from platorep.errors import DataError
+from platorep.errors import ConfigError, DataError
 
 SANE_LENGTH = 10_000_000
 """Tokenizers without a limit say so by a huge number."""
@@ -83,6 +83,46 @@ class TextReader:
             return [Tokens.all_pooled(text_tokens) for text_tokens in tokens]
         added = encoded["special_tokens_mask"]
         return [self._without_special(*text) for text in zip(tokens, added, ids, strict=True)]
+
+    def places(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """Of every token of each text, in the order of `read`, the characters that it covers.
+
+        Start and end in the text (without the prompt); both 0 for what stands for no part of it.
+
+        Raises:
+            ConfigError: the tokenizer does not know.
+        """
+        if not self._tokenizer.is_fast:
+            raise ConfigError(
+                f"model {self._spec.label!r}: its tokenizer ({type(self._tokenizer).__name__}) "
+                "does not say which characters a token covers; only those of the tokenizers "
+                "library do (a tokenizer.json in its folder)."
+            )
+        prompt, limit = self._spec.prompt or "{text}", self._spec.max_tokens
+        encoded = self._tokenizer(
+            [prompt.replace("{text}", text) for text in texts],
+            add_special_tokens=True,
+            truncation=limit is not None,
+            max_length=limit,
+            padding=False,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+            verbose=False,
+        )
+        shift = prompt.index("{text}")
+        found = []
+        for i, text in enumerate(texts):
+            of_text = []
+            for token, special, span in zip(
+                *(encoded[key][i] for key in ("input_ids", "special_tokens_mask")),
+                encoded["offset_mapping"][i],
+                strict=True,
+            ):
+                start, end = (min(max(0, place - shift), len(text)) for place in span)
+                none = special or token in self._special or start >= end
+                of_text.append((0, 0) if none else (start, end))
+            found.append(of_text)
+        return found
 
     def _without_special(self, tokens: list[int], added: list[int], row_id: str) -> Tokens:
         pooled = [

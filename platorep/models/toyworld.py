@@ -16,6 +16,7 @@ from platorep.kinds.audio import Sound, resampled
 from platorep.kinds.video import Film, evenly_spaced
 from platorep.models.base import Description, Loaded, Model, refuse_other_settings
 from platorep.models.inside import OpenNetwork
+from platorep.models.inside_texts import OpenTexts
 from platorep.models.language import TEXT_SETTINGS, LanguageModel
 from platorep.models.vision import IMAGE_SETTINGS, VisionModel
 from platorep.parameters.section import idle_settings
@@ -166,6 +167,9 @@ class ToyModel(Model):
 
     def open(self, device: torch.device | str, dtype: torch.dtype) -> OpenNetwork:
         return self._model.open(device, dtype)
+
+    def open_texts(self, device: torch.device | str, dtype: torch.dtype) -> OpenTexts:
+        return self._model.open_texts(device, dtype)
 
     def save_copy(self, folder: Path) -> ModelSpec:
         return self._model.save_copy(folder)

@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from platorep.registry import index_by_name
 from platorep.studies.context import Study
 from platorep.studies.stage import study
+from platorep.studies.units_match import units_match
 
 __all__ = ["STUDIES", "study"]
 
-STUDIES: Mapping[str, Study] = index_by_name(())
+STUDIES: Mapping[str, Study] = index_by_name(
+    (Study(name="units match", extracts=False, work=units_match),)
+)
