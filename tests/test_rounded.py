@@ -86,7 +86,7 @@ def test_every_way_gives_the_same_lists(
     features: Tensor, similarity: str, k: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("platorep.metrics.nearest.PAIR_COST", {"cpu": 1})  # never gives up
-    monkeypatch.setattr("platorep.metrics.nearest.ROUNDED_ENTRIES", {"cpu": 100 * N})  # blocks
+    monkeypatch.setattr("platorep.metrics.nearest.ROUNDED_ENTRIES", 100 * N)  # blocks
     split = segments(N, k)
     assert split is not None
     expected = search(features, similarity)._from_products(k)

@@ -31,8 +31,9 @@ PAIR_ENTRIES = 1 << 22
 """Feature values held at once, when pairs are compared."""
 PAIR_COST = {"cpu": 400, "cuda": 2000}
 """A pair that is compared again takes as long as so many of a float32 product (measured)."""
-ROUNDED_ENTRIES = {"cpu": 1 << 24, "cuda": 1 << 31}
-"""Scores in few digits held at once."""
+ROUNDED_ENTRIES = 1 << 24
+"""Scores in few digits held at once; on a GPU as many as a quarter of its free memory has room
+for, since whatever it does takes long to begin."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,10 @@ class Search:
         device = self._vectors.squares.device
         neighbors = torch.empty(self.n, k, dtype=torch.int64, device=device)
         undecided: list[Undecided] = []
-        size = max(1, ROUNDED_ENTRIES[device.type] // split.padded)
+        entries = ROUNDED_ENTRIES
+        if device.type == "cuda":
+            entries = torch.cuda.mem_get_info(device)[0] // 4 // dtype.itemsize
+        size = max(1, entries // split.padded)
         for start in range(0, self.n, size):
             rows = slice(start, min(start + size, self.n))
             short = shortlist(rounded.scores(rows), k, split, partial(rounded.error, rows))
