@@ -87,7 +87,7 @@ def train(
     if all(_stands(path) for path in folders.values()):
         return folders  # without a lock: a cache that is complete may be read-only
     folder = network_folder(root, network, world, training)
-    with ByteLocks(folder.with_suffix(".lock")) as locks, _one_thread(), storage_errors(folder):
+    with ByteLocks(folder.with_suffix(".lock")) as locks, one_thread(), storage_errors(folder):
         locks.acquire(0, wait=True)
         for stale in folder.glob(".*.partial"):  # of a killed run: the lock says nobody writes
             remove(stale)
@@ -219,7 +219,8 @@ def learning_rate(step: int, training: ToyTraining) -> float:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """So small a network is trained fastest by one, and its weights depend on no number of cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
