@@ -26,7 +26,7 @@ SIZE = 96
 
 @pytest.fixture(scope="module")
 def greys() -> np.ndarray:
-    world = LeavesParameters(image_size=SIZE)
+    world = LeavesParameters(image_size=SIZE, octaves=0)
     return np.stack([picture(world, i).astype(float).mean(-1) for i in range(NUM)])
 
 
@@ -103,6 +103,18 @@ def test_bright_leaves_are_yellow_where_there_is_color() -> None:
     assert np.ptp(colors(uniform, 0.0), axis=1).max() == 0
 
 
+def test_pictures_are_seen_from_near_and_far() -> None:
+    """Of three octaves some pictures have few edges, of none all have many."""
+
+    def edges(octaves: int) -> list[float]:
+        world = LeavesParameters(image_size=48, r_max=12, octaves=octaves, color=0)
+        pixels = [picture(world, i)[..., 0].astype(int) for i in range(16)]
+        return sorted((np.diff(p, axis=1) != 0).mean() for p in pixels)
+
+    assert edges(0)[0] > 2 * edges(3)[0]
+    assert edges(0)[0] > 0.7 * edges(0)[-1]
+
+
 def test_any_picture_is_drawn_without_the_others() -> None:
     config = DatasetConfig.model_validate(
         {"source": "deadleaves", "leaves": {"image_size": 24}, "limit": 6}
@@ -122,7 +134,7 @@ def test_any_picture_is_drawn_without_the_others() -> None:
 
 def test_no_point_is_bare() -> None:
     """Few large discs leave holes at first: more fall behind them."""
-    world = LeavesParameters(image_size=16, r_min=1, r_max=1.5, color=0)
+    world = LeavesParameters(image_size=16, r_min=1, r_max=1.5, octaves=0, color=0)
 
     for index in range(4):
         assert picture(world, index).min() >= 40
@@ -131,7 +143,7 @@ def test_no_point_is_bare() -> None:
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        ({"leaves": {"r_min": 5, "r_max": 5}}, "above r_min"),
+        ({"leaves": {"r_min": 5, "r_max": 40}}, "above r_min"),
         ({"text": "caption"}, "`text` has no effect"),
         ({"world": {"seed": 1}}, "`world` has no effect"),
         ({"views": {"text": {}}}, "an image without"),

@@ -362,7 +362,7 @@ def test_a_world_is_in_the_rows(name: str) -> None:
     assert rows(**{name: WORLD[name].value}) != rows()
 
 
-LEAVES = {"seed": 1, "image_size": 20, "r_min": 2.0, "r_max": 30.0, "color": 0.5}
+LEAVES = {"seed": 1, "image_size": 20, "r_min": 2.0, "r_max": 30.0, "octaves": 1, "color": 0.5}
 
 
 def test_all_that_is_said_of_dead_leaves_is_in_the_rows() -> None:

@@ -58,6 +58,8 @@ class FiltersConfig(Section):
     """Over which a receptive field is averaged."""
     restarts: PositiveInt = 2
     """Starts of each fit of a Gabor function."""
+    permutations: PositiveInt = 99
+    """Draws of each null of what two objectives share."""
     surrogates: PositiveInt = 199
     """Noises as smooth as a filter that are fitted for its null."""
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05

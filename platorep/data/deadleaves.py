@@ -78,10 +78,11 @@ def picture(world: LeavesParameters, index: int) -> UInt8[np.ndarray, "h w 3"]:
     size, fine = world.image_size, world.image_size * FINE
     points = np.full((fine, fine, 3), 0.0)
     bare = np.ones((fine, fine), dtype=bool)
-    num = max(64, int(2 * (size + 2 * world.r_max) ** 2 / (5 * world.r_min**2)))
+    r_min = world.r_min * 2 ** draws.below(world.octaves + 1)
+    num = max(64, int(2 * (size + 2 * world.r_max) ** 2 / (5 * r_min**2)))
     while bare.any():
         uniform = draws.fractions(num * _WORDS_PER_DISC).reshape(num, _WORDS_PER_DISC)
-        radius = power_law_radii(uniform[:, 0], world.r_min, world.r_max)
+        radius = power_law_radii(uniform[:, 0], r_min, world.r_max)
         x, y = (uniform[:, axis] * (size + 2 * world.r_max) - world.r_max for axis in (1, 2))
         off = [np.maximum(np.maximum(-place, place - size), 0) for place in (x, y)]
         there = off[0] * off[0] + off[1] * off[1] <= radius * radius

@@ -21,12 +21,16 @@ class LeavesParameters(Section):
     same share, so that a picture has no scale of its own between the two ends."""
     r_max: Annotated[float, Field(le=4096)] = 64.0
     """Largest radius."""
+    octaves: Annotated[int, Field(ge=0, le=6)] = 3
+    """Each picture's smallest radius is `r_min` times 1, 2, 4 ... or 2^octaves, equally likely, as
+    scenes are seen from near and far. 0: all pictures are of one kind."""
     color: NonNegativeFloat = 1.0
     """How strongly bright discs are yellow and dark ones blue, as lit and shaded things are; each
     has a hue of its own beside. 0: greys."""
 
     @model_validator(mode="after")
     def _some_sizes(self) -> "LeavesParameters":
-        if self.r_max <= self.r_min:
-            raise ValueError(f"r_max: {self.r_max} must be above r_min, {self.r_min}")
+        largest = self.r_min * 2**self.octaves
+        if self.r_max <= largest:
+            raise ValueError(f"r_max: {self.r_max} must be above r_min * 2^octaves, {largest}")
         return self

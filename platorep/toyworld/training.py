@@ -220,7 +220,7 @@ def learning_rate(step: int, training: ToyTraining) -> float:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """So small a network is trained fastest by one, and its weights depend on no number of cores."""
+    """What trains so small a network fastest, to weights that depend on no number of cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -5,7 +5,7 @@ hidden layer, ReLU, outputs. All see the same patches for as many steps with the
 head is thrown away. Sparse coding and independent components, which have no head, are the classical
 answer to what filters a world of images asks for.
 
-Axes: b patches of a batch, s pixels per side of a filter, S of a patch, a few more, u filters.
+Axes: b patches of a batch, s pixels per side of a filter, S = s + 2 `MARGIN` of a patch, u filters.
 """
 
 import math
@@ -23,7 +23,7 @@ from platorep.switches import default_switches
 from platorep.toyworld.networks import seeded
 from platorep.toyworld.objectives import contrastive_loss
 from platorep.toyworld.training import one_thread
-from platorep.units.patches import FLOOR, Patches
+from platorep.units.patches import FLOOR, MARGIN, Patches
 
 VERSION = 1  # raise when the same patches and settings give other filters
 HIDDEN = 128
@@ -69,10 +69,11 @@ def learned_filters(
     """
     units, side = shape
     if objective in CLASSICAL:
-        grey = normalized(_centre(torch.from_numpy(patches.pixels[:, 0]), side))[:FITTED]
+        grey = _centre(patches.pixels[:, 0])
+        chosen = np.random.default_rng(seed).permutation(len(grey))[:FITTED]
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="FastICA did not converge")  # 200 rounds
-            found = CLASSICAL[objective](grey.flatten(1).double().numpy(), units, seed)
+            found = CLASSICAL[objective](grey[chosen].reshape(len(chosen), -1), units, seed)
         progress(steps)
         return found.reshape(units, side, side)
     with seeded(seed):
@@ -206,9 +207,19 @@ def _train(
         progress(1)
 
 
-def _centre(grey: Float[Tensor, "b S S"], side: int) -> Float[Tensor, "b s s"]:
-    start = (grey.shape[-1] - side) // 2
-    return grey[:, start : start + side, start : start + side]
+def _centre(grey: Float[np.ndarray, "n S S"]) -> Float[np.ndarray, "n s s"]:
+    """What a filter sees of patches with a margin, normalized."""
+    inner = torch.from_numpy(grey[:, MARGIN:-MARGIN, MARGIN:-MARGIN])
+    return normalized(inner).double().numpy()
+
+
+def responses(
+    filters: Float[np.ndarray, "u s s"], grey: Float[np.ndarray, "n S S"]
+) -> Float[np.ndarray, "u n"]:
+    """Of each filter to each patch, before ReLU."""
+    inner = _centre(grey)
+    found: np.ndarray = filters.reshape(len(filters), -1) @ inner.reshape(len(inner), -1).T
+    return found
 
 
 def _sparse_atoms(grey: Float[np.ndarray, "n p"], units: int, seed: int) -> np.ndarray:

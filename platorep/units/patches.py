@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
+VERSION = 1  # raise when the same images give other patches
 CUTOFF = 0.4
 """Cycles per pixel above which whitening falls off: 200 cycles in 512 pixels, as the source has."""
 TOP = 0.75
@@ -17,6 +18,8 @@ TOP = 0.75
 RINGS = 48
 FLOOR = 0.1
 """Share of the patches' variance that is added to each one's own before contrast is divided out."""
+MARGIN = 2
+"""Pixels that a patch has on each side of a filter, so that filters may be shifted."""
 BORDER = 4
 """Pixels at the edge of an image that no patch touches: whitening sees beyond the edge there."""
 
@@ -91,8 +94,8 @@ def cut_patches(
 ) -> Patches:
     """`per_image` patches of each image at random places, and the number of their image.
 
-    Luminance is whitened on the whole image, by the mean spectrum of all. All three channels are scaled to variance 1 over all
-    patches, and the mean of each patch's luminance is removed.
+    Luminance is whitened on the whole image, by the mean spectrum of all. All three channels are
+    scaled to variance 1 over all patches, and the mean of each patch's luminance is removed.
 
     Raises:
         ValueError: an image is smaller than a patch with its border.

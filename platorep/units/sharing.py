@@ -10,7 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-SHIFT = 2
+from platorep.units.patches import MARGIN
+
+VERSION = 1  # raise when the same filters give other numbers
+SHIFT = MARGIN
 """Pixels by which a filter may lie elsewhere, in both directions, and still be the same unit."""
 Bank = Float[np.ndarray, "_ s s"]
 
@@ -49,7 +52,8 @@ def match_strength(
     products = np.abs(moved.reshape(-1, wide * wide) @ of_x.T)
     best = products.reshape(len(places), len(y), len(x)).max(0).T
     lengths = np.outer(lengths_x, lengths_y)
-    return np.divide(best, lengths, out=np.zeros_like(best), where=lengths > 0).clip(0, 1)
+    strength: np.ndarray = np.minimum(best / np.where(lengths > 0, lengths, np.inf), 1)
+    return strength
 
 
 def _placed(filters: Bank, wide: int, top: int, left: int) -> Float[np.ndarray, "_ w"]:
@@ -102,7 +106,7 @@ class Sharing:
     units: Float[np.ndarray, " p"]
     """Of each pair of units of all pairs of banks."""
     nulls: dict[str, Float[np.ndarray, " r"]]
-    """By null: the strength of each draw."""
+    """By null: the strength in each draw."""
     threshold: float
     """Which a pair of units of the scrambled null passes with probability alpha."""
 
@@ -119,11 +123,12 @@ class Sharing:
 
 def sharing(
     pairs: Sequence[tuple[Bank, Bank]],
-    *,
+    nulls: Sequence[str] = tuple(NULLS),
     of_pixels: Float[np.ndarray, "w w"] | None = None,
+    *,
     draws: int,
     alpha: float,
-    seed: int,
+    seed: int = 0,
 ) -> Sharing:
     """What the banks of each pair have in common, averaged over pairs.
 
@@ -132,39 +137,40 @@ def sharing(
     filters in other orientations (`turned`), have less in common.
     """
     units = np.concatenate([partners(match_strength(x, y, of_pixels))[2] for x, y in pairs])
-    nulls: dict[str, np.ndarray] = {}
+    drawn: dict[str, np.ndarray] = {}
     under: list[np.ndarray] = []
-    for number, (name, change) in enumerate(NULLS.items()):
+    for number, name in enumerate(nulls):
         rng = np.random.default_rng([seed, number])
         found = []
         for _ in range(draws):
-            changed = [(x, change(y, rng)) for x, y in pairs]
+            changed = [(x, NULLS[name](y, rng)) for x, y in pairs]
             strengths = [partners(match_strength(x, y, of_pixels))[2] for x, y in changed]
             found.append(np.concatenate(strengths).mean())
             under += strengths if name == "scrambled" else []
-        nulls[name] = np.array(found)
+        drawn[name] = np.array(found)
     return Sharing(
         strength=float(units.mean()),
         units=units,
-        nulls=nulls,
+        nulls=drawn,
         threshold=float(np.quantile(np.concatenate(under), 1 - alpha)),
     )
 
 
-def stronger_than(
-    x: Bank, y: Bank, control: Bank, of_pixels: Float[np.ndarray, "w w"] | None = None
-) -> float:
-    """p of a Wilcoxon test: units of x find better partners in y than in a control bank.
+def stronger_than(threes: Sequence[tuple[Bank, Bank, Bank]]) -> tuple[float, float]:
+    """Do units of x find better partners in y than in a control? Of all (x, y, control).
 
-    Paired by the units of x; one-sided; 1 where nothing differs.
+    Returns:
+        The mean strength with the controls, and p of a one-sided Wilcoxon test that is paired by
+        the units of x; 1 where nothing differs. Units of one bank are taken as independent.
     """
     from scipy.stats import wilcoxon
 
-    to_y = _of_each(match_strength(x, y, of_pixels))
-    to_control = _of_each(match_strength(x, control, of_pixels))
+    to_y = np.concatenate([_of_each(match_strength(x, y)) for x, y, _ in threes])
+    to_control = np.concatenate([_of_each(match_strength(x, c)) for x, _, c in threes])
     if np.array_equal(to_y, to_control):
-        return 1.0
-    return float(wilcoxon(to_y, to_control, alternative="greater").pvalue)
+        return float(to_control.mean()), 1.0
+    p_value = wilcoxon(to_y, to_control, alternative="greater").pvalue
+    return float(to_control.mean()), float(p_value)
 
 
 def _of_each(strength: Float[np.ndarray, "u v"]) -> Float[np.ndarray, " u"]:
