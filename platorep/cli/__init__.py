@@ -35,6 +35,7 @@ app = typer.Typer(
 app.add_typer(cache_commands.app, name="cache")
 app.add_typer(theory_commands.app, name="theory")
 app.add_typer(studies.units, name="units")
+app.add_typer(studies.bridge, name="bridge")
 command(app, "check", *CHECK, limit=128)(check)
 
 

@@ -25,3 +25,9 @@ def units_match(line: CommandLine) -> None:
     samples and random weights; found on one half of the samples, confirmed on the other.
     """
     run_study(line, "units match")
+
+
+@command(bridge, "map", *TAKES)
+def bridge_map(line: CommandLine) -> None:
+    """Fit linear maps on some rows, and find the right one among others through them."""
+    run_study(line, "bridge map")

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from platorep.config.paths import NameOrPath
 from platorep.config.words import Words
@@ -22,8 +22,18 @@ class MapConfig(Section):
     fit: Share = 0.5
     """Share on which the maps are fitted; the rest is searched."""
     permutations: PositiveInt = 200
-    """Of the null: the pairs of the third part in a random order."""
+    """Of the null of the search: the pairs of the third part in a random order."""
+    refits: PositiveInt = 1
+    """Of the null of the fit: maps fitted to pairs of the second part in a random order."""
     seed: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _leaves_rows_to_search(self) -> "MapConfig":
+        if self.choose + self.fit >= 1:
+            raise ValueError(
+                f"choose and fit: {self.choose:g} and {self.fit:g} of the rows leave none to search"
+            )
+        return self
 
 
 class MatchConfig(Section):

@@ -7,6 +7,7 @@ that name, a module here, an entry below and its command in `platorep.cli`.
 from collections.abc import Mapping
 
 from platorep.registry import index_by_name
+from platorep.studies.bridge_map import bridge_map
 from platorep.studies.context import Study
 from platorep.studies.stage import study
 from platorep.studies.units_match import units_match
@@ -14,5 +15,8 @@ from platorep.studies.units_match import units_match
 __all__ = ["STUDIES", "study"]
 
 STUDIES: Mapping[str, Study] = index_by_name(
-    (Study(name="units match", extracts=False, work=units_match),)
+    (
+        Study(name="bridge map", extracts=True, work=bridge_map),
+        Study(name="units match", extracts=False, work=units_match),
+    )
 )
