@@ -22,10 +22,12 @@ from typer.testing import CliRunner
 from platorep.cli import app
 from platorep.config import ModelSpec
 from platorep.models import open_model
+from platorep.studies.units_shown import chosen_cliques
 from platorep.units import correlation, maps
 from platorep.units.buddies import Matched, cliques, false_shares, match_units
 from platorep.units.correlation import moments
 from platorep.units.maps import Layers, Maps, every_position, on_grid, read_maps, write_maps
+from platorep.units.naming import name_of
 from platorep.units.reading import write_text_maps
 
 Rows = np.ndarray
@@ -334,6 +336,9 @@ def test_the_command_finds_a_copy_and_resumes(experiment: Path) -> None:
     assert (copy["unit_x"] == copy["unit_y"]).all()
     assert (copy["layer_x"] == copy["layer_y"]).all()
     assert not list((experiment / "out" / "parts").glob("maps-*"))
+    shown = pd.read_csv(experiment / "out" / "figures" / "units_cliques_image.csv")
+    assert set(shown.groupby("clique")["model"].nunique()) <= {2, 3}
+    assert shown["value"].between(0, 1).all()
     before = (experiment / "out" / "units_match.csv").read_bytes()
     again = run(experiment, "--overwrite", "never")
     assert again.exit_code == 0, again.output
@@ -357,3 +362,30 @@ def test_one_network_has_nobody_to_match(experiment: Path) -> None:
     failed = run(experiment, "--models", "net1*", "--output", str(experiment / "alone"))
     assert failed.exit_code == 2
     assert "two networks" in failed.output
+
+
+def test_a_unit_is_named_by_the_word_it_goes_with() -> None:
+    draw = np.random.default_rng(0)
+    texts = [f"a {word} on grass" for word in draw.choice(["dog", "cat", "Über-man"], 90)]
+    said = np.array(["dog" in text for text in texts])
+    found = name_of(said + 0.1 * draw.standard_normal(90), texts, 0)
+    assert found is not None
+    assert found.word == "dog"
+    assert found.p == pytest.approx(1 / 200)
+    none = [name_of(draw.standard_normal(90), texts, i) for i in range(10)]
+    assert sum(one is not None and one.p <= 0.05 for one in none) <= 2
+    assert name_of(np.ones(90), texts, 0) is None
+    assert name_of(draw.standard_normal(4), ["a dog"] * 4, 0) is None
+
+
+def test_one_clique_of_each_part_of_depth_is_shown() -> None:
+    rows = [
+        {"clique": i, "control": control, "strength": r, "model": m, "layer": layer, "unit": i}
+        for i, (control, r, layer) in enumerate(
+            [("", 0.9, 0), ("both random weights", 0.99, 3), ("", 0.8, 0), ("", 0.5, 3)]
+        )
+        for m in "abc"
+    ]
+    depths = {(m, layer): layer / 3 for m in "abc" for layer in range(4)}
+    shown = chosen_cliques(pd.DataFrame(rows), pd.DataFrame(), depths, 2)
+    assert [(clique[0], r) for clique, r in shown] == [(("a", 0, 0), 0.9), (("a", 3, 3), 0.5)]

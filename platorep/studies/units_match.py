@@ -5,15 +5,25 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 
 from platorep.config import ModelSpec
 from platorep.config.units import UnitsMatchConfig
 from platorep.errors import ConfigError
 from platorep.files import digest, remove
+from platorep.plots.units_cliques import cliques_points, draw_image_cliques, draw_text_cliques
 from platorep.plots.units_match import draw_shares, shares_points
 from platorep.studies.context import Context, Found
+from platorep.studies.units_shown import (
+    PIXELS,
+    Clique,
+    chosen_cliques,
+    pictures,
+    shown_units,
+)
 from platorep.studies.units_tables import PairMatches, clique_table
 from platorep.units.buddies import Buddies, match_units
 from platorep.units.maps import Maps, described, read_maps
@@ -46,6 +56,18 @@ def units_match(context: Context) -> Found:
     shares = pd.concat([one.shares() for one in found], ignore_index=True)
     in_cliques = clique_table(found)
     points = shares_points(shares)
+    figures = {"units_shares": (draw_shares(points), points)}
+    for group in groups:
+        view = group[0].view
+        with context.failures.catch(f"figure of cliques, {view}"):
+            depths = {key: value for one in found for key, value in one.depths.items()}
+            cliques = chosen_cliques(
+                *(in_cliques, matches),
+                {key: depths[key] for key in depths if context.specs[key[0]].view == view},
+                context.run.config.units.match.top,
+            )
+            if cliques:
+                figures[f"units_cliques_{view}"] = _draw_cliques(context, matcher, cliques)
     matcher.close()
     overall = shares[shares["layer"].isna()]
     columns = ["x", "y", "control", "model", "num_units", "share", "share_null", "threshold"]
@@ -55,9 +77,42 @@ def units_match(context: Context) -> Found:
             "units_shares": shares,
             "units_cliques": in_cliques,
         },
-        figures={"units_shares": (draw_shares(points), points)},
+        figures=figures,
         shown=overall[[*columns, "confirmed", "strength", "elsewhere"]].round(4),
     )
+
+
+def _draw_cliques(
+    context: Context, matcher: "_Matcher", cliques: list[tuple[Clique, float]]
+) -> tuple[Figure, pd.DataFrame]:
+    """Cliques over the samples on which they are strong; what is shown is kept, as pairs are."""
+    labels = sorted({label for clique, _ in cliques for label, _, _ in clique})
+    specs = {label: context.specs[label] for label in labels}
+    settings = context.run.config.units.match
+    decides = [VERSION, cliques, {label: matcher.key(spec) for label, spec in specs.items()}]
+
+    def make() -> dict[str, Any]:
+        maps = {label: matcher.maps(spec) for label, spec in specs.items()}
+        shown = shown_units(context, maps, cliques)
+        seen: dict[str, set[int]] = {label: set() for label in labels}
+        for clique in shown:
+            for label, _, _ in clique["units"]:
+                seen[label] |= set(clique["samples"])
+        of_images = {label: spec for label, spec in specs.items() if spec.kind == "image"}
+        drawn = {m: pictures(context, spec, sorted(seen[m])) for m, spec in of_images.items()}
+        return {"shown": shown, "pictures": {m: list(of.items()) for m, of in drawn.items()}}
+
+    made = context.run.kept("units-shown", [*decides, settings.samples, settings.seed], make)
+    points = cliques_points(made["shown"], context.dataset.ids)
+    if not made["pictures"]:
+        (view,) = {spec.view for spec in specs.values()}
+        return draw_text_cliques(points, tuple(context.dataset.views[view])), points
+    images = {
+        (model, int(row)): np.frombuffer(bytes.fromhex(digits), np.uint8).reshape(PIXELS, PIXELS, 3)
+        for model, of in made["pictures"].items()
+        for row, digits in of
+    }
+    return draw_image_cliques(points, images), points
 
 
 def _groups(context: Context) -> list[list[ModelSpec]]:

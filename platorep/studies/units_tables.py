@@ -54,6 +54,18 @@ class PairMatches:
         }
 
     @property
+    def depths(self) -> dict[tuple[str, int], float]:
+        """Of each layer of each of the two trained networks, from 0 to 1; of random copies none."""
+        return {
+            (label, int(number)): number / max(1, out_of - 1)
+            for label, (numbers, _, out_of) in zip(
+                (self.x, self.y), self.made["layers"], strict=True
+            )
+            for number in numbers
+            if label in self.trained
+        }
+
+    @property
     def matched(self) -> np.ndarray:
         """Which of the buddies are called matches."""
         sure: np.ndarray = self._q <= self.alpha
