@@ -2,9 +2,11 @@
 
 import importlib.util
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import Ended, Forks
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -40,3 +42,15 @@ def real_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.getbasetemp()
     in_parallel = "PYTEST_XDIST_WORKER" in os.environ
     return (base.parent if in_parallel else base) / "real-cache"
+
+
+@pytest.fixture(scope="session")
+def command(forks: Forks, real_cache: Path) -> Callable[..., Ended]:
+    """Ends `platorep ARGUMENTS --offline` well, in the folder said first."""
+
+    def run(folder: Path, *arguments: str) -> Ended:
+        ended = forks.run(*arguments, "--offline", folder=folder, cache=real_cache)
+        assert ended.code == 0, ended.stderr
+        return ended
+
+    return run

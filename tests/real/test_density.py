@@ -4,14 +4,13 @@ One experiment file, one command, three kinds of views: captions joined, ordered
 """
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from processes import Ended
 
 N, K = 512, 10
 CHANCE = K / (N - 1)
@@ -66,6 +65,7 @@ def experiment(real: Path, minilm: Path) -> dict[str, Any]:
             "metrics": [{"name": "mutual_knn", "k": K}],
             "null": {"permutations": 0},
         },
+        "extract": {"workers": 0},
         "controls": {"shuffled_pairs": True},
         "figures": [
             {"kind": "density", "name": "joined", "views": list(JOINED)},
@@ -77,24 +77,16 @@ def experiment(real: Path, minilm: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def folder(
-    real: Path, minilm: Path, real_cache: Path, tmp_path_factory: pytest.TempPathFactory
+    real: Path,
+    minilm: Path,
+    command: Callable[..., Ended],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """Results of the one run."""
     base = tmp_path_factory.mktemp("density")
     config = base / "density.yaml"
     config.write_text(json.dumps(experiment(real, minilm)), encoding="utf-8")
-    run = subprocess.run(
-        [
-            *(sys.executable, "-m", "platorep", "run", str(config)),
-            *("--offline", "-v", "--output", str(base / "results")),
-        ],
-        env=os.environ | {"PLATOREP_CACHE": str(real_cache)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    (base / "results" / "log.txt").write_text(run.stderr)
+    command(base, "run", config.name, "--output", "results")
     return base / "results"
 
 

@@ -6,14 +6,13 @@ where `scripts/fetch_real_models.py` has put them (`PLATOREP_REAL_MODELS`).
 """
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from processes import Ended
 
 LANGUAGE = {"SmolLM2": "smollm2-135m", "Gemma 3": "gemma3-270m"}
 LITE = {f"Lite{version}": f"tf_efficientnet_lite{version}" for version in (0, 2)}
@@ -53,6 +52,7 @@ def experiment(real: Path, minilm: Path, fetched: Path) -> dict[str, Any]:
             {"name": "vision", "modality": "vision", "models": vision},
             *random,
         ],
+        "extract": {"workers": 0},
         "align": {"null": {"permutations": 0}},
         "controls": {"shuffled_pairs": True, "baselines": True},
     }
@@ -63,22 +63,14 @@ def best(
     real: Path,
     minilm: Path,
     real_models: Path,
-    real_cache: Path,
+    command: Callable[..., Ended],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> pd.DataFrame:
     base = tmp_path_factory.mktemp("margins")
     config = base / "margins.yaml"
     raw = experiment(real, minilm, real_models)
     config.write_text(json.dumps(raw), encoding="utf-8")
-    command = [sys.executable, "-m", "platorep", "run", str(config), "--offline"]
-    run = subprocess.run(
-        [*command, "--output", str(base / "results")],
-        env=os.environ | {"PLATOREP_CACHE": str(real_cache)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
+    command(base, "run", config.name, "--output", "results")
     return pd.read_csv(base / "results" / "best.csv", keep_default_na=False)
 
 

@@ -4,13 +4,12 @@ What was found when this was written is in docs/color.md; the margins here are w
 """
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from processes import Ended
 
 LLAMAS = ("llama-h8-l1", "llama-h16-l2", "llama-h32-l2", "llama-h64-l3", "llama-h128-l4")
 SETS = ("as they are", "32 px")
@@ -18,7 +17,10 @@ SETS = ("as they are", "32 px")
 
 @pytest.fixture(scope="module")
 def found(
-    real: Path, minilm: Path, real_cache: Path, tmp_path_factory: pytest.TempPathFactory
+    real: Path,
+    minilm: Path,
+    command: Callable[..., Ended],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> pd.DataFrame:
     folder = tmp_path_factory.mktemp("color")
     photographs = {"source": str(real / "flickr8k")}
@@ -45,16 +47,8 @@ def found(
     }
     (folder / "color.yaml").write_text(json.dumps(raw))
     output = folder / "results"
-    command = ["theory", "color", str(folder / "color.yaml"), "--output", str(output), "--offline"]
-    done = subprocess.run(
-        [sys.executable, "-m", "platorep", *command],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"PLATOREP_CACHE": str(real_cache)},
-    )
-    assert done.returncode == 0, done.stderr
-    assert "left out for fewer than 100 drawn pixels: violet" in done.stderr
+    ended = command(folder, "theory", "color", "color.yaml", "--output", "results")
+    assert "left out for fewer than 100 drawn pixels: violet" in ended.stderr
     assert (output / "figures" / "color.png").stat().st_size > 100_000
     return pd.read_csv(output / "agreement.csv")
 

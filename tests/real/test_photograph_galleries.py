@@ -5,17 +5,16 @@ of a photograph that is there already, so that rows have sources.
 """
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from processes import Ended
 
-QUERIES, SIZES = 256, (256, 512, 1024)
-PHOTOGRAPHS = 512
+QUERIES = 256
+PHOTOGRAPHS = 256
 """Of the experiment with sources: each with two captions."""
 
 
@@ -40,24 +39,10 @@ def experiment(real: Path, minilm: Path, **said: Any) -> dict[str, Any]:
                 ],
             },
         ],
+        "extract": {"workers": 0},
         "controls": {"random_weights": True, "shuffled_pairs": True},
         "figures": [{"kind": "gallery"}],
     } | said
-
-
-def run(base: Path, name: str, raw: dict[str, Any], real_cache: Path) -> Path:
-    config, folder = base / f"{name}.yaml", base / name
-    config.write_text(json.dumps(raw), encoding="utf-8")
-    command = [sys.executable, "-m", "platorep", "run", str(config), "--offline"]
-    ended = subprocess.run(
-        [*command, "--output", str(folder)],
-        env=os.environ | {"PLATOREP_CACHE": str(real_cache)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -66,9 +51,19 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pairs(real: Path, minilm: Path, base: Path, real_cache: Path) -> Path:
+def run(base: Path, command: Callable[..., Ended]) -> Callable[[str, dict[str, Any]], Path]:
+    def results(name: str, raw: dict[str, Any]) -> Path:
+        (base / f"{name}.yaml").write_text(json.dumps(raw), encoding="utf-8")
+        command(base, "run", f"{name}.yaml", "--output", name)
+        return base / name
+
+    return results
+
+
+@pytest.fixture(scope="session")
+def pairs(real: Path, minilm: Path, run: Callable[..., Path]) -> Path:
     """Results of one row per photograph."""
-    gallery = {"queries": QUERIES, "sizes": SIZES, "k": [1, 10, "1%", "4%"]}
+    gallery = {"queries": QUERIES, "sizes": [256, 512, "all"], "k": [1, 10, "1%", "4%"]}
     raw = experiment(
         real,
         minilm,
@@ -77,13 +72,13 @@ def pairs(real: Path, minilm: Path, base: Path, real_cache: Path) -> Path:
             "text": "caption_0",
             "deduplicate": "near",
         },
-        align={"null": {"permutations": 100}, "gallery": gallery | {"sizes": [256, 512, "all"]}},
+        align={"null": {"permutations": 100}, "gallery": gallery},
     )
-    return run(base, "pairs", raw, real_cache)
+    return run("pairs", raw)
 
 
 @pytest.fixture(scope="session")
-def sources(real: Path, minilm: Path, base: Path, real_cache: Path) -> Path:
+def sources(real: Path, minilm: Path, base: Path, run: Callable[..., Path]) -> Path:
     """Results of two rows, two captions, per photograph."""
     folder = base / "flickr8k"
     folder.mkdir()
@@ -105,7 +100,7 @@ def sources(real: Path, minilm: Path, base: Path, real_cache: Path) -> Path:
     rows.to_csv(folder / "captions.csv", index=False)
     groups = pd.DataFrame({"id": rows["file_name"], "group": rows["photograph"]})
     groups.to_csv(base / "groups.csv", index=False)
-    gallery = {"queries": QUERIES, "sizes": SIZES, "k": [1, 10, "1%"]}
+    gallery = {"queries": 128, "sizes": [128, 256, 512], "k": [1, 10, "1%"]}
     raw = experiment(
         real,
         minilm,
@@ -116,7 +111,7 @@ def sources(real: Path, minilm: Path, base: Path, real_cache: Path) -> Path:
             "gallery": gallery | {"groups": str(base / "groups.csv")},
         },
     )
-    return run(base, "sources", raw, real_cache)
+    return run("sources", raw)
 
 
 def scores(folder: Path, x: str = "MiniLM", y: str = "mobilenetv2_100") -> pd.DataFrame:
@@ -155,7 +150,7 @@ def test_other_captions_of_a_photograph_are_one_source(sources: Path) -> None:
     table = pd.read_csv(sources / "gallery.csv", keep_default_na=False)
 
     counts = table.drop_duplicates("n").set_index("n")["num_sources"].astype(int)
-    assert counts[1024] == PHOTOGRAPHS
+    assert counts[512] == PHOTOGRAPHS
     assert (counts <= PHOTOGRAPHS).all()
     own = table[(table["y"] == "mobilenetv2_100") & (table["x"] == "MiniLM")]
     assert (own["score"] > 2 * own["chance"]).all()

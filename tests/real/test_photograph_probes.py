@@ -2,15 +2,14 @@
 
 import csv
 import json
-import os
 import re
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from processes import Ended
 
 WORDS = ("dog", "man", "water")
 MODEL = "mobilenetv2_100"
@@ -63,26 +62,21 @@ def experiment(real: Path, labels: Path) -> dict[str, Any]:
             }
         ],
         "performance": [solved, *measures],
+        "extract": {"workers": 0},
         "align": {"pairs": [["vision", "vision"]]},
         "controls": {"random_weights": True},
     }
 
 
 @pytest.fixture(scope="session")
-def table(real: Path, real_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+def table(
+    real: Path, command: Callable[..., Ended], tmp_path_factory: pytest.TempPathFactory
+) -> pd.DataFrame:
     base = tmp_path_factory.mktemp("probes")
     config = base / "probes.yaml"
     raw = experiment(real, write_labels(real, base / "labels"))
     config.write_text(json.dumps(raw), encoding="utf-8")
-    command = [sys.executable, "-m", "platorep", "measure", str(config), "--offline"]
-    run = subprocess.run(
-        [*command, "--output", str(base / "results")],
-        env=os.environ | {"PLATOREP_CACHE": str(real_cache)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
+    command(base, "measure", config.name, "--output", "results")
     return pd.read_csv(base / "results" / "performance.csv").set_index(["measure", "model"])
 
 

@@ -7,11 +7,10 @@ are hand-made or of random networks, and a synthesiser says the same word always
 import csv
 import hashlib
 import json
-import os
 import shutil
 import subprocess
-import sys
 import wave
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import pandas as pd
 import pytest
 import torch
 import transformers as hf
+from processes import Ended
 
 import platorep
 
@@ -163,7 +163,10 @@ def make_wav2vec2(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def spoken(
-    real: Path, minilm: Path, real_cache: Path, tmp_path_factory: pytest.TempPathFactory
+    real: Path,
+    minilm: Path,
+    command: Callable[..., Ended],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """Results of a run on spoken captions, through the command."""
     base = tmp_path_factory.mktemp("spoken")
@@ -171,15 +174,7 @@ def spoken(
     make_wav2vec2(base / "wav2vec2")
     (base / "hearing.py").write_text(HEARING, encoding="utf-8")
     (base / "spoken.yaml").write_text(json.dumps(experiment(base, real, minilm)), encoding="utf-8")
-    run = subprocess.run(
-        [sys.executable, "-m", "platorep", "run", "spoken.yaml", "--offline"],
-        cwd=base,
-        env=os.environ | {"PLATOREP_CACHE": str(real_cache)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
+    command(base, "run", "spoken.yaml")
     return base / "results" / "spoken"
 
 
