@@ -288,8 +288,9 @@ def test_transform_overrides_reach_the_network() -> None:
     with torch.no_grad():
         tokens = network.forward_intermediates(images, output_fmt="NLC", intermediates_only=True)
     assert same(found, [t.mean(1) for t in tokens])
-    # A convolutional network takes any size and is not told.
-    sized = extract("test_resnet", random_init=True, transform={"input_size": 64})
+    # A convolutional network takes any size and is not told; `num_classes` may be said beside it.
+    small = {"transform": {"input_size": 64}, "arguments": {"num_classes": 0}}
+    sized = extract("test_resnet", random_init=True, **small)
     assert not same(sized, extract("test_resnet", random_init=True), 1e-3)
 
 

@@ -208,7 +208,7 @@ class Network:
                 )
             return {}
         with torch.device("meta"), _as_own_errors(self._spec):
-            network = timm.create_model(self._create_name, num_classes=0, **self._spec.arguments)
+            network = timm.create_model(self._create_name, **{"num_classes": 0, **arguments})
         return {"img_size": size} if network.pretrained_cfg.get("fixed_input_size") else {}
 
     @cached_property
