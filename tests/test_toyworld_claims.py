@@ -19,12 +19,12 @@ families:
   - name: ResNet
     modality: vision
     backend: toyworld
-    training: {steps: 100, seed: SEED}
+    training: {steps: 70, num_scenes: 800, seed: SEED}
     models: [conv4]
   - name: Llamas
     modality: language
     backend: toyworld
-    training: {steps: 300, batch_size: 64, checkpoints: [20], seed: SEED}
+    training: {steps: 300, num_scenes: 800, batch_size: 64, checkpoints: [20], seed: SEED}
     models: [llama4, llama16]
   - {name: truth, modality: truth, backend: toyworld, models: [truth]}
 performance: [{name: bits_per_byte, source: captions}]
