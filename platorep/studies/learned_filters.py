@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt8
 
 from platorep.config.units import FiltersConfig
 from platorep.errors import ConfigError
-from platorep.statistics.corrections import holm
+from platorep.statistics.corrections import benjamini_hochberg
 from platorep.studies.context import Context
 from platorep.units.banks import FilterBank
 from platorep.units.objectives import CLASSICAL, learned_filters, responses
@@ -214,7 +214,7 @@ def shared_filters(
     ceilings = [(alone.get(r["x"], math.nan), alone.get(r["y"], math.nan)) for r in rows]
     table.insert(4, "ceiling", [(x + y) / 2 for x, y in ceilings])
     different = table["x"] != table["y"]
-    table.loc[different, "p_adjusted"] = holm(table.loc[different, "p"].to_numpy())
+    table.loc[different, "p_adjusted"] = benjamini_hochberg(table.loc[different, "p"].to_numpy())
     return table
 
 
