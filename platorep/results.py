@@ -351,6 +351,7 @@ _TEXT_COLUMNS: dict[str, Any] = dict.fromkeys(
         *("dataset", "metric", "measure", "better", "control", "reason", "source"),
         *("x", "y", "x_family", "y_family", "x_modality", "y_modality"),
         *("model", "label", "family", "modality", "view", "k_rule", "layer_name", "by", "group"),
+        *("network", "objective", "images"),
         *("side", "against", "kind", "x1", "x2", "partner", "experiment", "first", "second"),
         *("model_trained", "partner_trained", "word"),
     ),

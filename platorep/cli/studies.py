@@ -31,3 +31,14 @@ def units_match(line: CommandLine) -> None:
 def bridge_map(line: CommandLine) -> None:
     """Fit linear maps on some rows, and find the right one among others through them."""
     run_study(line, "bridge map")
+
+
+@command(units, "filters", *TAKES)
+def units_filters(line: CommandLine) -> None:
+    """Are first filters Gabor functions, and do different objectives learn the same ones?
+
+    Trains small networks on patches of the images for several objectives, and fits their filters
+    and those and the receptive fields of the experiment's own image networks, beside noise that is
+    as smooth, white noise as images, and random weights.
+    """
+    run_study(line, "units filters")

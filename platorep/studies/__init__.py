@@ -10,6 +10,7 @@ from platorep.registry import index_by_name
 from platorep.studies.bridge_map import bridge_map
 from platorep.studies.context import Study
 from platorep.studies.stage import study
+from platorep.studies.units_filters import units_filters
 from platorep.studies.units_match import units_match
 
 __all__ = ["STUDIES", "study"]
@@ -18,5 +19,6 @@ STUDIES: Mapping[str, Study] = index_by_name(
     (
         Study(name="bridge map", extracts=True, work=bridge_map),
         Study(name="units match", extracts=False, work=units_match),
+        Study(name="units filters", extracts=False, work=units_filters),
     )
 )
