@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # All that needs a GPU, in one command: the tests marked `gpu`, the three benchmarks, and checks of
-# models in bfloat16 and on the CPU. Some 8 minutes on an H100; docs/performance-gpu.md has a run.
+# models in bfloat16 and on the CPU. Some 7 minutes on an H200; docs/performance-gpu.md has a run.
 #
 #   scripts/try_gpu.sh                                  # writes gpu.log
 #   scripts/try_gpu.sh smollm2-135m --data captions.yaml   # also checks models: as `platorep check`
 #   PYTHON=python3 LOG=/tmp/gpu.log PARTS="tests align" scripts/try_gpu.sh
 set -uo pipefail
 cd "$(dirname "$0")/.."
-export PYTHONPATH=$PWD PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1
 python=${PYTHON:-.venv/bin/python}
 parts=${PARTS:-about tests align gallery extract}
 cores=$(nproc)
@@ -63,7 +63,7 @@ for name, dtype, precision in (
     print(f"products in {name}: {2 * 8192**3 / seconds(lambda: x @ x.T) / 1e12:.0f} TFLOP/s")
 PYTHON
       ;;
-    tests) run "$python" -m pytest -m gpu -q -p no:xdist --durations=5 -rs tests ;;
+    tests) run "$python" -m pytest -m gpu -q -p no:xdist --durations=5 tests/test_gpu.py tests/test_devices.py ;;
     align) run "$python" scripts/bench_align.py grid --device cuda --threads "$cores" ;;
     gallery)
       run "$python" scripts/bench_gallery.py --device cuda --threads "$cores"
@@ -72,8 +72,10 @@ PYTHON
     extract)
       for dtype in float32 bfloat16; do
         run "$python" scripts/bench_extract.py --device cuda --threads "$cores" --smollm2 \
-          --dtype "$dtype" --num-images 512
+          --dtype "$dtype" --repeats 1 --parts language
       done
+      run "$python" scripts/bench_extract.py --device cuda --threads "$cores" --repeats 1 \
+        --parts vision --num-images 256
       ;;
   esac
 done

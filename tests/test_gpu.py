@@ -137,5 +137,5 @@ def test_neighbors_are_those_of_the_cpu_to_the_bit(n: int, d: int, similarity: s
     here, there = (search(Layer(rows.to(place)), similarity, center=True) for place in ("cpu", GPU))
     for k in (50, 10, 1):
         one, other = here.nearest(k), there.nearest(k)
-        assert one.ties is not None
+        assert one.ties is not None or k == 50  # there are 21 copies
         assert same_lists(one, other), np.argwhere(one.neighbors != other.neighbors)[:5]
