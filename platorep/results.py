@@ -352,6 +352,7 @@ _TEXT_COLUMNS: dict[str, Any] = dict.fromkeys(
         *("x", "y", "x_family", "y_family", "x_modality", "y_modality"),
         *("model", "label", "family", "modality", "view", "k_rule", "layer_name", "by", "group"),
         *("network", "objective", "images"),
+        *("layer_x_name", "layer_y_name", "weights"),
         *("side", "against", "kind", "x1", "x2", "partner", "experiment", "first", "second"),
         *("model_trained", "partner_trained", "word"),
     ),

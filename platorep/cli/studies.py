@@ -42,3 +42,9 @@ def units_filters(line: CommandLine) -> None:
     as smooth, white noise as images, and random weights.
     """
     run_study(line, "units filters")
+
+
+@command(bridge, "stitch", *TAKES)
+def bridge_stitch(line: CommandLine) -> None:
+    """The front of one network, a trained linear stitch, the back of another: what is lost?"""
+    run_study(line, "bridge stitch")

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from platorep.config.paths import NameOrPath
 from platorep.config.words import Words
@@ -59,18 +59,39 @@ class MatchConfig(Section):
 class StitchConfig(Section):
     """The front of one network, a trained linear stitch, the back of another."""
 
+    pairs: Annotated[tuple[tuple[str, str], ...], Field(min_length=1)] | None = None
+    """Labels of front and back; a model with itself, or with its random copy, may be among them.
+    Absent: those of `align.pairs` that read one view, no controls, each both ways round."""
     words: Words = ()
     """Vision: what the back is to tell, yes or no, is whether the text of a row has the word."""
     view: str = "text"
     """The view of texts that `words` are looked for in."""
     label: str | None = None
     """Vision: the view of texts each of which is a class, in place of `words`."""
-    layers: Literal["all"] | tuple[int, ...] = "all"
-    """Tap points of both networks."""
+    layers: Literal["all"] | PositiveInt | Annotated[tuple[int, ...], Field(min_length=1)] = 3
+    """Tap points of both networks: so many, evenly spaced to the last, or those of these numbers
+    (negative: from the end). Every one of the front is stitched to every one of the back."""
     seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0,)
-    steps: PositiveInt = 300
-    batch_size: PositiveInt = 64
+    """By which rows are divided and batches drawn."""
+    steps: PositiveInt = 24
+    """Of AdamW, from the stitch of least squares on."""
+    batch_size: PositiveInt = 32
+    """Images or texts per step."""
+    learning_rate: Annotated[float, Field(gt=0)] = 0.3
+    """Peak, for standardised features, divided by their number."""
+    c: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.001, 0.01, 0.1, 1)
+    """Vision: strengths of the back's own classifier to choose from (scikit-learn's C)."""
+    validation_share: Share = 0.15
+    """Share of the rows by which `c` is chosen and training is stopped."""
     test_share: Share = 0.25
+
+    @model_validator(mode="after")
+    def _one_kind_of_labels(self) -> "StitchConfig":
+        if self.words and self.label is not None:
+            raise ValueError("`words` and `label` are two kinds of labels; name one of them")
+        if self.validation_share + self.test_share >= 1:
+            raise ValueError("validation_share and test_share leave no rows to train on")
+        return self
 
 
 class BridgeConfig(Section):

@@ -100,20 +100,40 @@ def labels_of(config: WordsConfig, texts: Sequence[str]) -> Labels:
         DataError: a part has fewer than 2 rows with a word, or without it.
     """
     having = texts_with_words(texts, config.words, f"{config.name}.words")
-    n = len(texts)
-    order = np.random.default_rng([config.seed, n]).permutation(n)
-    bounds = np.round(np.cumsum([config.test_share, config.validation_share]) * n).astype(int)
+    shares = (config.test_share, config.validation_share)
+    return divided(having, config.words, config.name, config.seed, shares)
+
+
+def divided(
+    having: Bool[np.ndarray, "n w"],
+    words: Sequence[str],
+    key: str,
+    seed: int,
+    shares: tuple[float, float],
+) -> Labels:
+    """Rows divided at random.
+
+    Args:
+        key: What asks for it, for messages.
+        shares: Of the rows to test on, and of those to choose by.
+
+    Raises:
+        DataError: a part has fewer than 2 rows with a word, or without it.
+    """
+    n = len(having)
+    order = np.random.default_rng([seed, n]).permutation(n)
+    bounds = np.round(np.cumsum(shares) * n).astype(int)
     test, validation, train = np.split(order, bounds)
     for name, rows in {"train": train, "validation": validation, "test": test}.items():
         counts = having[rows].sum(axis=0)
         rare = np.flatnonzero(np.minimum(counts, len(rows) - counts) < 2)
         if len(rare):
             raise DataError(
-                f"{config.name}: {counts[rare[0]]} of {len(rows)} {name} rows have the word "
-                f"{config.words[rare[0]]!r}: too few, or too many, to learn or to tell. Leave it "
+                f"{key}: {counts[rare[0]]} of {len(rows)} {name} rows have the word "
+                f"{words[rare[0]]!r}: too few, or too many, to learn or to tell. Leave it "
                 "out or use more rows."
             )
-    return Labels(config.words, having, train, validation, test)
+    return Labels(tuple(words), having, train, validation, test)
 
 
 def probe_words(
@@ -186,10 +206,19 @@ def reduce(
 def areas(
     told: Float[np.ndarray, "n w"], having: Bool[np.ndarray, "n w"]
 ) -> tuple[Float64[np.ndarray, " w"], float]:
-    """The area under the ROC curve of each word, and the standard error of their mean.
+    """The area under the ROC curve of each word, and the standard error of their mean."""
+    found, parts = area_parts(told, having)
+    return found, float(np.linalg.norm(parts)) / len(found)
+
+
+def area_parts(
+    told: Float[np.ndarray, "n w"], having: Bool[np.ndarray, "n w"]
+) -> tuple[Float64[np.ndarray, " w"], Float64[np.ndarray, " n"]]:
+    """The area of each word, and what each row moves their sum by: the length of that is its
+    standard error, and of a difference of two that of the difference.
 
     A row's part in an area is the share of the rows of the other kind that it is rightly ordered
-    with; a tie counts half.
+    with; a tie counts half. (DeLong et al. 1988, Biometrics 44.)
     """
     from scipy.stats import rankdata  # takes long to import
 
@@ -202,7 +231,7 @@ def areas(
         area = float(right[has].mean())
         found.append(area)
         parts += np.where(has, (right - area) / num, (right - area) / others)
-    return np.array(found), float(np.linalg.norm(parts)) / len(found)
+    return np.array(found), parts
 
 
 def _told(
