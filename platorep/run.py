@@ -87,16 +87,21 @@ class Run:
         path, whole = self._piece(name, decides)
         if not self.anew:
             with suppress(FileNotFoundError, DamagedError):  # it is made again
-                return read_sealed(path, of=whole, cure="It is made again.")["made"]
+                return _read_piece(path, whole)
         self.must_compute(f"{name} ({path.name})")
         made = make()
         write_sealed(path, {"made": made}, of=whole)
         return made
 
     def will_make(self, name: str, decides: Sequence[Any]) -> bool:
-        """Whether `kept` would make the piece: it is not there, and may be made."""
-        there = not self.anew and self._piece(name, decides)[0].exists()
-        return not there and self.options.overwrite != "never"
+        """Whether `kept` would make the piece: it is not there, or damaged, and may be made."""
+        if self.options.overwrite == "never":
+            return False
+        if not self.anew:
+            with suppress(FileNotFoundError, DamagedError):
+                _read_piece(*self._piece(name, decides))
+                return False
+        return True
 
     def _piece(self, name: str, decides: Sequence[Any]) -> tuple[Path, str]:
         """Where a piece is kept, and the digest of all that decides it."""
@@ -126,6 +131,10 @@ class Run:
     def failures(self, stage: str) -> Failures:
         """A collector of what `stage` cannot do."""
         return Failures(stage, self.results.failures, self.report, self.options.keep_going)
+
+
+def _read_piece(path: Path, whole: str) -> Any:
+    return read_sealed(path, of=whole, cure="It is made again.")["made"]
 
 
 def open_run(

@@ -340,7 +340,7 @@ def experiment(folder: Path, num: int = 120, **settings: str) -> Path:
 
 def test_the_command(tmp_path: Path) -> None:
     """The reader is found, the stranger is not; copies are never apart; a second run makes
-    nothing; `--overwrite never` and too few rows end as they should."""
+    nothing but a damaged piece; `--overwrite never` and too few rows end as they should."""
     config = experiment(tmp_path, choose="0.3", fit="0.4")
     folder = tmp_path / "out"
 
@@ -366,6 +366,10 @@ def test_the_command(tmp_path: Path) -> None:
     table = (folder / "bridge_map.csv").read_bytes()
     assert command("--overwrite", "never")[0] == 0
     assert {p.name: p.stat().st_mtime_ns for p in (folder / "parts").glob("map-*")} == before
+    assert (folder / "bridge_map.csv").read_bytes() == table
+    damaged = min((folder / "parts").glob("map-*"))
+    damaged.write_bytes(damaged.read_bytes().replace(b"cosine", b"cosinus", 1))
+    assert command()[0] == 0  # made again, with the layers that it needs
     assert (folder / "bridge_map.csv").read_bytes() == table
     code, said = command("--set", "bridge.map.fit=0.65")
     assert code == 5
