@@ -292,6 +292,35 @@ units:
     pd.testing.assert_frame_equal(table, pd.read_csv(tmp_path / "out" / "units_filters.csv"))
 
 
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ("{objectives: []}", "no filters to fit"),
+        ("{objectives: [ica, ica]}", "twice"),
+        ("{seeds: [0, 0]}", "twice"),
+        ("{view: text}", "no view of images"),
+        ("{size: 400}", "need images of"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused(tmp_path: Path, settings: str, says: str) -> None:
+    """Once, before anything is trained, whatever networks of its own the experiment has."""
+    config = tmp_path / "mine.yaml"
+    config.write_text(
+        f"""
+name: mine
+dataset: {{source: toyworld, limit: 16}}
+families:
+  - {{name: Llama, modality: language, backend: toyworld, training: {{steps: 0}}, models: [llama8]}}
+align: {{pairs: [[language, language]]}}
+units: {{filters: {settings}}}
+"""
+    )
+    line = ["units", "filters", str(config), "--output", str(tmp_path / "out"), "--offline"]
+    failed = CliRunner().invoke(app, line)
+    assert failed.exit_code == 2, failed.output
+    assert failed.output.count(says) == 1
+
+
 def opened(network: nn.Module, names: tuple[str, ...], size: tuple[int, int, int]) -> OpenNetwork:
     network = network.eval().requires_grad_(False)
     return OpenNetwork(network, names, lambda sample: sample, size, "network")

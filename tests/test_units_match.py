@@ -4,6 +4,7 @@ Axes: n samples, p positions, u and v units.
 """
 
 import itertools
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from typer.testing import CliRunner
 
 from platorep.cli import app
 from platorep.config import ModelSpec
+from platorep.errors import DamagedError
 from platorep.models import open_model
 from platorep.studies.units_shown import chosen_cliques
 from platorep.units import correlation, maps
@@ -323,7 +325,19 @@ def run(experiment: Path, *arguments: str) -> Any:
     return CliRunner().invoke(app, [*line, *arguments])
 
 
-def test_the_command_finds_a_copy_and_resumes(experiment: Path) -> None:
+def test_the_command_finds_a_copy_and_resumes(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And makes maps again that a killed run has left damaged."""
+    seen: list[Path] = []
+
+    def damaged_at_first(path: Path, of: str) -> Maps:
+        seen.append(path)
+        if seen.count(path) == 1:
+            raise DamagedError(f"{path} is damaged.")
+        return read_maps(path, of)
+
+    monkeypatch.setattr(sys.modules["platorep.studies.units_match"], "read_maps", damaged_at_first)
     done = run(experiment, "--json")
     assert done.exit_code == 0, done.output
     shares = pd.read_csv(experiment / "out" / "units_shares.csv")
@@ -349,6 +363,7 @@ def test_the_command_finds_a_copy_and_resumes(experiment: Path) -> None:
     ("settings", "code", "says"),
     [
         ("units.match.layers=[9]", 3, "which has"),
+        ("units.match.layers=[]", 2, "layers"),
         ("units.match.grid=0", 2, "grid"),
     ],
 )

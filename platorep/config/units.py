@@ -2,17 +2,25 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 
 from platorep.parameters.section import Section
 
 Objective = Literal["classification", "simclr", "colorization", "denoising", "sparse_coding", "ica"]
 
 
+def _each_once(values: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """A network that stands there twice would be held against itself."""
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"{value!r} stands there twice")
+    return values
+
+
 class UnitsMatchConfig(Section):
     """Units of several networks that do the same over images and positions (arXiv:2306.09346)."""
 
-    layers: Literal["all", "last"] | tuple[int, ...] = "all"
+    layers: Literal["all", "last"] | Annotated[tuple[int, ...], Field(min_length=1)] = "all"
     """Whose units take part, all together."""
     grid: Annotated[int, Field(ge=1)] = 7
     """Rows and columns of positions to which the maps of images are resampled. Texts have a
@@ -39,11 +47,13 @@ class FiltersConfig(Section):
 
     view: str = "image"
     """The view whose images are cut into patches."""
-    objectives: tuple[Objective, ...] = (
+    objectives: Annotated[tuple[Objective, ...], AfterValidator(_each_once)] = (
         *("classification", "simclr", "colorization", "denoising"),
         *("sparse_coding", "ica"),
     )
-    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0, 1)
+    seeds: Annotated[
+        tuple[NonNegativeInt, ...], Field(min_length=1), AfterValidator(_each_once)
+    ] = (0, 1)
     units: PositiveInt = 64
     """Filters of each network."""
     size: Annotated[int, Field(ge=5)] = 12

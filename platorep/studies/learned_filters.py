@@ -62,6 +62,14 @@ class PatchSource:
             )
         return rows
 
+    def check(self) -> None:
+        """Look at all images, which responses need in any case, before anything is trained.
+
+        Raises:
+            ConfigError: there are none in the view, too few, or too small ones.
+        """
+        _ = self._images
+
     @property
     def decides(self) -> list[object]:
         """What names the patches: the images, and how they are cut."""
@@ -151,6 +159,7 @@ def learned_banks(context: Context, source: PatchSource) -> list[FilterBank]:
             f"units.filters.units: a patch of {pixels} pixels has at most {pixels - 1} independent "
             f"components, and {settings.units} are asked for. Ask for fewer, or leave out `ica`."
         )
+    source.check()
     trainings = _trainings(settings)
     banks: list[FilterBank] = []
     total = len(trainings) * settings.steps

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from platorep.errors import ConfigError
 from platorep.plots.units_filters import (
     draw_gabors,
     draw_gallery,
@@ -20,7 +21,11 @@ from platorep.studies.own_filters import own_banks
 
 
 def units_filters(context: Context) -> Found:
-    """Train, fit, compare; one network's failure does not stop the others."""
+    """Train, fit, compare; one network's failure does not stop the others.
+
+    Raises:
+        ConfigError: there is nothing to fit, or the images cannot be learned from.
+    """
     settings = context.run.config.units.filters
     if 1 / (settings.surrogates + 1) > settings.alpha:
         context.run.report.warn(
@@ -31,7 +36,12 @@ def units_filters(context: Context) -> Found:
     source = PatchSource(context=context, settings=settings)
     learned = learned_banks(context, source) if settings.objectives else []
     banks = fitted_banks(context, [*learned, *own_banks(context, settings)], settings)
-    context.failures.raise_if_all(1 if not banks else len(banks) + 1)
+    if not banks:
+        context.failures.raise_if_all(1)
+        raise ConfigError(
+            "units filters: there are no filters to fit. Name `units.filters.objectives`, or ask "
+            "for image networks whose first filters or receptive fields are 5 to 32 pixels wide."
+        )
     table = pd.concat([one.table for one in banks], ignore_index=True)
     of_banks = bank_table(banks)
     points, tiles = gabor_points(table), gallery_points(gallery_tiles(banks))

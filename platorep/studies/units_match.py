@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from platorep.config import ModelSpec
 from platorep.config.units import UnitsMatchConfig
-from platorep.errors import ConfigError
+from platorep.errors import ConfigError, DamagedError
 from platorep.files import digest, remove
 from platorep.plots.units_cliques import cliques_points, draw_image_cliques, draw_text_cliques
 from platorep.plots.units_match import draw_shares, shares_points
@@ -178,12 +178,12 @@ class _Matcher:
         return self._keys[spec.label]
 
     def maps(self, spec: ModelSpec) -> Maps:
-        """The maps of a network; a forward pass over all samples if they are not on disk."""
+        """The maps of a network; a forward pass over all samples if they are not whole on disk."""
         if spec.label not in self._maps:
             key, path = self.key(spec), self._path(spec)
             try:
                 self._maps[spec.label] = read_maps(path, key)
-            except FileNotFoundError:
+            except (FileNotFoundError, DamagedError):
                 self._write(spec)
                 self._maps[spec.label] = read_maps(path, key)
         return self._maps[spec.label]
