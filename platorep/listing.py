@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from platorep.config import DatasetConfig, shipped_configs
+from platorep.config import DatasetConfig, load_config, shipped_configs
 from platorep.config.experiment import model_specs
 from platorep.config.reading import Command
 from platorep.kinds import KINDS, Kind
@@ -51,7 +51,7 @@ def listing(what: str, pattern: str, *, offline: bool = False) -> pd.DataFrame:
         ]
     else:
         rows = [
-            {"name": name, "command": f"platorep {command} {name}", "about": _first_words(path)}
+            {"name": name, "command": _command(command, name, path), "about": _first_words(path)}
             for command in get_args(Command)
             for name, path in shipped_configs(command).items()
         ]
@@ -125,6 +125,20 @@ def _of_change(name: str, change: type[Change]) -> dict[str, Any]:
         "parameters": ", ".join(parameters),
         "about": about,
     }
+
+
+def _command(command: Command, name: str, path: Path) -> str:
+    """What to type for a shipped file: the study that it has settings of, or the whole run."""
+    if command == "run":
+        config = load_config(path)
+        studies = [
+            f"{group} {study}"
+            for group, section in (("bridge", config.bridge), ("units", config.units))
+            for study in section.model_fields_set
+        ]
+        if len(studies) == 1:
+            return f"platorep {studies[0]} {name}"
+    return f"platorep {command} {name}"
 
 
 def _first_words(path: Path) -> str:

@@ -298,6 +298,12 @@ def test_the_tables_say_what_was_found(rng: torch.Generator) -> None:
     assert "chance" in drawn
 
 
+def test_a_single_pair_has_no_correlation_to_draw(rng: torch.Generator) -> None:
+    both = both_ways(made_up_table(rng).query("x == 'reader 0'"))
+    figure = draw_bridge_map(bridge_map_points(both, predictions(both)))
+    assert [ax.get_title() for ax in figure.axes] == ["procrustes\n1 pair", "ridge\n1 pair"]
+
+
 # --- the command ---
 
 
@@ -373,7 +379,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert (folder / "bridge_map.csv").read_bytes() == table
     code, said = command("--set", "bridge.map.fit=0.65")
     assert code == 5
-    assert "it takes 20 to fit and to search" in said
+    assert "it takes 20 each to fit and to search" in said
     code, said = command("--set", "bridge.map.fit=0.7")
     assert code == 2
     assert "leave none to search" in said

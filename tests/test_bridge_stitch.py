@@ -479,6 +479,24 @@ def test_what_is_refused(experiment: Path, settings: dict[str, str], said: str) 
     assert said in err
 
 
+def test_arrays_of_features_are_no_networks(tmp_path: Path) -> None:
+    ids = [f"{i}" for i in range(30)]
+    for name in ("one", "other"):
+        np.savez(tmp_path / f"{name}.npz", ids=ids, layer=np.ones((30, 4)))
+    family = {"name": "mine", "modality": "vision", "backend": "features"}
+    said = {
+        "name": "tiny",
+        "dataset": {"source": ".", "views": {"text": {}}},
+        "families": [{**family, "models": ["one.npz", "other.npz"]}],
+        "align": {"pairs": [["vision", "vision"]]},
+    }
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(said))
+    pd.DataFrame({"text": ids}).to_csv(tmp_path / "captions.csv", index=False)
+    code, _, err = run(tmp_path)
+    assert code == 2, err
+    assert "one.npz and other.npz are arrays of features: a stitch needs networks" in err
+
+
 def test_texts_may_be_classes(experiment: Path) -> None:
     sets = ["pairs=[[one, other]]", "words=[]", "label=tone", "layers=[2]"]
     code, out, err = run(experiment, *(f"--set=bridge.stitch.{name}" for name in sets))

@@ -397,6 +397,14 @@ def test_listings(run: Run, what: str) -> None:
     assert first in run("list", what).stdout
 
 
+def test_listed_configs_name_the_command_that_they_are_for(run: Run) -> None:
+    commands = {row["name"]: row["command"] for row in objects(run("list", "configs", "--json"))}
+    assert commands["toyworld"] == "platorep run toyworld"
+    assert commands["toyworld-map"] == "platorep bridge map toyworld-map"
+    assert commands["filters"] == "platorep units filters filters"
+    assert commands["theory-pmi"] == "platorep theory pmi theory-pmi"
+
+
 def test_listing_timms_models(run: Run) -> None:
     rows = objects(run("list", "models", "vit_tiny*", "--json"))
 

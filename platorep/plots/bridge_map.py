@@ -81,12 +81,12 @@ def _draw_panel(
             style = {"marker": CONTROLS[pair["kind"]][0], "color": GREY, "mew": 0.6, "ls": ""}
         gid = f"{pair['kind']}|{pair['x']}|{pair['y']}"
         ax.plot([pair["score"]], [pair["recall"]], **style, gid=gid)
-    rho = interval_text(first["rho"], first["rho_low"], first["rho_high"])
-    ax.set_title(
-        f"{first['map']}\n\N{GREEK SMALL LETTER RHO} = {rho}, {int(first['num_pairs'])} pairs",
-        fontsize=SMALL,
-        pad=3,
-    )
+    num = int(first["num_pairs"])
+    said = f"{num} pair{'' if num == 1 else 's'}"
+    if pd.notna(first["rho"]):
+        rho = interval_text(first["rho"], first["rho_low"], first["rho_high"])
+        said = f"\N{GREEK SMALL LETTER RHO} = {rho}, {said}"
+    ax.set_title(f"{first['map']}\n{said}", fontsize=SMALL, pad=3)
 
 
 def _legend(

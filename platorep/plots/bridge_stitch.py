@@ -109,7 +109,7 @@ def draw_stitches(points: pd.DataFrame) -> Figure:
     )  # fmt: skip
     scale = figure.add_axes(box(left + len(backs) * (MAP + GAP), names, 0.09, MAP))
     colours = ScalarMappable(Normalize(0, worst), CMAP)
-    figure.colorbar(colours, cax=scale).outline.set_visible(False)
+    figure.colorbar(colours, cax=scale, extend="min").outline.set_visible(False)
     scale.set_ylabel(f"penalty ({UNITS.get(str(cells['measure'].iloc[0]), '')})", fontsize=SMALL)
     top = names + len(fronts) * row + above
     panel = (width - left - 0.1) / len(SCORES) - 0.12
@@ -185,7 +185,7 @@ def _draw_scatter(
     rho = points[(points["role"] == RHO) & (points["x"] == column)].iloc[0]
     lines = [f"\N{GREEK SMALL LETTER RHO} = {interval_text(rho['rho'], rho['low'], rho['high'])}"]
     if np.isfinite(rho["within"]):
-        lines.append(f"at one layer of the back: {decimals(rho['within'])}")
+        lines.append(f"within pair and back's layer: {decimals(rho['within'])}")
     if np.isfinite(rho["matched"]):
         lines.append(f"{MATCHED}: {decimals(rho['matched'])}")
     ax.text(

@@ -4,9 +4,11 @@ import math
 from typing import Any
 
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from platorep.plots.labels import legible_frame, shorten
 from platorep.plots.panels import Grid, add_legend, legend_height
@@ -76,11 +78,12 @@ def _draw_model(ax: Axes, points: pd.DataFrame, hues: dict[str, str]) -> None:
             ax.fill_between(line["depth"], line["low"], line["high"], color=hue, alpha=0.2, lw=0)
 
 
-def _legend(points: pd.DataFrame, hues: dict[str, str]) -> tuple[list[Line2D], list[str]]:
-    handles = [Line2D([], [], color=hue, marker="o", ms=2) for hue in hues.values()]
+def _legend(points: pd.DataFrame, hues: dict[str, str]) -> tuple[list[Artist], list[str]]:
+    handles: list[Artist] = [Line2D([], [], color=hue, marker="o", ms=2) for hue in hues.values()]
     texts = [f"in {name}" for name in hues]
     for control, text in TEXTS.items():
         if (points["control"] == control).any():
             handles.append(Line2D([], [], color=GREY, ls=STYLES[control], lw=0.7))
             texts.append(text)
-    return handles, texts
+    handles.append(Patch(color=GREY, alpha=0.3, lw=0))
+    return handles, [*texts, "between the two halves"]

@@ -86,9 +86,9 @@ def divide_rows(context: Context, pairs: Sequence[Pair], settings: MapConfig) ->
         together = int(np.bincount(groups).max())
         raise DataError(
             f"bridge map: of the {len(rows)} rows {', '.join(map(str, sizes))} are to choose "
-            f"layers, to fit and to search, and it takes {FEWEST} to fit and to search"
+            f"layers, to fit and to search, and it takes {FEWEST} each to fit and to search"
             + (f" ({together} rows are copies of each other and stay together)" * (together > 1))
-            + ". Raise dataset.limit, or change bridge.map.choose and fit."
+            + ". Take more rows (dataset.limit), or change bridge.map.choose and fit."
         )
     context.metric.metric.check(len(parts.choose), 1)
     context.metric.metric.check(len(parts.search), 1)

@@ -109,6 +109,11 @@ def _kind(front: ModelSpec, back: ModelSpec) -> str:
             f"{front.label} reads {front.view!r} and {back.label} {back.view!r}: a stitch needs "
             "two models that read one view."
         )
+    if front.kind is None:
+        raise ConfigError(
+            f"{front.label} and {back.label} are arrays of features: a stitch needs networks, "
+            "whose layers it can run (backend timm, transformers, toyworld)."
+        )
     kind = str(front.kind)
     if kind not in ("image", "text"):
         raise ConfigError(
