@@ -39,21 +39,41 @@ class MapConfig(Section):
 class MatchConfig(Section):
     """Which item of one model is which of another, from the two kernels alone."""
 
-    items: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1)] = (10, 20, 50)
+    items: Annotated[tuple[Annotated[int, Field(ge=4, le=200)], ...], Field(min_length=1)] = (
+        *(10, 20, 50),
+    )
     """Numbers of items to match."""
-    groups: NameOrPath | Literal["place"] | None = None
-    """Items are means of groups of rows: a CSV file with the columns `id` and `group`, or, of the
-    toy world, the places. Absent: items are single rows, or the groups of `words`."""
+    groups: NameOrPath | None = None
+    """Items are means of groups of rows: a CSV file with the columns `id` and `group`, or `place`,
+    the places of the toy world. Absent: items are single rows, or the groups of `words`."""
     words: Words = ()
-    """Items are the means of the rows whose text has each word."""
+    """Items are the means of the rows whose text has each word; a row with several is of the rarest
+    of them."""
     view: str = "text"
     """The view of texts that `words` are looked for in."""
+    rows: PositiveInt = 8
+    """Rows that the mean of a group is of, on each side; smaller groups are left out."""
+    apart: bool = True
+    """The means of the two sides are of different rows, so that nothing is seen by both."""
+    layers: Literal["best", "last"] = "best"
+    """best: those that the first metric of `align` chooses on other rows than are matched."""
+    choose: Share = 0.25
+    """Share of the rows on which `best` layers are chosen."""
+    kernel: Literal["linear", "debiased", "gaussian"] = "linear"
+    """linear: centred inner products; debiased: these without what rows have with themselves;
+    gaussian: as wide as the median distance, debiased."""
     subsets: PositiveInt = 50
     """Random subsets of each number of items."""
     restarts: PositiveInt = 8
-    seconds: Annotated[float, Field(gt=0)] = 60.0
+    seconds: Annotated[float, Field(gt=0)] = 120.0
     """Most time for one model pair and number of items; what is left out is said."""
     seed: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _one_kind_of_item(self) -> "MatchConfig":
+        if self.groups is not None and self.words:
+            raise ValueError("items are the groups of `groups` or of `words`, not of both")
+        return self
 
 
 class StitchConfig(Section):
