@@ -1,4 +1,4 @@
-"""What is to be matched: single rows, or the means of groups of rows that the two sides share not.
+"""What is to be matched: single rows, or means of groups of rows.
 
 A group of words would tell itself apart by other things than what networks make of it: that two
 words stand in the same rows, that a word has many. So a row is of one group, every item is the mean
@@ -9,14 +9,20 @@ Axes: n rows, i items, s rows of an item, d features.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float64, Int64
 
 from platorep.errors import DataError
+from platorep.metrics.kernels import centred, kernel_matrix, u_centred
+from platorep.metrics.layer import Layer
 
 Rows = Int64[np.ndarray, " m"]
 NO_GROUP = -1
+RIDGE = 0.1
+"""Of the mean variance, added to that of every direction."""
 
 
 @dataclass(frozen=True)
@@ -98,3 +104,26 @@ def draw_items(num_items: int, k: int, rng: np.random.Generator) -> Draw:
     others = order[k:][:k]
     filled = np.concatenate([others, rng.permutation(order[:k])[: k - len(others)]])
     return Draw(order[:k], rng.permutation(filled))
+
+
+def kernel_of(
+    features: Float64[np.ndarray, "i d"], kernel: Literal["linear", "debiased", "gaussian"]
+) -> Float64[np.ndarray, "i i"]:
+    """The centred kernel of the items."""
+    layer = Layer(torch.from_numpy(features))
+    matrix = kernel_matrix(layer, "rbf" if kernel == "gaussian" else "linear", "median")
+    centre = centred if kernel == "linear" else u_centred
+    found: np.ndarray = centre(matrix).numpy()
+    return found
+
+
+def whitened(features: Float64[np.ndarray, "n d"]) -> Float64[np.ndarray, "n d"]:
+    """The features with the same variance in all directions but for `RIDGE`.
+
+    What they are of the rows of one side; nothing is known of the other.
+    """
+    features = features - features.mean(axis=0)
+    variances, directions = np.linalg.eigh(features.T @ features / len(features))
+    variances = np.maximum(variances, 0) + RIDGE * max(variances.mean(), np.finfo(float).tiny)
+    white: np.ndarray = features @ (directions / np.sqrt(variances))
+    return white

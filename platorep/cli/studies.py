@@ -33,6 +33,12 @@ def bridge_map(line: CommandLine) -> None:
     run_study(line, "bridge map")
 
 
+@command(bridge, "match", *TAKES)
+def bridge_match(line: CommandLine) -> None:
+    """Which item of one model is which of another, from their two kernels alone: no pairs."""
+    run_study(line, "bridge match")
+
+
 @command(units, "filters", *TAKES)
 def units_filters(line: CommandLine) -> None:
     """Are first filters Gabor functions, and do different objectives learn the same ones?

@@ -60,8 +60,11 @@ class MatchConfig(Section):
     choose: Share = 0.25
     """Share of the rows on which `best` layers are chosen."""
     kernel: Literal["linear", "debiased", "gaussian"] = "linear"
-    """linear: centred inner products; debiased: these without what rows have with themselves;
-    gaussian: as wide as the median distance, debiased."""
+    """Of the items, centred. linear: inner products; debiased: these without those of items with
+    themselves; gaussian: as wide as the median distance, debiased."""
+    whiten: bool = False
+    """Whether the features of each side are first given the same variance in all directions, with a
+    tenth of the mean variance added: no direction then decides alone."""
     subsets: PositiveInt = 50
     """Random subsets of each number of items."""
     restarts: PositiveInt = 8

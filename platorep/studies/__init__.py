@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from platorep.registry import index_by_name
 from platorep.studies.bridge_map import bridge_map
+from platorep.studies.bridge_match import bridge_match
 from platorep.studies.bridge_stitch import stitch
 from platorep.studies.context import Study
 from platorep.studies.stage import study
@@ -19,6 +20,7 @@ __all__ = ["STUDIES", "study"]
 STUDIES: Mapping[str, Study] = index_by_name(
     (
         Study(name="bridge map", extracts=True, work=bridge_map),
+        Study(name="bridge match", extracts=True, work=bridge_match),
         Study(name="bridge stitch", extracts=True, work=stitch),
         Study(name="units match", extracts=False, work=units_match),
         Study(name="units filters", extracts=False, work=units_filters),
