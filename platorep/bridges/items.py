@@ -19,7 +19,7 @@ from platorep.errors import DataError
 from platorep.metrics.kernels import centred, kernel_matrix, u_centred
 from platorep.metrics.layer import Layer
 
-Rows = Int64[np.ndarray, " m"]
+Rows = Int64[np.ndarray, " _"]
 NO_GROUP = -1
 RIDGE = 0.1
 """Of the mean variance, added to that of every direction."""

@@ -125,7 +125,8 @@ def _step(
     bend, slope = start - 2 * cross + end, 2 * (cross - start)
     inside = -2 * bend > slope  # the top of a parabola that opens downwards
     top = slope / np.where(inside, -2 * bend, 1.0)
-    return np.where(inside, np.clip(top, 0, 1), (end > start).astype(float))
+    step: np.ndarray = np.where(inside, np.clip(top, 0, 1), (end > start).astype(float))
+    return step
 
 
 def _assigned(gains: Float64[np.ndarray, "r n n"]) -> Orders:
