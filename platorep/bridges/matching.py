@@ -23,7 +23,7 @@ from scipy.optimize import linear_sum_assignment
 Kernel = Float64[np.ndarray, "n n"]
 Orders = Int64[np.ndarray, "r n"]
 
-STAGES = (0.5, 0.2, 0.1, 0.0)
+STAGES = (0.5, 0.2, 0.0)
 """What is taken off, c, as shares of the largest eigenvalues' product: at 1 all is concave."""
 STEPS = 20
 """In each stage, at most."""
