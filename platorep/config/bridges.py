@@ -59,9 +59,9 @@ class MatchConfig(Section):
     """best: those that the first metric of `align` chooses on other rows than are matched."""
     choose: Share = 0.25
     """Share of the rows on which `best` layers are chosen."""
-    kernel: Literal["linear", "debiased", "gaussian"] = "linear"
-    """Of the items, centred. linear: inner products; debiased: these without those of items with
-    themselves; gaussian: as wide as the median distance, debiased."""
+    kernel: Literal["gaussian", "linear", "debiased"] = "gaussian"
+    """Of the items, centred. gaussian: as wide as the median distance, without those of items with
+    themselves; linear: inner products; debiased: these without those of items with themselves."""
     whiten: bool = False
     """Whether the features of each side are first given the same variance in all directions, with a
     tenth of the mean variance added: no direction then decides alone."""
