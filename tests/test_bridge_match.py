@@ -182,6 +182,7 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "bridge": {
             "match": {
                 "groups": "groups.csv",
+                "kernel": "linear",
                 "rows": 4,
                 "choose": 0.1,
                 "items": [5, 8],
