@@ -271,7 +271,7 @@ families:
   - {name: ResNet, modality: vision, models: [{name: resnet18, random_init: true}]}
 align: {pairs: [[vision, vision]]}
 units:
-  filters: {objectives: [ica], seeds: [0], units: 8, size: 7, layers: [], restarts: 1,
+  filters: {objectives: [ica], seeds: [0, 1], units: 8, size: 7, layers: [], restarts: 1,
             surrogates: 19, permutations: 3}
 """
     )
@@ -279,17 +279,19 @@ units:
     first = CliRunner().invoke(app, line)
     assert first.exit_code == 0, first.output
     table = pd.read_csv(tmp_path / "out" / "units_filters.csv")
-    assert set(table["network"]) >= {"ica, seed 0", "random, seed 0", "resnet18 (random)"}
+    assert set(table["network"]) >= {"ica, seed 1", "random, seed 0", "resnet18 (random)"}
     assert set(table["kind"]) <= {"gabor", "spot", "noise"}
     assert table["r2"].between(0, 1).all()
     assert table["orientation"].between(0, 180).all()
     banks = pd.read_csv(tmp_path / "out" / "units_banks.csv")
-    assert len(banks) == 4  # ica on leaves and on white noise, random filters, the network
+    assert len(banks) == 7  # twice ica on leaves and on white noise, random filters; the network
     assert (banks["low"] <= banks["gabors"]).all()
     assert (tmp_path / "out" / "figures" / "units_gallery.png").exists()
+    shared = (tmp_path / "out" / "units_sharing.csv").read_bytes()
     again = CliRunner().invoke(app, [*line, "--overwrite", "never"])  # nothing is left to compute
     assert again.exit_code == 0, again.output
     pd.testing.assert_frame_equal(table, pd.read_csv(tmp_path / "out" / "units_filters.csv"))
+    assert (tmp_path / "out" / "units_sharing.csv").read_bytes() == shared
 
 
 @pytest.mark.parametrize(

@@ -221,11 +221,19 @@ def shared_filters(
         return table
     alone = {row["x"]: row["strength"] for row in rows if row["x"] == row["y"]}
     ceilings = [(alone.get(r["x"], math.nan), alone.get(r["y"], math.nan)) for r in rows]
-    table.insert(4, "ceiling", [(x + y) / 2 for x, y in ceilings])
+    table["ceiling"] = [(x + y) / 2 for x, y in ceilings]
     different = table["x"] != table["y"]
     table.loc[different, "p_adjusted"] = benjamini_hochberg(table.loc[different, "p"].to_numpy())
-    return table
+    # kept rows come back with their keys sorted; without controls some columns are not there
+    return table[[name for name in COLUMNS if name in table]]
 
+
+COLUMNS = (
+    *("x", "y", "pairs", "strength", "ceiling", "scrambled", "p", "p_adjusted", "share"),
+    *("turned", "p_turned", "random", "p_random", "noise", "p_noise"),
+    *("responses", "p_responses", "responses_scrambled", "share_responses"),
+)
+"""Of units_sharing.csv, in this order."""
 
 Pairs = list[tuple[FilterBank, FilterBank]]
 
