@@ -74,12 +74,19 @@ class Run:
                 "that out."
             )
 
-    def kept(self, name: str, decides: Sequence[Any], make: Callable[[], Any]) -> Any:
+    def kept(
+        self,
+        name: str,
+        decides: Sequence[Any],
+        make: Callable[[], Any],
+        files: Sequence[str] = (),
+    ) -> Any:
         """What `make` returns (JSON), kept as a finished piece under all that decides it.
 
         Args:
             name: Of the work; with its version, if the meaning of a number has changed.
             decides: Keys of models, rows and settings: everything that moves the result.
+            files: Names of those that `make` writes beside it; without them it is made again.
 
         Raises:
             NotComputedError: it is not there and `--overwrite never`.
@@ -90,7 +97,7 @@ class Run:
                 return _read_piece(path, whole)
         self.must_compute(f"{name} ({path.name})")
         made = make()
-        write_sealed(path, {"made": made}, of=whole)
+        write_sealed(path, {"made": made}, of=whole, files=files)
         return made
 
     def will_make(self, name: str, decides: Sequence[Any]) -> bool:

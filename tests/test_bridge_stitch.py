@@ -460,6 +460,15 @@ def test_the_command(experiment: Path) -> None:
     # finished pieces are not made again
     code, out, err = run(experiment, "--overwrite", "never")
     assert (code, json.loads(out)) == (3, shown), err
+    # but those whose weights are damaged or gone are
+    weights = results / "parts" / vision["weights"].iloc[0]
+    weights.write_bytes(weights.read_bytes()[:50])
+    code, out, err = run(experiment)
+    assert (code, json.loads(out)) == (3, shown), err
+    assert weights.stat().st_size > 50
+    code, _, err = run(experiment, "--models", "one", "--set=bridge.stitch.pairs=[[one, other]]")
+    assert code == 2
+    assert "no pair is of two of the models" in err
 
 
 @pytest.mark.parametrize(

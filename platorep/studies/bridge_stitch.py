@@ -84,7 +84,10 @@ def _pairs(context: Context) -> list[tuple[str, str]]:
                 f"bridge.stitch.pairs: no model is called {label!r}.{nearest(label, known)} There "
                 f"are: {', '.join(known)}."
             )
-        return [(x, y) for x, y in asked if x in specs and y in specs]
+        found = [(x, y) for x, y in asked if x in specs and y in specs]
+        if not found:
+            raise ConfigError("bridge.stitch.pairs: no pair is of two of the models asked for.")
+        return found
     found = [
         (x, y)
         for x, y in context.pairs
@@ -151,7 +154,7 @@ def _pair(
             def make(one: Wanted = one, weights: Any = weights) -> dict[str, Any]:
                 return bench.stitched(one.front, one.back, one.seed, one.control, weights)
 
-            found = context.run.kept("stitch", decides, make)
+            found = context.run.kept("stitch", decides, make, files=[weights.name])
             advance(1)
             layers = (one.front.layer, one.back.layer)
             yield {
