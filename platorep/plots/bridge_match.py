@@ -95,16 +95,17 @@ def _draw_numbers(
 def _draw_alignment(
     ax: Axes, points: pd.DataFrame, hues: dict[str, str], marks: dict[str, int]
 ) -> None:
-    """A point per model pair, at the smallest number of items."""
-    few = points[points["n"] == points["n"].min()]
-    ax.axhline(few["chance"].iloc[0], color=GREY, lw=0.6, ls=(0, (1, 1.5)), gid="chance")
-    for _, pair in few.iterrows():
+    """A point per model pair, at the middle one of the numbers of items."""
+    numbers = sorted(points["n"].unique())
+    shown = points[points["n"] == numbers[len(numbers) // 2]]
+    ax.axhline(shown["chance"].iloc[0], color=GREY, lw=0.6, ls=(0, (1, 1.5)), gid="chance")
+    for _, pair in shown.iterrows():
         style = _style(pair, hues, marks)
         ends = [pair["low"], pair["high"]]
         ax.plot([pair["alignment"]] * 2, ends, color=style["color"], lw=0.5, zorder=1)
         ax.plot([pair["alignment"]], [pair["accuracy"]], gid=f"{pair['x']}|{pair['y']}", **style)
-    ax.set_xlabel(f"alignment of the rows ({metric_text(str(few['metric'].iloc[0]))})")
-    ax.set_ylabel(f"share of {few['n'].iloc[0]} matched rightly")
+    ax.set_xlabel(f"alignment of the rows ({metric_text(str(shown['metric'].iloc[0]))})")
+    ax.set_ylabel(f"share of {shown['n'].iloc[0]} matched rightly")
 
 
 def _legend(
