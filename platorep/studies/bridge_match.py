@@ -30,7 +30,6 @@ COLUMNS = (
     *("n", "available", "rows_per_item", "subsets", "subsets_done"),
     *("accuracy", "low", "high", "chance", "null", "null_low", "null_high"),
     *("objective", "objective_true", "objective_null", "found_true", "found_better", "missed"),
-    "seconds",
 )
 SHOWN = ("x", "y", "kind", "alignment", "n", "accuracy", "low", "high", "null", "found_better")
 
@@ -110,7 +109,7 @@ class _Pairs:
             if found and time.monotonic() - started > self._settings.seconds:
                 break
             found.append(self._matched(sides, n, subset))
-        return chosen | {"subsets": found, "seconds": round(time.monotonic() - started, 3)}
+        return chosen | {"subsets": found}
 
     def _matched(self, sides: Sequence[Side], n: int, subset: int) -> dict[str, float]:
         """One subset of items, and beside it the same search for items that are not these."""
@@ -160,7 +159,6 @@ class _Pairs:
             "found_true": float((ahead.abs() <= EQUAL).mean()),
             "found_better": float((ahead > EQUAL).mean()),
             "missed": float((ahead < -EQUAL).mean()),
-            "seconds": made["seconds"],
         }
 
     def _chosen(self, pair: Pair) -> dict[str, Any]:
@@ -193,7 +191,7 @@ class _Pairs:
         return self._summaries[label]
 
     def _side(self, label: str, layer: int) -> Side:
-        """One layer of a model; whitened by the rows that are matched."""
+        """One layer of a model; whitened by all rows, of no pairs."""
         if (label, layer) not in self._sides:
             features = self._context.prepared(label)[layer].double().numpy()
             if self._settings.whiten:

@@ -258,6 +258,7 @@ def _row(
     settings = source.settings
     objectives = [OBJECTIVES_VERSION, settings.units, settings.steps, list(settings.seeds)]
     decides = [SHARING_VERSION, *objectives, names, settings.controls, settings.permutations]
+    decides.append([bank.network for bank in banks])  # one whose training failed is not there
     of_pixels = covariance(source.held_out)
 
     def make() -> dict[str, Any]:

@@ -38,8 +38,18 @@ BACKENDS = ("timm", "transformers", "toyworld")
 
 def units_match(context: Context) -> Found:
     """Match the units of every two networks that read views of one kind."""
-    groups = _groups(context)
     matcher = _Matcher(context)
+    try:
+        found = _matched(context, matcher)
+    except Exception:
+        matcher.close()
+        raise
+    matcher.close()  # not where somebody ends the run: it goes on with the maps that it has
+    return found
+
+
+def _matched(context: Context, matcher: "_Matcher") -> Found:
+    groups = _groups(context)
     found, pairs = [], [pair for group in groups for pair in _pairs(group)]
     alpha = context.run.config.units.match.alpha
     for x, y, control in pairs:
@@ -68,7 +78,6 @@ def units_match(context: Context) -> Found:
             )
             if cliques:
                 figures[f"units_cliques_{view}"] = _draw_cliques(context, matcher, cliques)
-    matcher.close()
     overall = shares[shares["layer"].isna()]
     columns = ["x", "y", "control", "model", "num_units", "share", "share_null", "threshold"]
     return Found(
