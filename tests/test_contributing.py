@@ -20,7 +20,7 @@ def test_the_table_has_a_row_for_everything_that_is_added() -> None:
     things = [row.split("|")[1].split()[1] for row in ROWS]
 
     named = ["metric", "figure", "measure", "backend", "source", "kind", "analysis"]
-    assert things == [*named, "change", "setting", "command"]
+    assert things == [*named, "study", "change", "setting", "command"]
     assert all(len(re.findall(r"`(?:platorep|tests)/", row)) >= 2 for row in ROWS)
 
 
@@ -32,6 +32,7 @@ def test_the_table_has_a_row_for_everything_that_is_added() -> None:
         ("measure", "MEASURES"),
         ("kind", "KINDS"),
         ("analysis", "ANALYSES"),
+        ("study", "STUDIES"),
     ],
 )
 def test_the_list_of_things_is_in_a_file_that_the_row_names(thing: str, registry: str) -> None:
