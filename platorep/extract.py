@@ -36,7 +36,8 @@ def extract(run: Run) -> Failures:
     if options.num_processes > 1:
         report.say(f"process {options.process} of {options.num_processes}: only its share is done")
     dataset = load_dataset(run.config.dataset, offline=options.offline)
-    results.begin(run.config.model_dump(mode="json"), report)
+    studies = {"bridge", "units"}  # which write down their own settings
+    results.begin(run.config.model_dump(mode="json", exclude=studies), report)
     _record_dataset(dataset, results, report)
 
     works: list[Work] = []
