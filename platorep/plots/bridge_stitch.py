@@ -68,19 +68,22 @@ def stitch_points(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_stitches(points: pd.DataFrame) -> Figure:
-    """Draw what `stitch_points` selected: a map for each front (row) and back (column); below,
-    penalty against alignment."""
+    """Draw what `stitch_points` selected: a map for each front and back; below, penalty against
+    alignment."""
     cells = points[points["role"] == CELL]
     maps = cells[cells["control"] != "same layer"]
-    fronts, backs = (list(dict.fromkeys(maps[side])) for side in ("x", "y"))
+    pairs = list(dict.fromkeys(zip(maps["x"], maps["y"], strict=True)))
+    backs = list(dict.fromkeys(maps["y"]))
     left, bar, names = 0.56, 0.62, LINE + 0.06
-    width = max(DOUBLE, left + len(backs) * (MAP + GAP) + bar)
+    columns = min(len(pairs), int((DOUBLE - left - bar) / (MAP + GAP)))
+    num_rows = -(-len(pairs) // columns)
+    width = DOUBLE
     below = CONTROL_ROW * len(CONTROLS) + 0.1
-    row = MAP + below + 0.26
+    row = names + MAP + below + 0.26
     texts = [f"back: {shorten(back, 1.4)}" for back in backs] + [TRAINED, MATCHED]
     legend = legend_height(texts, width - left) + 0.05
     scatter, above = 1.35, 0.2 + 3 * LINE + 0.1
-    height = names + len(fronts) * row + above + scatter + 0.36 + legend
+    height = num_rows * row + above + scatter + 0.36 + legend
     figure = Figure(figsize=(width, height))
     finite = maps["penalty"].to_numpy(dtype=float)
     worst = max(float(np.nanmax(finite)), 1e-6)
@@ -89,29 +92,25 @@ def draw_stitches(points: pd.DataFrame) -> Figure:
         """From inches, y from the top."""
         return x / width, 1 - (y + down) / height, across / width, down / height
 
-    for j, back in enumerate(backs):
-        middle = left + j * (MAP + GAP) + MAP / 2
+    for k, (front, back) in enumerate(pairs):
+        i, j = divmod(k, columns)
+        x, y = left + j * (MAP + GAP), i * row + names
+        name = shorten(f"{front} \N{RIGHTWARDS ARROW} {back}", MAP + GAP - 0.04)
         figure.text(
-            middle / width, 1 - 0.02 / height, shorten(f"back: {back}", MAP + GAP - 0.04),
+            (x + MAP / 2) / width, 1 - (y - names + 0.02) / height, name,
             ha="center", va="top", fontsize=SMALL, gid="name",
         )  # fmt: skip
-        for i, front in enumerate(fronts):
-            own = maps[(maps["x"] == front) & (maps["y"] == back)]
-            if own.empty:
-                continue
-            x, y = left + j * (MAP + GAP), names + i * row
-            first = not any(((maps["x"] == front) & (maps["y"] == b)).any() for b in backs[:j])
-            ax = figure.add_axes(box(x, y, MAP, MAP + below))
-            _draw_map(ax, own, worst, f"front: {front}" if first else "")
+        ax = figure.add_axes(box(x, y, MAP, MAP + below))
+        _draw_map(ax, maps[(maps["x"] == front) & (maps["y"] == back)], worst, labelled=j == 0)
     figure.text(
-        left / width, 1 - (names + len(fronts) * row - 0.04) / height,
+        left / width, 1 - (num_rows * row - 0.04) / height,
         "down: layer of the front; across: layer of the back", va="top", fontsize=SMALL, gid="name",
     )  # fmt: skip
-    scale = figure.add_axes(box(left + len(backs) * (MAP + GAP), names, 0.09, MAP))
+    scale = figure.add_axes(box(left + columns * (MAP + GAP), names, 0.09, MAP))
     colours = ScalarMappable(Normalize(0, worst), CMAP)
     figure.colorbar(colours, cax=scale, extend="min").outline.set_visible(False)
     scale.set_ylabel(f"penalty ({UNITS.get(str(cells['measure'].iloc[0]), '')})", fontsize=SMALL)
-    top = names + len(fronts) * row + above
+    top = num_rows * row + above
     panel = (width - left - 0.1) / len(SCORES) - 0.12
     hues = {back: HUES[k % len(HUES)] for k, back in enumerate(backs)}
     for k, column in enumerate(SCORES):
@@ -129,7 +128,7 @@ CONTROL_ROW = 0.17
 UNITS = {"area under the ROC curve": "area under ROC", "bits per byte": "bits per byte"}
 
 
-def _draw_map(ax: Axes, own: pd.DataFrame, worst: float, front: str) -> None:
+def _draw_map(ax: Axes, own: pd.DataFrame, worst: float, *, labelled: bool) -> None:
     """Front by back, and below them the controls, which have one layer of the front for each of
     the back."""
     grid = own[own["control"] == ""].pivot(index="layer_x", columns="layer_y", values="penalty")
@@ -149,14 +148,9 @@ def _draw_map(ax: Axes, own: pd.DataFrame, worst: float, front: str) -> None:
     ax.set_xlim(0, columns)
     ax.set_ylim(MAP + 0.1 + CONTROL_ROW * len(CONTROLS), 0)
     ax.set_xticks([j + 0.5 for j in range(columns)], [str(int(y)) for y in grid.columns])
-    ax.set_yticks(places, names if front else [""] * len(places))
+    ax.set_yticks(places, names if labelled else [""] * len(places))
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    if front:
-        ax.text(
-            -0.4 / MAP, MAP / 2, shorten(front, MAP + 0.3), transform=ax.get_yaxis_transform(),
-            rotation=90, ha="left", va="center", fontsize=SMALL, gid="name",
-        )  # fmt: skip
 
 
 def _cell(ax: Axes, at: tuple[float, float, float], value: float, worst: float, gid: str) -> None:
