@@ -128,7 +128,7 @@ class Search:
             return Nearest(compact(neighbors), None)
         unsure = values[:, k - 1] - values[:, k] <= 2 * self.error
         rows = unsure.nonzero().flatten()
-        return self._decided(neighbors.copy(), self._undecided(rows, values[:, k - 1]), k)
+        return self._decided(neighbors, self._undecided(rows, values[:, k - 1]), k)
 
     def _from_rounded(self, k: int, dtype: torch.dtype, split: Segments) -> Nearest | None:
         """From products in few digits; None where these leave too much to compare again."""

@@ -10,14 +10,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from platorep.align.summaries import OnRows, summarize
+from platorep.align.summaries import OnRows
 from platorep.align.tables import family_of_tests
 from platorep.bridges.maps import Axes, Fit, principal_axes
 from platorep.bridges.parts import Parts, divide, groups_of_copies
 from platorep.config.bridges import MapConfig
-from platorep.errors import ConfigError, DataError
+from platorep.errors import DataError
 from platorep.plots.bridge_map import bridge_map_points, draw_bridge_map
-from platorep.statistics import Permutations, best_pair, draw_order
+from platorep.statistics import Permutations, draw_order
+from platorep.studies.choosing import (
+    best_layers,
+    decides_layers,
+    refuse_chosen_elsewhere,
+    summarized,
+)
 from platorep.studies.context import Context, Found
 from platorep.studies.map_tables import (
     both_ways,
@@ -52,11 +58,7 @@ def bridge_map(context: Context) -> Found:
         ConfigError: the first metric of `align` is asked at layers that another one chooses.
         DataError: too few rows for three parts.
     """
-    if context.metric.config.best_of is not None:
-        raise ConfigError(
-            f"bridge map chooses layers by the first metric of align.metrics, and "
-            f"{context.metric.label} is asked at the best layers of another. Put that one first."
-        )
+    refuse_chosen_elsewhere(context, "bridge map")
     pairs, settings = context.pairs, context.run.config.bridge.map
     parts = divide_rows(context, pairs, settings)
     table = map_table(_Pairs(context, settings, parts, pairs).rows())
@@ -75,7 +77,7 @@ def divide_rows(context: Context, pairs: Sequence[Pair], settings: MapConfig) ->
     Raises:
         DataError: a part has too few rows.
     """
-    rows = context.rows()
+    rows = context.rows
     rows = rows.iloc[: context.run.config.align.scored_rows(len(rows))]
     labels = dict.fromkeys(itertools.chain.from_iterable(pairs))
     read = dict.fromkeys(context.specs[label].hashes_column for label in labels)
@@ -129,11 +131,9 @@ class _Pairs:
 
     def _decides(self, pair: Pair) -> list[Any]:
         """All that moves a pair's numbers."""
-        align, metric, parts = self._context.run.config.align, self._context.metric, self._parts
+        parts = self._parts
         return [
-            *(self._context.aligned(label).key for label in pair),
-            align.preprocess.model_dump(mode="json"),
-            [align.concatenated, metric.label, metric.config.layers, *metric.code],
+            *decides_layers(self._context, *pair),
             [part.tolist() for part in (parts.choose, parts.fit, parts.search)],
             self._settings.model_dump(mode="json"),
         ]
@@ -168,30 +168,14 @@ class _Pairs:
                 advance(1)
 
     def _summarize(self, label: str) -> OnRows:
-        context, metric = self._context, self._context.metric
         sets = {CHOOSE: self._parts.choose, SEARCH: self._parts.search}
-        made = summarize([metric], context.prepared(label), sets, context.run.device)
-        return made[metric.label]
+        return summarized(self._context, label, sets)
 
     def _choose(self, x: OnRows, y: OnRows) -> Chosen:
         metric = self._context.metric.metric
-        best = best_pair(
-            metric.compare(x[CHOOSE].summaries, y[CHOOSE].summaries),
-            x[CHOOSE].reasons,
-            y[CHOOSE].reasons,
-            larger_is_closer=metric.claims.larger_is_closer,
-        )
-        if best.layer_x is None or best.layer_y is None:
-            raise DataError(f"no layers can be chosen: {best.reason}.")
-        held_out = metric.compare(
-            [x[SEARCH].summaries[best.layer_x]], [y[SEARCH].summaries[best.layer_y]]
-        )
-        return Chosen(
-            x[CHOOSE].layers[best.layer_x],
-            y[CHOOSE].layers[best.layer_y],
-            best.score,
-            float(held_out[0, 0]),
-        )
+        i, j, score = best_layers(metric, x[CHOOSE], y[CHOOSE])
+        held_out = metric.compare([x[SEARCH].summaries[i]], [y[SEARCH].summaries[j]])
+        return Chosen(x[CHOOSE].layers[i], y[CHOOSE].layers[j], score, float(held_out[0, 0]))
 
     def _decompose(self, label: str) -> None:
         wanted = {

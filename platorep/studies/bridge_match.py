@@ -9,15 +9,19 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float64
 
-from platorep.align.summaries import OnRows, summarize
+from platorep.align.summaries import OnRows
 from platorep.align.tables import family_of_tests
 from platorep.bridges.items import Items, draw_items, kernel_of, means, whitened
 from platorep.bridges.matching import EQUAL, match, objective
 from platorep.config.bridges import MatchConfig
-from platorep.errors import ConfigError, DataError
 from platorep.files import digest
 from platorep.plots.bridge_match import draw_match, match_points
-from platorep.statistics import best_pair
+from platorep.studies.choosing import (
+    best_layers,
+    decides_layers,
+    refuse_chosen_elsewhere,
+    summarized,
+)
 from platorep.studies.context import Context, Found
 from platorep.studies.match_items import divided, items_of
 
@@ -41,13 +45,9 @@ def bridge_match(context: Context) -> Found:
         ConfigError: layers cannot be chosen by the first metric, or the items are not there.
         DataError: there are too few items.
     """
-    settings, metric = context.run.config.bridge.match, context.metric
-    if metric.config.best_of is not None:
-        raise ConfigError(
-            "bridge match chooses layers by the first metric of align.metrics, and "
-            f"{metric.label} is asked at the best layers of another. Put that one first."
-        )
-    rows = context.run.config.align.scored_rows(len(context.rows()))
+    settings = context.run.config.bridge.match
+    refuse_chosen_elsewhere(context, "bridge match")
+    rows = context.run.config.align.scored_rows(len(context.rows))
     table = _Pairs(context, settings, rows).table()
     if table.empty:
         return Found(tables={"bridge_match": table}, figures={}, shown=table)
@@ -89,13 +89,10 @@ class _Pairs:
         return pd.DataFrame(rows, columns=[*COLUMNS])
 
     def _decides(self, pair: Pair) -> list[Any]:
-        align, metric, items = self._context.run.config.align, self._context.metric, self._items
-        rows = [of.tolist() for of in (*items.x, *items.y)]
+        rows = [of.tolist() for of in (*self._items.x, *self._items.y)]
         settings = self._settings.model_dump(mode="json", exclude={"items"})
         return [
-            *(self._context.aligned(label).key for label in pair),
-            [align.preprocess.model_dump(mode="json"), align.concatenated],
-            [metric.label, metric.config.layers, *metric.code],
+            *decides_layers(self._context, *pair),
             [settings, digest(rows), self._choose.tolist()],
         ]
 
@@ -168,26 +165,16 @@ class _Pairs:
         if self._settings.layers == "last":
             at = len(x[REST].layers) - 1, len(y[REST].layers) - 1
         else:
-            best = best_pair(
-                metric.compare(x[CHOOSE].summaries, y[CHOOSE].summaries),
-                x[CHOOSE].reasons,
-                y[CHOOSE].reasons,
-                larger_is_closer=metric.claims.larger_is_closer,
-            )
-            if best.layer_x is None or best.layer_y is None:
-                raise DataError(f"no layers can be chosen: {best.reason}.")
-            at = best.layer_x, best.layer_y
+            at = best_layers(metric, x[CHOOSE], y[CHOOSE])[:2]
         score = metric.compare([x[REST].summaries[at[0]]], [y[REST].summaries[at[1]]])[0, 0]
         layers = [of[REST].layers[i] for of, i in zip((x, y), at, strict=True)]
         return {"layers": layers, "alignment": None if np.isnan(score) else float(score)}
 
     def _summarized(self, label: str) -> OnRows:
-        context = self._context
         if label not in self._summaries:
             sets = {REST: np.sort(self._rest)}
             sets |= {CHOOSE: np.sort(self._choose)} if len(self._choose) else {}
-            made = summarize([context.metric], context.prepared(label), sets, context.run.device)
-            self._summaries[label] = made[context.metric.label]
+            self._summaries[label] = summarized(self._context, label, sets)
         return self._summaries[label]
 
     def _side(self, label: str, layer: int) -> Side:

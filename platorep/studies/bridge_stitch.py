@@ -16,7 +16,7 @@ from platorep.config.experiment import random_copies
 from platorep.errors import ConfigError, nearest
 from platorep.files import digest
 from platorep.metrics import bind
-from platorep.models import open_model
+from platorep.plots.bridge_stitch import draw_stitches, stitch_points
 from platorep.statistics import spearman
 from platorep.studies.context import Context, Found
 from platorep.studies.stitch_bench import BITS, NOISE, RANDOM, SAME, At, Bench
@@ -53,8 +53,6 @@ def stitch(context: Context) -> Found:
     Raises:
         ConfigError: there is no pair, or nothing to tell.
     """
-    from platorep.plots.bridge_stitch import draw_stitches, stitch_points  # loads matplotlib
-
     benches: dict[tuple[str, str], Bench] = {}
     rows: list[dict[str, Any]] = []
     for x, y in _pairs(context):
@@ -231,9 +229,7 @@ def _random(context: Context, front: ModelSpec, xs: list[At]) -> list[At]:
     copies = copies or list(random_copies([front], config.controls.seed))
     if not copies:
         return []
-    model = open_model(copies[0], offline=context.run.options.offline)
-    context.run.prepare(model)
-    key = digest([model.identity(), context.rows()["id"].tolist()])
+    key = digest([context.model(copies[0]).identity(), context.rows["id"].tolist()])
     return [At(copies[0], key, x.names, x.layer, x.name) for x in xs]
 
 

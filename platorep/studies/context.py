@@ -16,7 +16,7 @@ from platorep.config import ModelSpec
 from platorep.data import EventDataset, load_dataset
 from platorep.errors import ConfigError
 from platorep.failures import Failures
-from platorep.models import Model, open_model
+from platorep.models import Model, open_remembered
 from platorep.run import Run
 
 
@@ -38,6 +38,7 @@ class Context:
 
     run: Run
     failures: Failures
+    _opened: dict[str, Aligned] = field(default_factory=dict)
     _read: dict[str, list[Tensor]] = field(default_factory=dict)
 
     @cached_property
@@ -67,13 +68,14 @@ class Context:
         """The rows with their samples, for what must look at images and texts again."""
         return load_dataset(self.run.config.dataset, offline=self.run.options.offline)
 
+    @cached_property
     def rows(self) -> pd.DataFrame:
         """Ids and hashes of all rows, as they were extracted."""
         return self.run.results.read_table(self.run.results.rows, "extract")
 
-    def model(self, label: str) -> Model:
+    def model(self, spec: ModelSpec) -> Model:
         """The model, with its weights where they are made here."""
-        model = open_model(self.specs[label], offline=self.run.options.offline)
+        model = open_remembered(spec, self.run.root, offline=self.run.options.offline)
         self.run.prepare(model)
         return model
 
@@ -84,7 +86,9 @@ class Context:
             AbsentError: it was not extracted.
             IntegrityError: its rows are others.
         """
-        return find_cell(self.run, self.specs[label])
+        if label not in self._opened:
+            self._opened[label] = find_cell(self.run, self.specs[label])
+        return self._opened[label]
 
     def prepared(self, label: str) -> list[Float[Tensor, "n _"]]:
         """All layers of a model, prepared as `align.preprocess` says; the last one read is kept."""

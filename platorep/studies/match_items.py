@@ -34,7 +34,7 @@ def items_of(context: Context, settings: MatchConfig, rows: Rows, num_rows: int)
     """
     grouped = settings.groups is not None or bool(settings.words)
     if not grouped:
-        found = items.single_rows(list(context.rows()["id"]), rows)
+        found = items.single_rows(list(context.rows["id"]), rows)
     else:
         names, group = _groups(context, settings, num_rows)
         found = items.groups_of_rows(names, group, rows, settings.rows, apart=settings.apart)
@@ -67,12 +67,12 @@ def _places(context: Context) -> list[str]:
             f"bridge.match.groups: only the toy world has places, and dataset.source is "
             f"{dataset.source!r}. Name a CSV file with the columns id and group, or say `words`."
         )
-    scenes = [sample_scene(dataset.world, scene_index(row)) for row in context.rows()["id"]]
+    scenes = [sample_scene(dataset.world, scene_index(row)) for row in context.rows["id"]]
     return [f"{scene.place:04d}" for scene in scenes]
 
 
 def _of_words(context: Context, settings: MatchConfig, num_rows: int) -> Groups:
-    views, rows = context.dataset.views, context.rows()
+    views, rows = context.dataset.views, context.rows
     view = views.get(settings.view)
     if view is None or view.texts is None:
         raise ConfigError(

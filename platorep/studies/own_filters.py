@@ -37,7 +37,7 @@ def own_banks(context: Context, settings: FiltersConfig) -> list[FilterBank]:
 def _of_network(context: Context, spec: ModelSpec, settings: FiltersConfig) -> list[FilterBank]:
     view = context.dataset.views[spec.view]
     rows = min(settings.images, len(view))
-    model = context.model(spec.label)
+    model = context.model(spec)
     how = [settings.units, list(settings.layers)]
     decides = [VERSION, model.identity(), list(view.hashes[:rows]), *how]
 

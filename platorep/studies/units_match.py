@@ -181,7 +181,7 @@ class _Matcher:
             settings = self._settings.model_dump(mode="json", include={"layers", "grid", "mean"})
             if spec.kind == "text":
                 settings.pop("grid")
-            identity = self._context.model(spec.label).identity()
+            identity = self._context.model(spec).identity()
             rows = self._context.dataset.fingerprint
             self._keys[spec.label] = digest([VERSION, identity, rows, spec.view, settings])
         return self._keys[spec.label]
@@ -210,7 +210,7 @@ class _Matcher:
 
     def _write(self, spec: ModelSpec) -> None:
         view = self._context.dataset.views[spec.view]
-        model = self._context.model(spec.label)
+        model = self._context.model(spec)
         own: dict[str, Any] = {"by_position": self._settings.mean == "position"}
         own["of"] = self.key(spec)
         with self._run.report.task(f"units of {spec.label}", len(view), f"{spec.kind}s") as advance:

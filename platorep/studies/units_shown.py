@@ -90,7 +90,7 @@ def _whole_map(maps: Maps, layer: int, unit: int) -> Float[np.ndarray, "n p"]:
 
 def pictures(context: Context, spec: ModelSpec, samples: Sequence[int]) -> dict[int, str]:
     """What an image network sees of samples, `PIXELS` square, as the hexadecimal digits of RGB."""
-    network = context.model(spec.label).open("cpu", torch.float32)
+    network = context.model(spec).open("cpu", torch.float32)
     found = {}
     for i in samples:
         image = network.prepare(context.dataset.views[spec.view][i])[None, :3]

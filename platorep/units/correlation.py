@@ -68,8 +68,8 @@ def moments(
     both = (at_x[:, :width] >= 0) & (at_y[:, :width] >= 0)
     rows_x, rows_y = at_x[:, :width][both], at_y[:, :width][both]
     u, v = x.values.shape[1], y.values.shape[1]
-    double = {"dtype": torch.float64, "device": device}
-    sums = [torch.zeros(shape, **double) for shape in ((u,), (v,), (u,), (v,), (u, v))]  # type: ignore[arg-type]
+    shapes: tuple[tuple[int, ...], ...] = ((u,), (v,), (u,), (v,), (u, v))
+    sums = [torch.zeros(shape, dtype=torch.float64, device=device) for shape in shapes]
     for start in range(0, len(rows_x), CHUNK):
         a, b = (
             torch.from_numpy(maps.values[rows[start : start + CHUNK]]).to(device)

@@ -162,6 +162,14 @@ class _Window:
         return [(float(x * w), float(y * h)) for x in steps for y in steps]
 
 
+def turned_slopes(
+    by_u: np.ndarray, by_v: np.ndarray, turned: tuple[np.ndarray, ...]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Derivatives by x and y of the centre and by the angle, from those by u and v."""
+    u, v, cos, sin = turned
+    return by_v * sin - by_u * cos, -by_u * sin - by_v * cos, by_u * v - by_v * u
+
+
 class Gabor(_Window):
     """Waves of a Gabor function, even and odd; the parameters are x and y of the centre, the angle
     of the wave, and the logarithms of its frequency and of the window's two widths."""
@@ -191,24 +199,16 @@ class Gabor(_Window):
         waves: Float[np.ndarray, "n 2 p"],
         coefficients: Float[np.ndarray, "n 2"],
     ) -> Float[np.ndarray, "n 6 p"]:
-        u, v, cos, sin = self.turned(parameters)
+        turned = self.turned(parameters)
+        u, v, _, _ = turned
         frequency, along, across = np.exp(parameters[:, 3:]).T[..., None]
         even, odd = coefficients[:, 0, None], coefficients[:, 1, None]
         value = even * waves[:, 0] + odd * waves[:, 1]
         turn = (odd * waves[:, 0] - even * waves[:, 1]) * (2 * np.pi * frequency)  # by angle / u
         narrow_u, narrow_v = value * u / along**2, value * v / across**2
         by_u, by_v = turn - narrow_u, -narrow_v
-        return np.stack(
-            [
-                by_v * sin - by_u * cos,
-                -by_u * sin - by_v * cos,
-                by_u * v - by_v * u,
-                turn * u,
-                narrow_u * u,
-                narrow_v * v,
-            ],
-            axis=1,
-        )
+        own = [turn * u, narrow_u * u, narrow_v * v]
+        return np.stack([*turned_slopes(by_u, by_v, turned), *own], axis=1)
 
     def starts(self) -> Float[np.ndarray, "c s 6"]:
         angles = np.arange(8) * np.pi / 8
@@ -252,23 +252,15 @@ class Spots(_Window):
         waves: Float[np.ndarray, "n 2 p"],
         coefficients: Float[np.ndarray, "n 2"],
     ) -> Float[np.ndarray, "n 6 p"]:
-        u, v, cos, sin = self.turned(parameters)
+        turned = self.turned(parameters)
+        u, v, _, _ = turned
         along, across, ratio = np.exp(parameters[:, 3:]).T[..., None]
         wide = coefficients[:, 0, None] * waves[:, 0]
         small = coefficients[:, 1, None] * waves[:, 1] / ratio**2
         by_u, by_v = -(wide + small) * u / along**2, -(wide + small) * v / across**2
         square = np.square(u / along) + np.square(v / across)
-        return np.stack(
-            [
-                by_v * sin - by_u * cos,
-                -by_u * sin - by_v * cos,
-                by_u * v - by_v * u,
-                -by_u * u,
-                -by_v * v,
-                small * square,
-            ],
-            axis=1,
-        )
+        own = [-by_u * u, -by_v * v, small * square]
+        return np.stack([*turned_slopes(by_u, by_v, turned), *own], axis=1)
 
     def starts(self) -> Float[np.ndarray, "c s 6"]:
         widths = [(s, s * t) for s in (self.side / 10, self.side / 5) for t in (1.0, 2.0)]
