@@ -4,7 +4,7 @@ import fnmatch
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 
 from platorep.config import ExperimentConfig, ModelSpec, config_path, load_config
+from platorep.engines import Engine, LocalEngine
 from platorep.errors import ConfigError, DamagedError, NotComputedError
 from platorep.failures import Failures
 from platorep.files import cache_root, digest, read_sealed, write_sealed
@@ -46,10 +47,19 @@ class Run:
     """Of the cache."""
     options: Options
     report: Reporter
+    engine: Engine = field(default_factory=LocalEngine)
+    """Who carries out what the stages cut into units."""
 
     @cached_property
     def device(self) -> torch.device:
         return resolve_device(self.options.device)
+
+    @cached_property
+    def worker_device(self) -> torch.device:
+        """Where the engine's workers compute; which GPU is theirs to choose."""
+        if self.options.device == "auto" and self.engine.has_gpus is not None:
+            return torch.device("cuda" if self.engine.has_gpus else "cpu")
+        return self.device
 
     @cached_property
     def measured(self) -> tuple[ModelSpec, ...]:

@@ -12,7 +12,17 @@ import platorep
 LAYERS = (
     {"errors"},
     {"files", "reporting", "stamps"},
-    {"arrays", "registry", "parameters", "holding", "hub", "own_code", "switches", "tensors"},
+    {
+        "arrays",
+        "registry",
+        "parameters",
+        "holding",
+        "hub",
+        "own_code",
+        "switches",
+        "tensors",
+        "engines",
+    },
     {"config", "kinds", "metrics", "preprocess", "statistics", "toyworld"},
     {"data", "models"},
     {"bridges", "units"},

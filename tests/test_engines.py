@@ -1,0 +1,97 @@
+"""Units of work, and the engines that carry them out."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from platorep.engines import Done, Engine, LocalEngine, Talk, Unit, Work
+from platorep.reporting import Reporter
+
+
+@contextmanager
+def opens_powers(talk: Talk, base: int, *refused: int) -> Iterator[Work]:
+    """A unit whose parts are exponents."""
+    if base == 0:
+        raise ValueError("no powers of 0")
+    talk.report.warn(f"opened {base}")
+
+    def work(exponent: int) -> int:
+        if exponent in refused:
+            raise ValueError(f"not {exponent}")
+        talk.advance(1)
+        return int(base**exponent)
+
+    yield work
+    talk.report.warn(f"closed {base}")
+
+
+@contextmanager
+def opens_keeping(talk: Talk, start: list[int]) -> Iterator[Work]:
+    yield lambda part: (len(start), [*start, part])
+
+
+@pytest.fixture
+def report() -> Reporter:
+    return Reporter(0)
+
+
+def values(found: list[Done]) -> list[object]:
+    return [done.value if done.error is None else str(done.error) for done in found]
+
+
+def test_parts_come_back_with_their_units_and_failures(report: Reporter) -> None:
+    units = [
+        Unit(name="two", opens=opens_powers, given=(2, 5), parts=(3, 5, 4), num_parts=3),
+        Unit(name="nothing", opens=opens_powers, given=(0,), parts=(1, 2), num_parts=2),
+        Unit(name="three", opens=opens_powers, given=(3,), parts=(2,)),
+    ]
+    found = list(LocalEngine().carry_out(units, report))
+    assert values(found) == [8, "not 5", 16, "no powers of 0", 9]
+    assert [done.part for done in found] == [3, 5, 4, None, 2]
+    assert [done.unit.name for done in found] == ["two"] * 3 + ["nothing", "three"]
+    with pytest.raises(ValueError, match="not 5"):
+        found[1].result()
+    assert report.warnings == ["opened 2", "closed 2", "opened 3", "closed 3"]
+
+
+def test_what_is_kept_is_given_to_others(report: Reporter) -> None:
+    engine = LocalEngine()
+    (first,) = engine.carry_out(
+        [Unit(name="a", opens=opens_keeping, given=(engine.put([1]),), parts=(2,), keeps=True)],
+        report,
+    )
+    (second,) = engine.carry_out(
+        [Unit(name="b", opens=opens_keeping, given=(first.kept,), parts=(3,))], report
+    )
+    assert (first.value, second.value) == (1, (2, [1, 2, 3]))
+
+
+def test_parts_and_units_are_drawn_when_their_turn_comes(report: Reporter) -> None:
+    drawn: list[object] = []
+
+    def parts() -> Iterator[int]:
+        for exponent in (1, 2, 3):
+            drawn.append(exponent)
+            yield exponent
+
+    def units() -> Iterator[Unit]:
+        for base in (2, 3):
+            drawn.append(f"unit {base}")
+            yield Unit(name=str(base), opens=opens_powers, given=(base,), parts=parts())
+
+    finished = LocalEngine().carry_out(units(), report)
+    next(finished)
+    assert drawn == ["unit 2", 1]
+    finished.close()  # type: ignore[attr-defined]
+    assert drawn == ["unit 2", 1]
+
+
+def test_progress_is_told(capsys: pytest.CaptureFixture[str], report: Reporter) -> None:
+    unit = Unit(name="powers", opens=opens_powers, given=(2,), parts=(1, 2), total=2, counted="x")
+    list(LocalEngine().carry_out([unit], report))
+    assert "powers: 2 x in" in capsys.readouterr().err
+
+
+def test_the_local_engine_is_one() -> None:
+    assert isinstance(LocalEngine(), Engine)
