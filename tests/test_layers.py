@@ -19,6 +19,7 @@ LAYERS = (
         "holding",
         "hub",
         "own_code",
+        "rows",
         "switches",
         "tensors",
         "engines",
