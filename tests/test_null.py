@@ -16,6 +16,7 @@ from platorep.metrics import BoundMetric, Summary, bind, own_metric
 from platorep.parameters.metrics import OwnMetric
 from platorep.statistics import (
     Interval,
+    NullMaxima,
     Permutations,
     benjamini_hochberg,
     best_pair,
@@ -110,6 +111,11 @@ def test_parts_of_a_null_are_the_same_wherever_they_are_computed(rng: torch.Gene
 
     for a, b in zip(whole, later, strict=True):
         assert np.array_equal(a.null[4:], b.null)
+    prepared = NullMaxima(metric, x, y, pairs=list(itertools.product(range(3), range(2))))
+    for ranges in ((range(3, 6), range(3)), (range(6),)):  # in any order, of any length
+        for some in ranges:
+            found = prepared.under(Permutations(len(some), 1, first=some.start))
+            assert np.array_equal(found, [a.null[some.start : some.stop] for a in whole])
     assert np.array_equal(whole[5].null, one[0].null)
     assert whole[5].best == one[0].best
     assert not np.array_equal(whole[5].null, other[5].null)

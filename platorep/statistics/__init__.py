@@ -58,7 +58,7 @@ from platorep.statistics.fits import (
     r_squared,
 )
 from platorep.statistics.maps import ENOUGH, Layout, has_umap, lay_out, metric_mds, stress
-from platorep.statistics.null import Null, Scoring, null_maxima, permutation_null
+from platorep.statistics.null import Null, NullMaxima, Scoring, null_maxima, permutation_null
 from platorep.statistics.pairs import PairMean, mean_over_pairs
 from platorep.statistics.permutations import Permutations, draw_order, shuffled_order
 from platorep.statistics.resampling import (
@@ -103,6 +103,7 @@ __all__ = [
     "Levelling",
     "Line",
     "Null",
+    "NullMaxima",
     "OnHalves",
     "PairMean",
     "Permutations",

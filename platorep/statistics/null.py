@@ -10,6 +10,7 @@ Axes: n samples, l layers, p model pairs, K permutations.
 import itertools
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -102,21 +103,43 @@ def null_maxima(
     NaN where a pair has no usable layers. Of a single pair of layers the score is its own best.
     Arguments as of `permutation_null`.
     """
-    null = np.full((len(pairs), permutations.number), np.nan)
-    if not permutations.number:
-        return null
-    x = _Usable(metric, groups_x, {i for i, _ in pairs})
-    y = _Usable(metric, groups_y, {j for _, j in pairs})
-    if not x.summaries or not y.summaries:
-        return null
-    sign = 1 if larger_is_closer else -1
-    scorer = metric.prepare(x.summaries, y.summaries)
-    for index, order in enumerate(permutations.orders(x.summaries[0].n)):
-        scores = sign * scorer(order)
-        scores = np.where(np.isnan(scores), -np.inf, scores)
-        largest = _block_maxima(scores, x.models, y.models)
-        null[:, index] = [largest[i, j] for i, j in pairs]
-    return np.where(np.isinf(null), np.nan, sign * null)
+    maxima = NullMaxima(metric, groups_x, groups_y, pairs=pairs, larger_is_closer=larger_is_closer)
+    return maxima.under(permutations)
+
+
+class NullMaxima:
+    """`null_maxima` of any permutations of the same layers, which are prepared once."""
+
+    def __init__(
+        self,
+        metric: Scoring,
+        groups_x: Sequence[Sequence[Any]],
+        groups_y: Sequence[Sequence[Any]],
+        *,
+        pairs: Sequence[tuple[int, int]],
+        larger_is_closer: bool = True,
+    ) -> None:
+        self._metric, self._pairs = metric, pairs
+        self._sign = 1 if larger_is_closer else -1
+        self._x = _Usable(metric, groups_x, {i for i, _ in pairs})
+        self._y = _Usable(metric, groups_y, {j for _, j in pairs})
+
+    @cached_property
+    def _scorer(self) -> Any:
+        return self._metric.prepare(self._x.summaries, self._y.summaries)
+
+    def under(self, permutations: Permutations) -> Float64[np.ndarray, "p K"]:
+        """Permutation number i has the same order, and so the same maxima, in every range."""
+        x, y, sign = self._x, self._y, self._sign
+        null = np.full((len(self._pairs), permutations.number), np.nan)
+        if not permutations.number or not x.summaries or not y.summaries:
+            return null
+        for index, order in enumerate(permutations.orders(x.summaries[0].n)):
+            scores = sign * self._scorer(order)
+            scores = np.where(np.isnan(scores), -np.inf, scores)
+            largest = _block_maxima(scores, x.models, y.models)
+            null[:, index] = [largest[i, j] for i, j in self._pairs]
+        return np.where(np.isinf(null), np.nan, sign * null)
 
 
 class _Usable:
