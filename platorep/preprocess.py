@@ -8,7 +8,6 @@ arXiv:1702.01417 (there of the raw features, here of unit rows).
 Axes: n samples, d features, c components.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from platorep.errors import DataError
+from platorep.machine import num_cores
 from platorep.parameters.preprocess import PreprocessConfig
 
 _ROWS_PER_BLOCK = 16  # follows from nothing but the size of a cache; a row's quantile is its own
@@ -216,7 +216,7 @@ def clip_threshold(
             np.concatenate([layer[rows].abs().cpu().numpy() for layer in layers], axis=1), quantile
         )
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(num_cores()) as pool:
         blocks = pool.map(of_block, range(0, len(layers[0]), _ROWS_PER_BLOCK))
         return float(np.concatenate(list(blocks)).mean())
 

@@ -11,7 +11,7 @@ import platorep
 
 LAYERS = (
     {"errors"},
-    {"files", "reporting", "stamps"},
+    {"files", "machine", "reporting", "stamps"},
     {
         "arrays",
         "registry",

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -18,6 +17,7 @@ from platorep.align.asked import Asked
 from platorep.align.models import Aligned
 from platorep.config import AlignConfig
 from platorep.errors import DataError, PlatorepError
+from platorep.machine import memory_bytes
 from platorep.metrics import Summary, summarize_layer
 from platorep.preprocess import prepare
 from platorep.statistics import disjoint_rows, subsamples
@@ -131,7 +131,7 @@ def budget_bytes(align: AlignConfig, device: torch.device) -> int:
     if device.type == "cuda":
         total: int = torch.cuda.get_device_properties(device).total_memory
         return total // 4
-    return int(psutil.virtual_memory().total // 4)
+    return memory_bytes() // 4
 
 
 def blocks(

@@ -13,6 +13,7 @@ from typing import Any
 import typer
 
 from platorep.errors import PlatorepError, StorageError
+from platorep.machine import share_threads
 from platorep.reporting import printable
 
 LONGEST = 100
@@ -27,6 +28,7 @@ def exit_on_error() -> Iterator[None]:
     """Expected errors become one message on stderr and an exit code; bugs keep their traceback."""
     received = _listen_to_signals()
     try:
+        share_threads()
         yield
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         # what is being imported may turn an interruption into an error of its own

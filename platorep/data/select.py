@@ -2,7 +2,6 @@
 
 import hashlib
 import itertools
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from platorep.data.source import Row, RowSource
 from platorep.errors import ConfigError, DataError, shown
 from platorep.files import sha256
 from platorep.kinds import KINDS, Reference
+from platorep.machine import MOST_DECODERS, num_cores
 from platorep.stamps import Stamp, settled_stamp
 
 NUM_FIRST_COPIES = 5
@@ -162,7 +162,7 @@ def _outcomes(
     rows = _rows(source, order)
     limit = sys.maxsize if config.limit is None else config.limit
     check = _Checks(config)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(num_cores(), MOST_DECODERS)) as pool:
         while chunk := list(itertools.islice(rows, min(ROWS_AT_ONCE, limit - num_kept()))):
             yield from pool.map(lambda numbered: check(*numbered), chunk)
 

@@ -1,6 +1,5 @@
 """Samples of a dataset, decoded and transformed in worker processes, in the order asked for."""
 
-import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -10,10 +9,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from platorep.errors import ConfigError, PlatorepError
+from platorep.machine import num_decoders
 from platorep.models.base import Auto, Samples
 
 Transformed = Tensor | Mapping[str, Tensor]
-MOST_WORKERS = 8
 START_METHOD = "forkserver"
 """Workers are forked from a clean process: forking one with CUDA or threads can hang."""
 
@@ -30,7 +29,7 @@ class SampleStream:
     ) -> None:
         self._dataset, self._workers = dataset, workers
         self._rows: list[int] = []
-        number = auto_workers() if workers == "auto" else workers
+        number = num_decoders() if workers == "auto" else workers
         context = None
         if number:
             context = torch.multiprocessing.get_context(START_METHOD)
@@ -82,12 +81,6 @@ class SampleStream:
         iterator, self._loader._iterator = self._loader._iterator, None
         if iterator is not None and hasattr(iterator, "_shutdown_workers"):
             iterator._shutdown_workers()
-
-
-def auto_workers() -> int:
-    """As many as there are cores for, but for the one that computes; none on one or two cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return 0 if cores is None or cores <= 2 else min(cores - 1, MOST_WORKERS)
 
 
 class _Transformed(Dataset[Any]):
