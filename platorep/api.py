@@ -149,7 +149,7 @@ def load_features(results: str | Path, model: str) -> Features:
         raise AbsentError(
             f"the features of {model} are not complete in {cell.folder}. Run `platorep extract`."
         )
-    return Features(cell.read(), cell.layers, cell.rows().ids)
+    return Features(cell.read(), cell.layers, tuple(cell.rows().ids))
 
 
 def _settings(folder: Results) -> AlignConfig:

@@ -24,7 +24,7 @@ from PIL import Image
 import platorep
 from platorep.config import DatasetConfig
 from platorep.data import EventDataset, load_dataset
-from platorep.errors import AbsentError, DataError
+from platorep.errors import AbsentError, DataError, IntegrityError
 from platorep.files import sha256
 from platorep.kinds.audio import Sound
 from platorep.kinds.video import Film
@@ -186,6 +186,53 @@ def test_a_bad_row_is_named_or_dropped(
     assert len(data) == NUM - 1
     assert [row.row for row in data.dropped] == [2]
     assert data.views["clip"][2].num_frames == 7
+
+
+def content(sample: Any) -> Any:
+    if isinstance(sample, Film):
+        return [frame.tobytes() for frame in sample.frames(range(sample.num_frames))]
+    return sample.waveform.tobytes() if isinstance(sample, Sound) else np.asarray(sample).tolist()
+
+
+def read_what_was_sent(file: Path) -> None:
+    """On another machine, as it were."""
+    ids, views, samples = pickle.loads(file.read_bytes())
+    for name, view in views.items():
+        assert view.ids == ids
+        assert [content(sample) for sample in view] == samples[name], name
+        if view.texts is None and view.change is None:
+            view.cells[0][0].__dict__["content"] = b"x"
+            with pytest.raises(IntegrityError, match="changed while it was in use"):
+                view[0]
+
+
+def test_rows_that_are_taken_along_need_neither_source_nor_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLATOREP_CACHE", str(tmp_path / "cache"))
+    for kind, write in {"folder": folder, "parquet": table}.items():
+        (tmp_path / kind).mkdir()
+        cut = {"of": "text", "change": "first_words", "n": 1}
+        data = load(write(tmp_path / kind), views=VIEWS | {"cut": cut})
+        views = {name: view.taken(range(1, 3)) for name, view in data.views.items()}
+        samples = {name: [content(v[i]) for i in (1, 2)] for name, v in data.views.items()}
+        sent = tmp_path / f"sent-{kind}"
+        sent.write_bytes(pickle.dumps([tuple(data.ids[1:3]), views, samples]))
+        for gone in (kind, "cache"):
+            if (tmp_path / gone).exists():
+                (tmp_path / gone).rename(tmp_path / f"{gone} that {kind} does not see")
+    code = "import pathlib, sys, test_data_senses as t\n" + (
+        "for sent in sys.argv[1:]: t.read_what_was_sent(pathlib.Path(sent))"
+    )
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(platorep.__file__).parents[1])])
+    ran = subprocess.run(
+        [sys.executable, "-c", code, *map(str, tmp_path.glob("sent-*"))],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_class_folders_of_sounds(tmp_path: Path) -> None:

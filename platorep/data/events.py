@@ -1,17 +1,18 @@
 """Events of the world with their identities, each observed in several views."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from platorep.config import hashes_column
-from platorep.data.source import RowSource
+from platorep.data.source import Encoded, RowSource
 from platorep.errors import DataError, IntegrityError
 from platorep.files import canonical_json, sha256
 from platorep.kinds import Kind
 from platorep.kinds.text import num_words
 from platorep.parameters.views import Change, Drawn, ObservedView
+from platorep.rows import Strings, rows_sha256
 
 CHANGE_VERSION = 1  # raise when a change of the same parameters gives other samples
 
@@ -98,10 +99,10 @@ class View(Sequence[Any]):
 
     name: str
     kind: Kind
-    ids: tuple[str, ...]
-    hashes: tuple[str, ...]
+    ids: Strings
+    hashes: Strings
     """SHA-256 of the encoded bytes, or of the text; of a change, see `changed_hash`."""
-    texts: tuple[str, ...] | None
+    texts: Strings | None
     """Of a view of texts: all of them."""
     cells: Sequence[tuple[Any, ...]]
     settings: ObservedView
@@ -145,6 +146,30 @@ class View(Sequence[Any]):
             )
         return encoded
 
+    def taken(self, rows: range) -> "View":
+        """These rows alone, numbered from 0, with all that it takes to read them.
+
+        Sent to a machine that sees neither the source nor the cache, they are the same samples.
+
+        Raises:
+            IntegrityError: a sample is another one now than when the dataset was loaded.
+        """
+
+        def part(strings: Strings) -> Strings:
+            return strings[rows.start : rows.stop].in_memory()
+
+        original, cells = self.original, list[tuple[Encoded]]()
+        if self.texts is None and original is None:
+            cells = [(Encoded(self.encoded(row)),) for row in rows]
+        return replace(
+            self,
+            ids=part(self.ids),
+            hashes=part(self.hashes),
+            texts=None if self.texts is None else part(self.texts),
+            cells=cells,
+            original=None if original is None or self.texts is not None else original.taken(rows),
+        )
+
     @property
     def mean_words(self) -> float | None:
         """Mean number of words of a text, as white space divides them; None for other kinds."""
@@ -167,19 +192,17 @@ class EventDataset:
     """By changed view: the rows in which the change does nothing."""
 
     @property
-    def ids(self) -> tuple[str, ...]:
+    def ids(self) -> Strings:
         return next(iter(self.views.values())).ids
 
     @cached_property
     def fingerprint(self) -> str:
         """Names these rows in this order, on every machine."""
         observed = sorted(name for name, view in self.views.items() if view.change is None)
-        columns = [self.ids, *(self.views[name].hashes for name in observed)]
-        rows = zip(*columns, strict=True)
-        return sha256(canonical_json([list(row) for row in rows]).encode())
+        return rows_sha256(self.ids, *(self.views[name].hashes for name in observed))
 
     @cached_property
-    def hashes(self) -> Mapping[str, tuple[str, ...]]:
+    def hashes(self) -> Mapping[str, Strings]:
         """Hashes of what there is to see of the rows: the columns of rows.parquet, without ids."""
         return {hashes_column(name): view.hashes for name, view in self.views.items()}
 

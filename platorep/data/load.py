@@ -26,6 +26,7 @@ from platorep.errors import AbsentError, ConfigError, DataError
 from platorep.files import slug
 from platorep.kinds import KINDS
 from platorep.parameters.section import idle_settings
+from platorep.rows import Strings
 
 
 def load_dataset(
@@ -76,17 +77,19 @@ def load_dataset(
 
 
 def _views(config: DatasetConfig, selection: Selection, located: Located) -> dict[str, View]:
-    ids = tuple(row.id for row in selection.rows)
+    ids = Strings.of(row.id for row in selection.rows)
     cells = SourceCells(located.open, [row.row for row in selection.rows])
     views: dict[str, View] = {}
     for name, kind in config.kinds.items():
-        observed = config.observed_of(name)
+        observed, texts = config.observed_of(name), None
+        if kind == "text":
+            texts = Strings.of(row.texts[name] for row in selection.rows)
         views[name] = View(
             name=name,
             kind=KINDS[kind],
             ids=ids,
-            hashes=tuple(row.hashes[name] for row in selection.rows),
-            texts=tuple(row.texts[name] for row in selection.rows) if kind == "text" else None,
+            hashes=Strings.of(row.hashes[name] for row in selection.rows),
+            texts=texts,
             cells=cells.of_view(observed),
             settings=config.observed[observed],
             change=config.changed.get(name),

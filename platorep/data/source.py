@@ -50,6 +50,19 @@ class FileReference:
         )
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """A sample that is here already, to be sent to where its source is not."""
+
+    content: bytes
+
+    def own_files(self) -> Sequence[Path]:
+        return ()
+
+    def read(self) -> bytes:
+        return self.content
+
+
 def _as_tar(files: Sequence[Path]) -> bytes:
     """The files by name, and nothing that differs from machine to machine."""
     archive = BytesIO()

@@ -20,16 +20,15 @@ from platorep.errors import AbsentError, DamagedError, DataError, IntegrityError
 from platorep.files import (
     ByteLocks,
     atomic_path,
-    canonical_json,
     digest,
     read_sealed,
     reading,
     remove,
-    sha256,
     slug,
     storage_errors,
     write_sealed,
 )
+from platorep.rows import columns_sha256
 from platorep.tensors import read_tensors, write_tensors
 
 FORMAT_VERSION = 1  # raise when the layout or the meaning of a field changes
@@ -40,12 +39,12 @@ CURE = "`platorep cache clean --broken` removes what is damaged; then run `plato
 class RowIdentities:
     """Which samples a cell holds, in order: their ids and the hashes of what the model saw."""
 
-    ids: tuple[str, ...]
-    hashes: tuple[str, ...]
+    ids: Sequence[str]
+    hashes: Sequence[str]
 
     @cached_property
     def fingerprint(self) -> str:
-        return sha256(canonical_json([self.ids, self.hashes]).encode())
+        return columns_sha256(self.ids, self.hashes)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -1,6 +1,6 @@
 """Units that several networks share, each over the same samples (arXiv:2306.09346, figure 1)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ Pictures = Mapping[tuple[str, int], UInt8[np.ndarray, "h w 3"]]
 """By model and sample."""
 
 
-def cliques_points(shown: list[dict[str, Any]], ids: tuple[str, ...]) -> pd.DataFrame:
+def cliques_points(shown: list[dict[str, Any]], ids: Sequence[str]) -> pd.DataFrame:
     """A row per clique, unit, sample and position: `value` is the unit's map there, 1 where it is
     largest over the samples shown; below its mean 0."""
     rows = []

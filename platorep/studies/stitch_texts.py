@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -87,7 +88,7 @@ class TextBench(Bench):
         self._tapped = {label: of for label, of in self._tapped.items() if label in but}
 
     @cached_property
-    def _texts(self) -> tuple[str, ...]:
+    def _texts(self) -> Sequence[str]:
         texts = self._dataset.views[self._view].texts
         assert texts is not None
         return texts
