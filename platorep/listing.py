@@ -9,6 +9,7 @@ import pandas as pd
 
 from platorep.config import DatasetConfig, load_config, shipped_configs
 from platorep.config.experiment import model_specs
+from platorep.config.keys import keys
 from platorep.config.reading import Command
 from platorep.kinds import KINDS, Kind
 from platorep.metrics import METRICS, BoundMetric, bind
@@ -36,6 +37,9 @@ def listing(what: str, pattern: str, *, offline: bool = False) -> pd.DataFrame:
         import timm
 
         rows = [{"backend": "timm", "name": name} for name in timm.list_models(pretrained=True)]
+    elif what == "keys":
+        rows = keys(pattern)
+        return pd.DataFrame(rows, columns=["key", "type", "default", "about"])
     elif what == "kinds":
         rows = [_of_kind(kind) for kind in KINDS.values()]
     elif what == "changes":

@@ -139,6 +139,7 @@ class Listable(StrEnum):
     configs = "configs"
     kinds = "kinds"
     changes = "changes"
+    keys = "keys"
 
 
 @app.command("list")
@@ -158,10 +159,12 @@ def list_things(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List what there is: models, metrics, figures, shipped configs, kinds of views, changes.
+    """List what there is: models, metrics, figures, shipped configs, kinds of views, changes, keys.
 
     `platorep list models FOLDER`, or the name of a timm or hub model, says what it reads, with
     which side, its layers, widths and pools.
+
+    `platorep list keys 'align.null*'`: what an experiment file may say there.
 
     `platorep list metrics --check package.module:metric` tries the claims of a metric of your own;
     exit code 5 if one does not hold.

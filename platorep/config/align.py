@@ -33,7 +33,9 @@ class SelectorConfig(Section):
     """Some models of the experiment: all that match everything said here."""
 
     modality: Modality | None = None
+    """All models of it."""
     family: str | None = None
+    """All models of the family so named."""
     model: str | None = None
     """A label."""
 
@@ -42,7 +44,9 @@ class PairConfig(Section):
     """Every model of `x` with every model of `y`; within one set, every unordered pair once."""
 
     x: SelectorConfig
+    """The models on one side."""
     y: SelectorConfig
+    """The models on the other."""
 
     @model_validator(mode="before")
     @classmethod
@@ -62,6 +66,7 @@ class MetricConfig(Section):
     """A metric with its parameters, and the layers it is asked at."""
 
     name: str
+    """From `platorep list metrics`, or `package.module:metric` of your own."""
     layers: (
         Literal["all", "last"] | Annotated[str, Field(pattern=f"^{BEST_OF}")] | tuple[int, ...]
     ) = "all"
@@ -116,6 +121,7 @@ class NullConfig(Section):
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """Level of the threshold above which a calibrated score is positive."""
     seed: NonNegativeInt = 0
+    """Which permutations are drawn."""
     correction: Literal["benjamini_hochberg", "holm", "westfall_young"] = "benjamini_hochberg"
     """Over model pairs: false discovery rate, or family-wise (the latter two)."""
     within: NameOrPath | None = None
@@ -132,7 +138,9 @@ class IntervalConfig(Section):
     size: Annotated[int, Field(ge=4)] | None = None
     """Rows of a subsample; half of all when absent."""
     level: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """Of the interval."""
     seed: NonNegativeInt = 0
+    """Which rows go together."""
 
 
 class GalleryConfig(Section):
@@ -186,6 +194,7 @@ class AlignConfig(Section):
     pairs: tuple[PairConfig, ...] = (
         PairConfig(x=SelectorConfig(modality="language"), y=SelectorConfig(modality="vision")),
     )
+    """Models x and models y; two modalities are short for all models of each."""
     preprocess: PreprocessConfig = PreprocessConfig()
     """The steps before any metric, or `paper` for the paper's."""
     metrics: Annotated[
@@ -195,6 +204,7 @@ class AlignConfig(Section):
     ] = (MetricConfig(name="mutual_knn", parameters=MutualKnn()),)
     """A list of metrics, or `prh-code` or `prh-paper` for the paper's eight."""
     null: NullConfig = NullConfig()
+    """The permutation null."""
     interval: IntervalConfig | None = None
     held_out: bool = False
     """Also choose the layers on one half of the rows and report the score on the other."""

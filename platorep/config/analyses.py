@@ -28,7 +28,9 @@ class CeilingConfig(Section):
     draws: Annotated[int, Field(ge=2)] = 16
     """Halves."""
     level: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """Of the interval."""
     seed: NonNegativeInt = 0
+    """Of the halves and resamples."""
 
 
 class ObservationsConfig(Section):
@@ -51,6 +53,7 @@ class DifferencesConfig(Section):
     level: Annotated[float, Field(gt=0, lt=1)] = 0.95
     """Of the intervals of differences and of ranks."""
     seed: NonNegativeInt = 0
+    """Of the halves."""
 
 
 class GroupsConfig(Section):
@@ -67,9 +70,11 @@ class GroupsConfig(Section):
     """Groups by k-means, once of model x and once of model y, at the layers that were chosen; 0:
     none."""
     permutations: PositiveInt = 1000
+    """Of the rows over the groups."""
     subsets: PositiveInt = 10
     """Random sets of as many rows as a group has, that its own neighbors are held against."""
     seed: NonNegativeInt = 0
+    """Of the permutations."""
 
     @model_validator(mode="after")
     def _there_are_groups(self) -> "GroupsConfig":

@@ -17,6 +17,7 @@ class MapConfig(Section):
     on a second, and what it finds is counted on a third."""
 
     maps: Annotated[tuple[MapName, ...], Field(min_length=1)] = ("procrustes", "ridge", "cca")
+    """The maps that are fitted."""
     choose: Share = 0.25
     """Share of the rows on which the layers are chosen, by the first metric of `align`."""
     fit: Share = 0.5
@@ -26,6 +27,7 @@ class MapConfig(Section):
     refits: PositiveInt = 1
     """Of the null of the fit: maps fitted to pairs of the second part in a random order."""
     seed: NonNegativeInt = 0
+    """Of the parts of the rows and of the permutations."""
 
     @model_validator(mode="after")
     def _leaves_rows_to_search(self) -> "MapConfig":
@@ -68,9 +70,11 @@ class MatchConfig(Section):
     subsets: PositiveInt = 50
     """Random subsets of each number of items."""
     restarts: PositiveInt = 8
+    """Starts of the search, besides the one from the concave side."""
     seconds: Annotated[float, Field(gt=0)] = 120.0
     """Most time for one model pair and number of items; what is left out is said."""
     seed: NonNegativeInt = 0
+    """Of the subsets and of the starts."""
 
     @model_validator(mode="after")
     def _one_kind_of_item(self) -> "MatchConfig":
@@ -107,6 +111,7 @@ class StitchConfig(Section):
     validation_share: Share = 0.15
     """Share of the rows by which `c` is chosen and training is stopped."""
     test_share: Share = 0.25
+    """Share of the rows that the penalty is of."""
 
     @model_validator(mode="after")
     def _one_kind_of_labels(self) -> "StitchConfig":
@@ -121,5 +126,8 @@ class BridgeConfig(Section):
     """Settings of `platorep bridge map`, `match` and `stitch`."""
 
     map: MapConfig = MapConfig()
+    """Of `platorep bridge map`."""
     match: MatchConfig = MatchConfig()
+    """Of `platorep bridge match`."""
     stitch: StitchConfig = StitchConfig()
+    """Of `platorep bridge stitch`."""

@@ -49,6 +49,7 @@ class DatasetConfig(Section):
     revision: str | None = None
     """Branch, tag or commit of the hub dataset."""
     split: str = "train"
+    """Split of the hub dataset."""
     image: str = "image"
     """Column (or file ending, in tar shards) of the image."""
     text: str | tuple[str, ...] = "text"
@@ -64,6 +65,7 @@ class DatasetConfig(Section):
     say. Changed views (`of`, `change`) alone are added to these two; where a view here has a column
     of its own, all views are named here. A row that is bad in one view is a bad row."""
     limit: PositiveInt | None = None
+    """At most so many rows, after the shuffle."""
     shuffle: NonNegativeInt | None = None
     """Seed of the shuffle; absent: the order of the source."""
     deduplicate: bool | Literal["near"] = False

@@ -43,19 +43,30 @@ class ControlsConfig(Section):
     """What needs no network, of each view that models read: a bag of words, a colour histogram, a
     grey thumbnail, a mean spectrum."""
     seed: NonNegativeInt = 0
+    """Of the random weights and of the shuffle."""
 
 
 class ExperimentConfig(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """What the experiment is called: the folder of its results."""
     dataset: DatasetConfig
+    """The rows that every model reads, each in its view."""
     families: tuple[FamilyConfig, ...]
+    """The models, in groups that figures show as lines or panels."""
     extract: ExtractConfig = ExtractConfig()
+    """How features are computed and stored."""
     performance: tuple[PerformanceConfig, ...] = ()
+    """The numbers on the x axis, measured or read from tables."""
     align: AlignConfig = AlignConfig()
+    """Which models are scored against each other, and how."""
     controls: ControlsConfig = ControlsConfig()
+    """What a score must be held against."""
     figures: tuple[FigureConfig, ...] = ()
+    """What `plot` draws, in this order."""
     bridge: BridgeConfig = BridgeConfig()
+    """Settings of `platorep bridge`."""
     units: UnitsConfig = UnitsConfig()
+    """Settings of `platorep units`."""
 
     def models(self) -> tuple[ModelSpec, ...]:
         """Every model with its family's settings filled in, controls included, in file order."""

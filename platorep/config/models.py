@@ -19,11 +19,17 @@ class TransformConfig(Section):
     """Replaces parts of the image transform that timm knows for a network."""
 
     input_size: PositiveInt | None = None
+    """Pixels per side that the network reads."""
     mean: tuple[float, float, float] | None = None
+    """Subtracted from each channel."""
     std: tuple[float, float, float] | None = None
+    """Each channel is divided by it."""
     interpolation: Literal["bilinear", "bicubic", "nearest"] | None = None
+    """How images are resized."""
     crop_pct: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of the resized image's side that is read."""
     crop_mode: Literal["center", "squash", "border"] | None = None
+    """Cut out the middle, squash the whole, or fill up its borders."""
 
 
 class ModelSettings(Section):
@@ -36,6 +42,7 @@ class ModelSettings(Section):
     `truth`, the true attributes of the scenes), baseline for what needs no network (docs/models.md
     has the list; `controls.baselines` adds them all)."""
     revision: str | None = None
+    """Branch, tag or commit of a hub model."""
     pool: Pool | tuple[Pool, ...] | None = None
     """Over real tokens: mean, last, cls (the first), patches_mean (the mean without tokens before
     the patches of an image). Several make a model of each, from one forward pass. Absent: language
@@ -59,6 +66,7 @@ class ModelSettings(Section):
     seed: NonNegativeInt = 0
     """Seed of `random_init`."""
     trust_remote_code: bool = False
+    """Run code that comes with a hub model."""
     adapter: NameOrPath | None = None
     """A PEFT adapter (LoRA and its like) that is merged into the weights: a folder or a hub name
     (transformers; needs peft)."""
@@ -79,6 +87,7 @@ class ModelSettings(Section):
     """Further arguments of the architecture, as `timm.create_model` hands them on, or of the
     function that returns the network (module)."""
     transform: TransformConfig = TransformConfig()
+    """Where images are prepared otherwise than timm says."""
     training: ToyTraining = ToyTraining()
     """How a network of the toy world is trained; each kept step is a model of its own. What a
     model says here is added to what its family says."""
@@ -107,12 +116,15 @@ class FamilyConfig(ModelSettings):
     """Models that belong together: a line, or a panel, of a figure."""
 
     name: str
+    """What tables and figures call the family."""
     modality: Modality
+    """What its models are: figures and `align.pairs` go by it."""
     reads: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     """The view of the dataset that its models read, or several: a model for each. Absent: the view
     that is called as its kind is (language: text, vision: image, audio, video), or the only one of
     that kind. What reads another view has that view's name in brackets behind its label."""
     models: tuple[Annotated[ModelConfig, BeforeValidator(_named)], ...]
+    """The models: names, or sections where one differs from its family."""
 
 
 KIND_OF: Mapping[Modality, KindName] = {

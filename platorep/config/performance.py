@@ -33,17 +33,22 @@ class BitsPerByteConfig(Section):
     """Bits per UTF-8 byte of causal language models; docs/performance.md has the definition."""
 
     name: str = BITS_PER_BYTE
+    """What tables and figures call the measure."""
     source: NameOrPath
     """`captions` (of the experiment: the texts of the view that the model itself
     reads), a text file, or a hub dataset."""
     documents: Literal["lines", "file"] = "lines"
     """What is one document of a text file; blank lines are none."""
     subset: str | None = None
+    """Configuration name of a hub dataset."""
     revision: str | None = None
+    """Branch, tag or commit of a hub dataset."""
     split: str = "train"
+    """Split of a hub dataset."""
     text: str = "text"
     """Column of a hub dataset."""
     limit_documents: PositiveInt | None = None
+    """At most so many documents."""
     limit_bytes: PositiveInt | None = None
     """Stop after the document in which this many bytes are reached, cut at a character."""
     context: PositiveInt | None = None
@@ -56,7 +61,9 @@ class TableConfig(Section):
     """Numbers of others: a CSV file with the columns `model`, `value` and, if known, `source`."""
 
     name: str
+    """What tables and figures call the measure."""
     table: NameOrPath
+    """The CSV file."""
     value: str = "value"
     """Column of the numbers; ISO dates (2023-02-27) become years with a fraction."""
     better: Better | None = None
@@ -68,6 +75,7 @@ class HarnessConfig(Section):
     """Accuracies from result files of EleutherAI's lm-evaluation-harness."""
 
     name: str
+    """What tables and figures call the measure."""
     harness: LocalPath
     """A file, a folder (its `results*.json`, at any depth), or a pattern such as
     `results/**/results_*.json`."""
@@ -90,24 +98,33 @@ class LabelledConfig(Section):
     source: NameOrPath
     """As `dataset.source`, or a folder with one subfolder of images per class."""
     format: DatasetFormat | None = None
+    """As `dataset.format`."""
     subset: str | None = None
+    """Configuration name of a hub dataset."""
     revision: str | None = None
+    """Branch, tag or commit of a hub dataset."""
     image: str = "image"
+    """Column of the images."""
     label: str = "label"
     """Column of the classes: names or numbers."""
     id: str | None = None
+    """Column of the row ids."""
     split: str = "train"
+    """What probes are trained on."""
     validation_split: str | None = None
     """Absent: `validation_share` of the rows of `split`."""
     test_split: str | None = None
     """Absent: `test_share` of the rows of `split`."""
     validation_share: Share = 0.2
+    """Share of `split` that settings are chosen on."""
     test_share: Share = 0.2
+    """Share of `split` that the accuracy is of."""
     limit: PositiveInt | None = 10_000
     """Most rows of each split that is read, after the shuffle."""
     seed: NonNegativeInt = 0
     """Of the shuffle, by which rows are limited and divided."""
     on_bad_row: Literal["error", "drop"] = "error"
+    """End with an error, or leave the row out."""
 
     def dataset(self, split: str) -> DatasetConfig:
         """One split as pairs of an image and the name of its class."""
@@ -139,8 +156,11 @@ class ProbeConfig(Section):
     """Accuracy of a linear or k-nearest-neighbors classifier on frozen features of images."""
 
     name: str
+    """What tables and figures call the measure."""
     probe: Literal["linear", "knn"]
+    """The classifier."""
     dataset: LabelledConfig
+    """The labelled images."""
     layers: Literal["last", "all"] | Annotated[tuple[int, ...], Field(min_length=1)] = "last"
     """Of the layers that the model keeps (negative: from the end); of several, the one that is
     best on the validation split."""
@@ -164,6 +184,7 @@ class WordsConfig(Section):
     each word, of all models at one width."""
 
     name: str
+    """What tables and figures call the measure."""
     words: Annotated[Words, Field(min_length=1)]
     """Labels: whether the text of a row has the word. `dog/dogs` is either of the two."""
     view: str = "text"
@@ -179,7 +200,9 @@ class WordsConfig(Section):
     max_iterations: PositiveInt = 1000
     """Of the solver, L-BFGS."""
     validation_share: Share = 0.2
+    """Share of the rows that settings are chosen on."""
     test_share: Share = 0.3
+    """Share of the rows that the number is of."""
     seed: NonNegativeInt = 0
     """By which rows are divided."""
 
@@ -194,6 +217,7 @@ class TaskTableConfig(Section):
     """Accuracies on several tasks that others measured: a CSV file, a column for each task."""
 
     table: LocalPath
+    """A CSV file with the column `model` and one for each task."""
     columns: tuple[str, ...] | None = None
     """Absent: every column but `model` and `source`."""
 
@@ -202,6 +226,7 @@ class TasksSolvedConfig(Section):
     """Share of tasks solved, as on the x axis of figure 2 of arXiv:2405.07987."""
 
     name: str
+    """What tables and figures call the measure."""
     tasks: Annotated[tuple[str | TaskTableConfig, ...], Field(min_length=1)]
     """Names of probes, harness results and tables of this experiment, or whole tables."""
     solved_at: Annotated[float, Field(gt=0, le=1)] = 0.8

@@ -51,14 +51,17 @@ class FiltersConfig(Section):
         *("classification", "simclr", "colorization", "denoising"),
         *("sparse_coding", "ica"),
     )
+    """What the networks are trained to do."""
     seeds: Annotated[
         tuple[NonNegativeInt, ...], Field(min_length=1), AfterValidator(_each_once)
     ] = (0, 1)
+    """Networks of each objective."""
     units: PositiveInt = 64
     """Filters of each network."""
     size: Annotated[int, Field(ge=5)] = 12
     """Pixels per side of a filter."""
     steps: PositiveInt = 2000
+    """Training steps of each."""
     controls: bool = True
     """The same on white noise, and random weights."""
     layers: tuple[NonNegativeInt, ...] = (0, 1)
@@ -73,10 +76,13 @@ class FiltersConfig(Section):
     surrogates: PositiveInt = 199
     """Noises as smooth as a filter that are fitted for its null."""
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Level of the nulls."""
 
 
 class UnitsConfig(Section):
     """Settings of `platorep units match` and `filters`."""
 
     match: UnitsMatchConfig = UnitsMatchConfig()
+    """Of `platorep units match`."""
     filters: FiltersConfig = FiltersConfig()
+    """Of `platorep units filters`."""

@@ -85,6 +85,7 @@ class HeatmapFigure(_Figure):
 
     kind: Literal["heatmap"] = "heatmap"
     value: Literal["score", "calibrated"] = "score"
+    """The score itself, or what is left of it above the null."""
     values: bool | None = None
     """Print the numbers; when they fit, if absent."""
     controls: bool = True
@@ -108,9 +109,13 @@ class MetricGridFigure(_Figure):
     metrics: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """Labels or bare names of the metrics; all of them when absent."""
     x: str = "bits_per_byte"
+    """As of `scaling`."""
     points: Modality = "language"
+    """As of `scaling`."""
     lines: Modality = "vision"
+    """As of `scaling`."""
     controls: bool = False
+    """Draw controls too."""
 
 
 class CalibrationFigure(_Figure):
@@ -119,8 +124,11 @@ class CalibrationFigure(_Figure):
     MENTIONS: ClassVar[Mapping[str, str]] = {"x": "measure"}
     kind: Literal["calibration"] = "calibration"
     x: str = "bits_per_byte"
+    """As of `scaling`."""
     points: Modality = "language"
+    """As of `scaling`."""
     lines: Modality = "vision"
+    """As of `scaling`."""
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """Level that the adjusted p-value (else the p-value) is held against."""
 
@@ -133,8 +141,11 @@ class KSweepFigure(_Figure):
     metric: str | None = None
     """Bare name of the metric; the first that was scored at several k when absent."""
     x: str = "bits_per_byte"
+    """As of `scaling`."""
     points: Modality = "language"
+    """As of `scaling`."""
     lines: Modality = "vision"
+    """As of `scaling`."""
 
 
 class MetricCorrelationFigure(_Figure):
@@ -150,6 +161,7 @@ class LayersFigure(_Figure):
 
     kind: Literal["layers"] = "layers"
     x: Modality = "language"
+    """The models that the panels are of."""
     y: Modality = "vision"
     """The modalities of the two sides; pairs of others are not mixed with them."""
 
@@ -171,6 +183,7 @@ class GeometryFigure(_Figure):
     )
     """Of layers.csv, a row of panels each. (Where the mean is subtracted `mean_cosine` is 0.)"""
     x: Modality = "language"
+    """The models on the left."""
     y: Modality = "vision"
     """The modalities whose alignment it is; the models of each have a column of panels."""
 
@@ -179,7 +192,9 @@ class ReferenceModels(Section):
     """The models that others are aligned to: all that match everything said here."""
 
     modality: Modality | None = None
+    """All models of it."""
     family: str | None = None
+    """All models of the family so named."""
     model: str | None = None
     """A label."""
 

@@ -59,18 +59,26 @@ class NeighborParameters(MetricParameters):
 
 
 class MutualKnn(NeighborParameters):
+    """Share of the k nearest neighbors that two layers have in common."""
+
     metric: ClassVar[str] = "mutual_knn"
 
 
 class JaccardKnn(NeighborParameters):
+    """Neighbors that two layers have in common, as a share of those that either has."""
+
     metric: ClassVar[str] = "jaccard_knn"
 
 
 class CycleKnn(NeighborParameters):
+    """Share of samples that are neighbors in x of one of their neighbors in y."""
+
     metric: ClassVar[str] = "cycle_knn"
 
 
 class LcsKnn(NeighborParameters):
+    """Longest common subsequence of two lists of neighbors, as a share of k."""
+
     metric: ClassVar[str] = "lcs_knn"
 
     variant: Literal["paper", "code"] = "paper"
@@ -78,14 +86,20 @@ class LcsKnn(NeighborParameters):
 
 
 class EditDistanceKnn(NeighborParameters):
+    """Likeness of two lists of neighbors by the edits from one to the other."""
+
     metric: ClassVar[str] = "edit_distance_knn"
 
 
 class RankSimilarity(NeighborParameters):
+    """Neighbors in common, weighted by the places at which they stand in both lists."""
+
     metric: ClassVar[str] = "rank_similarity"
 
 
 class SecondOrderCosine(MetricParameters):
+    """Cosine of a sample's similarities, in x and in y, to its neighbors in either."""
+
     metric: ClassVar[str] = "second_order_cosine"
     always: ClassVar[tuple[str, ...]] = ("k", "variant")
 
@@ -109,6 +123,8 @@ class _KernelParameters(MetricParameters):
 
 
 class Cka(_KernelParameters):
+    """Centred kernel alignment."""
+
     metric: ClassVar[str] = "cka"
     always: ClassVar[tuple[str, ...]] = ("kernel", "estimator")
 
@@ -117,10 +133,14 @@ class Cka(_KernelParameters):
 
 
 class Rv(MetricParameters):
+    """The RV coefficient: biased linear CKA under its older name."""
+
     metric: ClassVar[str] = "rv"
 
 
 class Cknna(_KernelParameters):
+    """Centred kernel alignment over the pairs that are neighbors in both layers."""
+
     metric: ClassVar[str] = "cknna"
     always: ClassVar[tuple[str, ...]] = ("k", "variant")
 
@@ -134,6 +154,8 @@ class Cknna(_KernelParameters):
 
 
 class Rsa(MetricParameters):
+    """Correlation of two matrices of dissimilarities."""
+
     metric: ClassVar[str] = "rsa"
     always: ClassVar[tuple[str, ...]] = ("rdm", "compare")
 
@@ -144,6 +166,8 @@ class Rsa(MetricParameters):
 
 
 class DistanceCorrelation(MetricParameters):
+    """Correlation of doubly centred distances."""
+
     metric: ClassVar[str] = "distance_correlation"
     always: ClassVar[tuple[str, ...]] = ("estimator",)
 
@@ -152,9 +176,12 @@ class DistanceCorrelation(MetricParameters):
 
 
 class OrdinalTriplets(MetricParameters):
+    """Share of triplets of samples whose order of distances agrees."""
+
     metric: ClassVar[str] = "ordinal_triplets"
 
     similarity: Similarity = "cosine"
+    """What near means."""
     triplets: PositiveInt = 100_000
     """Sampled triplets, the same for all models."""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -162,10 +189,14 @@ class OrdinalTriplets(MetricParameters):
 
 
 class CcaMean(MetricParameters):
+    """Mean canonical correlation."""
+
     metric: ClassVar[str] = "cca_mean"
 
 
 class Svcca(MetricParameters):
+    """Mean canonical correlation of leading principal components."""
+
     metric: ClassVar[str] = "svcca"
     always: ClassVar[tuple[str, ...]] = ("rank",)
 
@@ -176,22 +207,32 @@ class Svcca(MetricParameters):
 
 
 class Pwcca(MetricParameters):
+    """Mean canonical correlation, weighted by how much of x lies along each."""
+
     metric: ClassVar[str] = "pwcca"
 
 
 class Procrustes(MetricParameters):
+    """Likeness after the best rotation."""
+
     metric: ClassVar[str] = "procrustes"
 
 
 class EigenspaceOverlap(MetricParameters):
+    """Overlap of the spaces that the features span."""
+
     metric: ClassVar[str] = "eigenspace_overlap"
 
 
 class PermutationProcrustes(MetricParameters):
+    """Likeness after the best permutation of units."""
+
     metric: ClassVar[str] = "permutation_procrustes"
 
 
 class Gulp(MetricParameters):
+    """How alike ridge regressions on two layers predict, whatever the target."""
+
     metric: ClassVar[str] = "gulp"
     always: ClassVar[tuple[str, ...]] = ("penalty",)
 
@@ -200,6 +241,8 @@ class Gulp(MetricParameters):
 
 
 class LinearPredictivity(MetricParameters):
+    """Share of variance that a ridge regression from one layer to the other predicts."""
+
     metric: ClassVar[str] = "linear_predictivity"
     always: ClassVar[tuple[str, ...]] = ("penalty",)
 
@@ -212,6 +255,8 @@ class LinearPredictivity(MetricParameters):
 
 
 class UnitMatching(MetricParameters):
+    """Share of units that are each other's best match by correlation."""
+
     metric: ClassVar[str] = "unit_matching"
 
     split_half: bool = False

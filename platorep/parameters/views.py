@@ -74,6 +74,7 @@ class Drawn(Change):
     """A change in which something is drawn."""
 
     seed: NonNegativeInt = 0
+    """Of what is drawn for each row."""
 
 
 class WordOrder(Drawn):
@@ -89,6 +90,7 @@ class FirstWords(Change):
     kind = "text"
     change: Literal["first_words"]
     n: PositiveInt
+    """So many words are left."""
 
 
 class Case(Change):
@@ -97,6 +99,7 @@ class Case(Change):
     kind = "text"
     change: Literal["case"]
     to: Literal["lower", "upper"] = "lower"
+    """Which case."""
 
 
 class ContentWords(Change):
@@ -119,6 +122,7 @@ class Rotate(Change):
     kind = "image"
     change: Literal["rotate"]
     degrees: Literal[90, 180, 270] = 90
+    """By how much."""
 
 
 class Patches(Drawn):
