@@ -1,5 +1,6 @@
 """Nearest neighbors in nested galleries, against loops and sets, and the search of all rows."""
 
+import pickle
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -11,7 +12,14 @@ from torch import Tensor
 from platorep.align.gallery import levels
 from platorep.errors import DataError
 from platorep.metrics import bind, candidates
-from platorep.metrics.gallery import Block, Blocks, Galleries, search_galleries
+from platorep.metrics.gallery import (
+    Block,
+    Blocks,
+    Found,
+    Galleries,
+    GallerySearch,
+    search_galleries,
+)
 from platorep.metrics.nearest import Nearest
 from platorep.metrics.overlap import chance_with_sources, common_neighbors, in_order
 
@@ -136,12 +144,45 @@ def test_blocks_and_room_move_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     for given in (None, sources):
         before = find(features, sources=given, wanted=wanted)
         with monkeypatch.context() as patch:
-            patch.setattr(candidates, "BLOCK_ENTRIES", Q * 2)  # two rows, and little room
-            patch.setattr(candidates, "CHUNK_ENTRIES", 64)
+            patch.setitem(candidates.BLOCK_ENTRIES, "cpu", Q * 2)  # two rows, and little room
+            patch.setitem(candidates.CHUNK_ENTRIES, "cpu", 64)
             after = find(features, sources=given, wanted=wanted)
         for key in wanted:
             for query in range(Q):
                 assert shares(after[key], query) == shares(before[key], query)
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "inner_product"])
+@pytest.mark.parametrize("rows_per_source", [None, 3])
+def test_what_several_find_among_their_rows_is_what_one_finds_among_all(
+    similarity: str, rows_per_source: int | None
+) -> None:
+    """Rows that are nowhere, rows much longer than the queries, and copies in several parts."""
+    features = awkward(4)
+    features[60:80] *= 1000
+    sources = None if rows_per_source is None else np.arange(N) // rows_per_source
+    wanted = [(12, 1), (12, 3), (40, 9), (90, 4), (90, 20)]
+    blocks, among = in_blocks(features, 7), galleries(sources)
+
+    def search() -> GallerySearch:
+        return GallerySearch(features[:Q], among, wanted, similarity=similarity)
+
+    def part(start: int, stop: int) -> Found:
+        every = np.arange(start, stop)
+        worker = search()
+        worker.collect(lambda rows: blocks(every))
+        return pickle.loads(pickle.dumps(worker.found()))
+
+    driver = search()
+    for start, stop in ((58, 90), (0, 5), (5, 58)):
+        driver.take(part(start, stop))
+    merged = driver.lists(blocks)
+
+    whole = search_galleries(features[:Q], blocks, among, wanted, similarity=similarity)
+    for key in wanted:
+        assert (merged[key].neighbors == whole[key].neighbors).all()
+        for query in range(Q):
+            assert shares(merged[key], query) == shares(whole[key], query)
 
 
 def test_rows_much_longer_than_the_queries_are_told_apart_as_well() -> None:
@@ -202,7 +243,7 @@ def test_a_source_that_is_in_takes_no_part_in_a_tie() -> None:
 
 def test_too_many_equal_rows_end_in_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(candidates, "MOST_ROOM", 1)
-    monkeypatch.setattr(candidates, "BLOCK_ENTRIES", Q * 8)
+    monkeypatch.setitem(candidates.BLOCK_ENTRIES, "cpu", Q * 8)
 
     with pytest.raises(DataError, match=r"equally near to query 0.*deduplicate: near"):
         find(torch.ones(N, 4))

@@ -5,15 +5,19 @@ Axes: q queries, b rows of a block, m some of the queries, c candidates, s sizes
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int8, Int32, Int64
+from jaxtyping import Bool, Float, Int8, Int32, Int64, Integer
 from torch import Tensor
 
 from platorep.errors import DataError
-from platorep.metrics.nearest import BLOCK_ENTRIES
+from platorep.metrics.selection import Pairs, at_least, kth_largest, pairs_of
 
-CHUNK_ENTRIES = 1 << 23
+BLOCK_ENTRIES = {"cpu": 1 << 21, "cuda": 1 << 23}
+"""Scores worked out at once: rows and scores stay near a processor; a GPU takes long to begin."""
+CHUNK_ENTRIES = {"cpu": 1 << 20, "cuda": 1 << 23}
 """Candidates looked at together."""
 MOST_ROOM = 8
 """A query may have this many times the usual room for candidates; it has more than that only where
@@ -46,19 +50,38 @@ class Chunk:
 
     scores: Float[Tensor, "m c"]
     rows: Int32[Tensor, "m c"]
-    names: Int64[Tensor, "m c"]
-    """The row or, where rows have sources, the source."""
-    level: Int8[Tensor, "m c"]
-    shared: bool
-    """Several rows may have one name."""
+    levels: Int8[Tensor, " rows"] | None
+    """Of every row; None: there is one gallery, and it holds all candidates."""
+    sources: Int64[Tensor, " rows"] | None
+    """Several rows may have one name then, which is their source."""
+
+    @cached_property
+    def names(self) -> Integer[Tensor, "m c"]:
+        """The row or, where rows have sources, the source."""
+        return self.rows if self.sources is None else self.sources[self.rows.long()]
+
+    @cached_property
+    def _level(self) -> Int8[Tensor, "m c"] | None:
+        return None if self.levels is None else self.levels[self.rows.long()]
 
     def at(self, level: int) -> Part:
         """Those in the gallery of this level."""
-        scores = self.scores.masked_fill(self.level > level, -torch.inf)
-        if not self.shared:
+        scores = self.scores
+        if self._level is not None:
+            scores = scores.masked_fill(self._level > level, -torch.inf)
+        if self.sources is None:
             return Part(scores, scores, scores)
         nearest, first = best_of_each(scores, self.names)
         return Part(scores, nearest, scores.where(first, -torch.inf))
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The candidates of every query among some of the rows, query by query."""
+
+    scores: Float[np.ndarray, " e"]
+    rows: Int32[np.ndarray, " e"]
+    counts: Int64[np.ndarray, " q"]
 
 
 class Candidates:
@@ -67,7 +90,6 @@ class Candidates:
     Args:
         level: Of every row, the place of the smallest gallery that holds it.
         sources: Of every row; None: each row is its own.
-        margin: Candidates this far below the last place are kept too.
     """
 
     def __init__(
@@ -77,59 +99,88 @@ class Candidates:
         level: Int8[Tensor, " rows"],
         sources: Int64[Tensor, " rows"] | None,
         margin: float,
-        block: int,
         dtype: torch.dtype,
     ) -> None:
-        self._level, self._sources, self._margin = level, sources, margin
+        self._level, self._sources = level, sources
+        self.margin = margin
+        """Candidates this far below the last place are kept too."""
         self._deepest: dict[int, int] = {}
         for w in wanted:
             self._deepest[w.level] = max(w.k, self._deepest.get(w.level, 0))
+        block = block_rows(num_queries, len(level), level.device)
         room = usual_room(max(self._deepest.values()), block)
         self._most = MOST_ROOM * room
         shape, device = (num_queries, room), level.device
         self._scores = torch.full(shape, -torch.inf, dtype=dtype, device=device)
         self._rows = torch.zeros(shape, dtype=torch.int32, device=device)
         self._filled = torch.zeros(num_queries, dtype=torch.int64, device=device)
-        self._floor = torch.full(
+        self.floor = torch.full(
             (max(self._deepest) + 1, num_queries),
             torch.finfo(dtype).min,
             dtype=dtype,
             device=device,
         )
+        """Of the rows of each level, what lies below it is too far away for every gallery."""
 
-    def add(
-        self, scores: Float[Tensor, "q b"], rows: Int64[Tensor, " b"], levels: Int8[Tensor, " b"]
-    ) -> None:
-        """Take from a block what may matter. Levels must rise; -inf is never taken."""
+    def above(
+        self,
+        scores: Float[Tensor, "q b"],
+        levels: Int8[Tensor, " b"],
+        floor: Float[Tensor, "levels q"],
+    ) -> Pairs:
+        """The pairs whose scores are not below the floor of their column's level; levels rise."""
         found, counts = torch.unique_consecutive(levels, return_counts=True)
+        mask = torch.empty(scores.shape, dtype=torch.bool, device=scores.device)
         start = 0
         for level, count in zip(found.tolist(), counts.tolist(), strict=True):
-            stop = start + count
-            if level < len(self._floor):
-                self._add(scores[:, start:stop], rows[start:stop], level)
-            start = stop
+            part = slice(start, start + count)
+            at_least(scores[:, part], floor[level], mask[:, part])
+            start += count
+        return pairs_of(mask)
 
-    def _add(self, scores: Float[Tensor, "q b"], rows: Int64[Tensor, " b"], level: int) -> None:
-        query, column, counts = self._above(scores, level)
-        if self._lacks_room(counts):
+    def add(self, pairs: Pairs, scores: Float[Tensor, " e"], rows: Int32[Tensor, " e"]) -> None:
+        """Take some pairs of queries and rows; those below the floor may be left out."""
+        if self._lacks_room(pairs):
             self.forget()
-            query, column, counts = self._above(scores, level)
-            if self._lacks_room(counts):
-                self._grow(int((self._filled + counts).max()))
-        place = self._filled[query] + _places(query, counts)
-        self._scores[query, place] = scores[query, column]
-        self._rows[query, place] = rows[column].int()
-        self._filled += counts
+            keep = scores >= self.floor[self._level[rows.long()].long(), pairs.queries]
+            pairs, scores, rows = pairs.only(keep), scores[keep], rows[keep]
+            if self._lacks_room(pairs):
+                self._grow(int((self._filled + pairs.counts).max()))
+        shifts = self._filled - pairs.begins[:-1]
+        shifts += torch.arange(len(shifts), device=shifts.device) * self._scores.shape[1]
+        places = torch.arange(len(rows), device=rows.device) + shifts.repeat_interleave(
+            pairs.counts, output_size=len(rows)
+        )
+        self._scores.view(-1)[places] = scores
+        self._rows.view(-1)[places] = rows
+        self._filled += pairs.counts
 
-    def _above(
-        self, scores: Float[Tensor, "q b"], level: int
-    ) -> tuple[Int64[Tensor, " e"], Int64[Tensor, " e"], Int64[Tensor, " q"]]:
-        """Queries and columns of what is not too far away for every gallery it is in."""
-        query, column = (scores >= self._floor[level][:, None]).nonzero(as_tuple=True)
-        return query, column, torch.bincount(query, minlength=len(scores))
+    def kept(self) -> Kept:
+        """All of them, once what has fallen behind is dropped."""
+        self.forget()
+        parts = []
+        for queries, chunk in self.chunks():
+            every = torch.arange(chunk.scores.shape[1], device=chunk.scores.device)
+            there = every < self._filled[queries, None]
+            parts.append((chunk.scores[there], chunk.rows[there]))
+        scores, rows = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
+        return Kept(scores, rows, self._filled.cpu().numpy())
 
-    def _lacks_room(self, counts: Int64[Tensor, " q"]) -> bool:
-        return int((self._filled + counts).max()) > self._scores.shape[1]
+    def take(self, kept: Kept) -> None:
+        """Those among other rows as well."""
+        device, size = self._scores.device, self._queries_together
+        ends = np.concatenate([[0], kept.counts.cumsum()])
+        for start in range(0, len(kept.counts), size):
+            begins = ends.clip(ends[start], ends[min(start + size, len(kept.counts))])
+            part = slice(begins[0], begins[-1])
+            scores, rows = (
+                torch.from_numpy(entries[part]).to(device) for entries in (kept.scores, kept.rows)
+            )
+            pairs = Pairs(torch.from_numpy(begins - begins[0]).to(device), rows)
+            self.add(pairs, scores, rows)
+
+    def _lacks_room(self, pairs: Pairs) -> bool:
+        return int((self._filled + pairs.counts).max()) > self._scores.shape[1]
 
     def _grow(self, needed: int) -> None:
         if needed > self._most:
@@ -146,45 +197,72 @@ class Candidates:
     def forget(self) -> None:
         """Drop what has fallen behind, and raise the floors."""
         for queries, chunk in self.chunks():
-            scores, rows = chunk.scores, chunk.rows
-            keep = torch.zeros_like(scores, dtype=torch.bool)
-            limits = torch.full_like(self._floor[:, queries], torch.inf)
+            limits = torch.full_like(self.floor[:, queries], torch.inf)
             for level, k in self._deepest.items():
-                part = chunk.at(level)
-                cut = kth_largest(part.best, k)
-                limits[level] = (cut - self._margin).clamp_min(torch.finfo(scores.dtype).min)
-                keep |= (part.scores >= limits[level][:, None]) & (
-                    part.scores >= part.nearest - self._margin
-                )
+                cut = kth_largest(chunk.at(level).best, k)
+                limits[level] = (cut - self.margin).clamp_min(torch.finfo(cut.dtype).min)
             lowest = limits.flip(0).cummin(dim=0).values.flip(0)
-            self._floor[:, queries] = torch.maximum(self._floor[:, queries], lowest)
-            query, column = keep.nonzero(as_tuple=True)
-            kept = scores[query, column], rows[query, column]
-            counts = torch.bincount(query, minlength=len(scores))
-            place = _places(query, counts)
-            scores.fill_(-torch.inf)
-            scores[query, place], rows[query, place] = kept
-            self._filled[queries] = counts
+            self.floor[:, queries] = torch.maximum(self.floor[:, queries], lowest)
+            self._keep(queries, self._standing(chunk, limits, lowest))
+
+    def _standing(
+        self, chunk: Chunk, limits: Float[Tensor, "levels m"], lowest: Float[Tensor, "levels m"]
+    ) -> Pairs:
+        """The candidates that may be among the nearest of a gallery.
+
+        Args:
+            limits: Of each gallery, how near they must be.
+            lowest: The least of the limits of the galleries that hold the rows of a level.
+        """
+        keep = torch.zeros_like(chunk.scores, dtype=torch.bool)
+        if chunk.sources is None:
+            at_least(chunk.scores, lowest[0], keep)
+            pairs = pairs_of(keep)
+            if chunk.levels is None:
+                return pairs
+            row = chunk.rows[pairs.queries, pairs.columns].long()
+            least = lowest[chunk.levels[row].long(), pairs.queries]
+            return pairs.only(chunk.scores[pairs.queries, pairs.columns] >= least)
+        for level in self._deepest:
+            part = chunk.at(level)
+            keep |= (part.scores >= limits[level][:, None]) & (
+                part.scores >= part.nearest - self.margin
+            )
+        return pairs_of(keep)
+
+    def _keep(self, queries: slice, pairs: Pairs) -> None:
+        """Only these of the candidates of some queries."""
+        first = pairs.queries * self._scores.shape[1]
+        before, after = first + pairs.columns, first + pairs.places
+        scores, rows = self._scores[queries], self._rows[queries]
+        kept = scores.view(-1)[before], rows.view(-1)[before]
+        scores[:, : int(self._filled[queries].max())] = -torch.inf
+        scores.view(-1)[after], rows.view(-1)[after] = kept
+        self._filled[queries] = pairs.counts
+
+    @property
+    def _queries_together(self) -> int:
+        return max(1, CHUNK_ENTRIES[_kind(self._scores.device)] // self._scores.shape[1])
 
     def chunks(self) -> Iterator[tuple[slice, Chunk]]:
         """The candidates of as many queries at once as keep to CHUNK_ENTRIES."""
-        size = max(1, CHUNK_ENTRIES // self._scores.shape[1])
-        for start in range(0, len(self._scores), size):
-            queries = slice(start, min(start + size, len(self._scores)))
+        one = len(self.floor) == 1
+        for start in range(0, len(self._scores), self._queries_together):
+            queries = slice(start, min(start + self._queries_together, len(self._scores)))
             width = int(self._filled[queries].max())
-            rows = self._rows[queries, :width]
-            index = rows.long()
-            names = index if self._sources is None else self._sources[index]
             yield (
                 queries,
                 Chunk(
                     self._scores[queries, :width],
-                    rows,
-                    names,
-                    self._level[index],
-                    shared=self._sources is not None,
+                    self._rows[queries, :width],
+                    None if one else self._level,
+                    self._sources,
                 ),
             )
+
+
+def _kind(device: torch.device) -> str:
+    return "cpu" if device.type == "cpu" else "cuda"
 
 
 def usual_room(k: int, block: int) -> int:
@@ -192,14 +270,15 @@ def usual_room(k: int, block: int) -> int:
     return 2 * k + block
 
 
-def block_rows(num_queries: int, num_rows: int) -> int:
+def block_rows(num_queries: int, num_rows: int, device: torch.device) -> int:
     """Rows whose scores are worked out together."""
-    return min(max(1, BLOCK_ENTRIES // num_queries), num_rows)
+    entries = BLOCK_ENTRIES[_kind(device)]
+    return min(max(1, entries // num_queries), num_rows)
 
 
 def room_bytes(num_queries: int, k: int, num_rows: int) -> int:
     """Memory of a search: its candidates, and the scores of a block."""
-    block = block_rows(num_queries, num_rows)
+    block = block_rows(num_queries, num_rows, torch.device("cpu"))
     return num_queries * (8 * usual_room(k, block) + 4 * block)
 
 
@@ -218,19 +297,3 @@ def best_of_each(
     nearest.scatter_(1, order, scores.gather(1, order).gather(1, start))
     first.scatter_(1, order, begins)
     return nearest, first
-
-
-def kth_largest(scores: Float[Tensor, "m c"], k: int) -> Float[Tensor, " m"]:
-    """The k-th largest of every row; -inf where it has fewer."""
-    count = scores.shape[1]
-    if count < k:
-        return scores.new_full((len(scores),), -torch.inf)
-    if k <= 64:
-        return scores.topk(k, dim=1).values[:, -1]
-    return scores.kthvalue(count - k + 1, dim=1).values
-
-
-def _places(query: Int64[Tensor, " e"], counts: Int64[Tensor, " q"]) -> Int64[Tensor, " e"]:
-    """How many entries of the same query stand before each; queries rise."""
-    before = counts.cumsum(0) - counts
-    return torch.arange(len(query), device=query.device) - before[query]

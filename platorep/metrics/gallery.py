@@ -17,17 +17,18 @@ from jaxtyping import Bool, Float, Int8, Int64
 from torch import Tensor
 
 from platorep.errors import DataError
-from platorep.metrics.candidates import Candidates, Chunk, Part, Wanted, block_rows, kth_largest
+from platorep.metrics.candidates import Candidates, Chunk, Kept, Part, Wanted, block_rows
 from platorep.metrics.layer import Vectors, product
 from platorep.metrics.nearest import (
     PAIR_ENTRIES,
     Nearest,
     Ties,
-    choose,
     exact_distances,
+    fill,
     longest,
     product_error,
 )
+from platorep.metrics.selection import kth_largest
 from platorep.switches import default_switches
 
 Block = tuple[Int64[np.ndarray, " b"], Float[Tensor, "b d"]]
@@ -73,21 +74,35 @@ def search_galleries(
         DataError: a gallery has fewer than k sources beside a query's own; or very many rows are
             equally near; or a row is too long for float32.
     """
-    search = _Search(queries, galleries, wanted, similarity, center)
-    while not search.go_through(blocks):
-        pass  # a row was much longer than the queries
-    search.compare_again(blocks)
-    return search.lists()
+    search = GallerySearch(queries, galleries, wanted, similarity=similarity, center=center)
+    search.collect(blocks)
+    return search.lists(blocks)
 
 
-class _Search:
+@dataclass(frozen=True)
+class Found:
+    """What a search has found among some of the rows."""
+
+    kept: Kept
+    largest: float
+    """Squared length of the longest of the rows and queries."""
+
+
+class GallerySearch:
+    """A search whose rows may be gone through by several: each collects among its own, then hands
+    over what it `found`, and one takes that of all and makes the lists.
+
+    Args: as `search_galleries`.
+    """
+
     def __init__(
         self,
         queries: Float[Tensor, "q d"],
         galleries: Galleries,
         wanted: Sequence[tuple[int, int]],
+        *,
         similarity: str,
-        center: bool,
+        center: bool = False,
     ) -> None:
         self._galleries, self._similarity = galleries, similarity
         self._offset = queries.double().mean(dim=0) if center else None
@@ -98,7 +113,7 @@ class _Search:
         sources = galleries.sources
         self._sources = None if sources is None else torch.from_numpy(sources).to(self._device)
         self._wanted = [Wanted(n, k, galleries.sizes.index(n)) for n, k in wanted]
-        self._candidates: Candidates
+        self._candidates = self._no_candidates(self._largest)
         self._pairs = np.empty(0, dtype=np.int64)  # row * q + query, of what is compared again
         self._distances = np.empty(0)
 
@@ -106,33 +121,71 @@ class _Search:
     def _q(self) -> int:
         return self._galleries.num_queries
 
+    def _product_error(self, largest: float) -> float:
+        return product_error(largest, self._own.origin, self._similarity)
+
     @property
     def _error(self) -> float:
-        return product_error(self._largest, self._own.origin, self._similarity)
+        return self._product_error(self._largest)
 
     def _vectors(self, features: Float[Tensor, "n d"]) -> Vectors:
         return Vectors(features, offset=self._offset, unit=self._similarity == "cosine")
 
-    def go_through(self, blocks: Blocks) -> bool:
-        """Collect the candidates; False: a row's length forbids to trust them."""
-        expected = ROOM * self._largest
-        size = block_rows(self._q, len(self._level))
-        self._candidates = Candidates(
+    def _no_candidates(self, largest: float) -> Candidates:
+        return Candidates(
             self._q,
             self._wanted,
             self._level,
             self._sources,
-            4 * product_error(expected, self._own.origin, self._similarity),
-            size,
+            4 * self._product_error(largest),
             self._own.origin.dtype,
         )
+
+    @default_switches()
+    def collect(self, blocks: Blocks) -> None:
+        """Go through rows, all or a part of them; once."""
+        while not self._go_through(blocks):
+            pass  # a row was much longer than the queries
+        self._candidates.forget()
+
+    @default_switches()
+    def found(self) -> Found:
+        """What has been collected, to be handed to another search of the same."""
+        return Found(self._candidates.kept(), self._largest)
+
+    @default_switches()
+    def take(self, found: Found) -> None:
+        """What another search has found among other rows.
+
+        A row that was dropped there has k nearer ones there, by more than its product may err.
+        """
+        self._largest = max(self._largest, found.largest)
+        self._candidates.margin = max(self._candidates.margin, 4 * self._error)
+        self._candidates.take(found.kept)
+
+    @default_switches()
+    def lists(self, blocks: Blocks) -> dict[tuple[int, int], Nearest]:
+        """The neighbors, once all rows have been gone through.
+
+        Args:
+            blocks: Of all rows; those that products leave undecided are read again.
+        """
+        self._candidates.forget()
+        self._compare_again(blocks)
+        return self._lists()
+
+    def _go_through(self, blocks: Blocks) -> bool:
+        """Collect the candidates; False: a row's length forbids to trust them."""
+        expected = ROOM * self._largest
+        size = block_rows(self._q, len(self._level), self._device)
+        self._candidates = self._no_candidates(expected)
         for rows, features in blocks(None):
             for start in range(0, len(rows), size):
                 numbers = torch.from_numpy(rows[start : start + size]).to(self._device)
                 levels, order = self._level[numbers].sort(stable=True)
-                numbers = numbers[order]
+                order = order[: int((levels < len(self._candidates.floor)).sum())]
                 block = features[start : start + size].to(self._device)[order]
-                self._candidates.add(self._scores(block, numbers), numbers, levels)
+                self._look_through(numbers[order], levels[: len(order)], block)
                 if not np.isfinite(self._largest):
                     raise DataError(
                         f"a row from {int(rows[0])} to {int(rows[-1])} is too long for float32. "
@@ -140,8 +193,16 @@ class _Search:
                     )
                 if self._largest > expected:
                     return False
-        self._candidates.forget()
         return True
+
+    def _look_through(
+        self, numbers: Int64[Tensor, " b"], levels: Int8[Tensor, " b"], block: Float[Tensor, "b d"]
+    ) -> None:
+        """Take what may matter from some rows, in order of level."""
+        scores = self._scores(block, numbers)
+        pairs = self._candidates.above(scores, levels, self._candidates.floor)
+        values = scores.view(-1)[pairs.queries * len(numbers) + pairs.columns]
+        self._candidates.add(pairs, values, numbers[pairs.columns].int())
 
     def _scores(
         self, block: Float[Tensor, "b d"], numbers: Int64[Tensor, " b"]
@@ -167,7 +228,7 @@ class _Search:
             scores[numbers[columns], columns] = -torch.inf
         return scores
 
-    def compare_again(self, blocks: Blocks) -> None:
+    def _compare_again(self, blocks: Blocks) -> None:
         """Exact distances of all candidates that a product cannot put in order."""
         found = [
             self._near(chunk, w) + queries.start
@@ -197,7 +258,7 @@ class _Search:
                     .numpy()
                 )
 
-    def lists(self) -> dict[tuple[int, int], Nearest]:
+    def _lists(self) -> dict[tuple[int, int], Nearest]:
         """The neighbors, once everything has been compared."""
         lists: dict[tuple[int, int], list[Nearest]] = {(w.n, w.k): [] for w in self._wanted}
         for queries, chunk in self._candidates.chunks():
@@ -248,33 +309,47 @@ class _Search:
     def _list(self, chunk: Chunk, first_query: int, w: Wanted) -> Nearest:
         part = chunk.at(w.level)
         cut, unsure = self._cut(part, w.k)
-        neighbors = np.empty((len(unsure), w.k), dtype=np.int32)
-        taken = (part.best >= cut) & ~unsure[:, None]
-        decided = (~unsure).cpu().numpy()
-        neighbors[decided] = chunk.names[taken].cpu().numpy().reshape(-1, w.k)
-        if decided.all():
-            return Nearest(neighbors, None)
-        chosen = np.flatnonzero(~decided)
-        sure = _pairs((part.best > cut + 4 * self._error) & unsure[:, None], chunk.names, chosen)
-        undecided = self._undecided(part, cut, unsure)
-        near, rows = _pairs(undecided, chunk.names, chosen), chunk.rows[undecided].cpu().numpy()
-        keys = rows.astype(np.int64) * self._q + chosen[near[:, 0]] + first_query
+        margin = torch.where(unsure, 4 * self._error, 0.0)[:, None]
+        taken = torch.where(unsure[:, None], part.best > cut + margin, part.best >= cut)
+        ties = None
+        if unsure.any():
+            undecided = self._undecided(part, cut, unsure)
+            ties = self._settle(chunk, taken, undecided, first_query, w.k)
+        neighbors = chunk.names[taken].view(-1, w.k).cpu().numpy().astype(np.int32)
+        return Nearest(np.sort(neighbors, axis=1), ties)
+
+    def _settle(
+        self,
+        chunk: Chunk,
+        taken: Bool[Tensor, "m c"],
+        undecided: Bool[Tensor, "m c"],
+        first_query: int,
+        k: int,
+    ) -> Ties | None:
+        """Fill the places that are left by distance; `taken` marks those, too, afterwards."""
+        query, column = (index.cpu().numpy() for index in undecided.nonzero(as_tuple=True))
+        names, rows = chunk.names[undecided].cpu().numpy(), chunk.rows[undecided].cpu().numpy()
+        keys = rows.astype(np.int64) * self._q + query + first_query
         distances = self._distances[np.searchsorted(self._pairs, keys)]
-        order = np.lexsort((distances, near[:, 1], near[:, 0]))
-        near, distances = near[order], distances[order]
-        first = np.ones(len(near), dtype=bool)  # of each source its nearest row
-        first[1:] = (near[1:] != near[:-1]).any(axis=1)
-        members, ties = choose(w.k, sure, near[first], distances[first])
-        neighbors[chosen] = members
-        if not len(ties.rows):
-            return Nearest(neighbors, None)
-        tied = (chosen[ties.rows] + first_query).astype(np.int32)
-        return Nearest(neighbors, Ties(tied, ties.columns.astype(np.int32), ties.weights))
-
-
-def _pairs(
-    mask: Tensor, names: Int64[Tensor, "m c"], chosen: Int64[np.ndarray, " t"]
-) -> Int64[np.ndarray, "e 2"]:
-    """Place in `chosen` and name of every entry of the mask."""
-    query = np.searchsorted(chosen, mask.nonzero()[:, 0].cpu().numpy())
-    return np.stack([query, names[mask].cpu().numpy()], axis=1)
+        order = np.lexsort((distances, names, query))
+        first = np.ones(len(order), dtype=bool)  # of each source its nearest row
+        same = (query[order][1:] == query[order][:-1]) & (names[order][1:] == names[order][:-1])
+        first[1:] = ~same
+        order = order[first]
+        open_queries, place = np.unique(query[order], return_inverse=True)
+        left = k - taken.sum(dim=1).cpu().numpy()[open_queries]
+        filled = fill(left, place, distances[order])
+        ties = None
+        if filled.tied.any():
+            in_doubt = torch.from_numpy(open_queries).to(taken.device)
+            settled = taken[in_doubt] & torch.from_numpy(filled.tied).to(taken.device)[:, None]
+            where = settled.nonzero()[:, 0].cpu().numpy()
+            sure = np.stack([where, chunk.names[in_doubt][settled].cpu().numpy()], axis=1)
+            ties = filled.ties(sure, np.stack([place, names[order]], axis=1))
+            tied = (open_queries[ties.rows] + first_query).astype(np.int32)
+            ties = Ties(tied, ties.columns.astype(np.int32), ties.weights)
+        chosen = order[filled.taken]
+        taken[
+            tuple(torch.from_numpy(index[chosen]).to(taken.device) for index in (query, column))
+        ] = True
+        return ties

@@ -342,9 +342,45 @@ def choose(
         The members (of tied candidates the lower columns), and the rows whose last places are
         tied, with every member's share; both sorted by row, then column.
     """
-    row = near[:, 0]
-    num_rows = int(row[-1]) + 1
-    places = k - np.bincount(sure[:, 0], minlength=num_rows)
+    num_rows = int(near[-1, 0]) + 1
+    filled = fill(k - np.bincount(sure[:, 0], minlength=num_rows), near[:, 0], distances)
+    members = np.concatenate([sure, near[filled.taken]])
+    members = members[_in_order(members), 1].reshape(num_rows, k)
+    settled = sure[filled.tied[sure[:, 0]]]
+    return members, filled.ties(settled, near)
+
+
+@dataclass(frozen=True)
+class Filled:
+    """The places of some rows, filled from candidates by distance."""
+
+    taken: Bool[np.ndarray, " c"]
+    shares: Float64[np.ndarray, " c"]
+    """Of a place, where the last ones are shared."""
+    tied: Bool[np.ndarray, " m"]
+    """Rows in which they are."""
+    row: Int64[np.ndarray, " c"]
+
+    def ties(self, settled: Int64[np.ndarray, "s 2"], near: Int64[np.ndarray, "c 2"]) -> Ties:
+        """The tied rows, with those of their members that need no distance."""
+        sharing = (self.shares > 0) & self.tied[self.row]
+        entries = np.concatenate([settled, near[sharing]])
+        weights = np.concatenate([np.ones(len(settled)), self.shares[sharing]])
+        order = _in_order(entries)
+        return Ties(entries[order, 0], entries[order, 1], weights[order])
+
+
+def fill(
+    places: Int64[np.ndarray, " m"],
+    row: Int64[np.ndarray, " c"],
+    distances: Float64[np.ndarray, " c"],
+) -> Filled:
+    """Fill the places of each row with its nearest candidates; the lower ones of equal distance.
+
+    Args:
+        row: Of each candidate; rising. Every row has more candidates than places, or as many.
+    """
+    num_rows = len(places)
     starts = np.searchsorted(row, np.arange(num_rows))
     cut = distances[np.lexsort((distances, row))][starts + places - 1][row]
     above, tied = distances < cut - EQUAL, np.abs(distances - cut) <= EQUAL
@@ -352,16 +388,8 @@ def choose(
     num_tied = np.bincount(row[tied], minlength=num_rows)
     before = np.cumsum(tied) - tied  # tied candidates before this one
     taken = above | (tied & (before - before[starts][row] < left[row]))
-    members = np.concatenate([sure, near[taken]])
-    members = members[_in_order(members), 1].reshape(num_rows, k)
-
-    open_rows = num_tied > left
-    settled, sharing = sure[open_rows[sure[:, 0]]], (above | tied) & open_rows[row]
-    weights = np.where(above, 1.0, (left / np.maximum(num_tied, 1))[row])[sharing]
-    entries = np.concatenate([settled, near[sharing]])
-    weights = np.concatenate([np.ones(len(settled)), weights])
-    order = _in_order(entries)
-    return members, Ties(entries[order, 0], entries[order, 1], weights[order])
+    shares = np.where(above, 1.0, np.where(tied, (left / np.maximum(num_tied, 1))[row], 0.0))
+    return Filled(taken, shares, num_tied > left, row)
 
 
 def _in_order(pairs: Int64[np.ndarray, "e 2"]) -> Int64[np.ndarray, " e"]:
