@@ -16,11 +16,12 @@ from platorep.errors import DamagedError
 from platorep.failures import Errors, Failures
 from platorep.features import Cell, CellKey, RowIdentities, cell_of, num_shards
 from platorep.files import sha256_file
+from platorep.making import complete
 from platorep.models import Model, compute_dtypes, environment, open_remembered
 from platorep.reporting import Reporter
 from platorep.results import Results, cell_settings, networks
 from platorep.run import Options, Run
-from platorep.work import ModelCell, Work, by_network, complete
+from platorep.work import ModelCell, Work
 
 
 def extract(run: Run) -> Failures:
@@ -51,13 +52,7 @@ def extract(run: Run) -> Failures:
         work.outdate()
     _record_cells(run, [work.target for work in works])
 
-    waiting = works
-    for wait in (False, True):  # first what nobody else is doing, then what others left undone
-        waiting = [
-            undone
-            for together in by_network(waiting)
-            for undone in complete(run, together, dataset, failures, wait=wait)
-        ]
+    complete(run, works, dataset, failures)
     _record_cells(run, [work.target for work in works])
 
     results.record(
@@ -82,7 +77,7 @@ def open_work(run: Run, model: Model, dataset: EventDataset) -> Work:
     spec, extract = model.spec, run.config.extract
     rows, identity = rows_for(spec, dataset), model.identity()
     works: list[Work] = []
-    for dtype in compute_dtypes(spec, extract.dtype, run.device):
+    for dtype in compute_dtypes(spec, extract.dtype, run.worker_device):
         key = CellKey(
             model=identity,
             rows=rows.fingerprint,
@@ -117,7 +112,7 @@ def _work(run: Run, model: Model, dataset: EventDataset, rows: RowIdentities, ke
 
 def complete_cell(run: Run, work: Work, dataset: EventDataset) -> Cell:
     """Make what is missing of a cell, and wait for what other processes are making of it."""
-    complete(run, [work], dataset, Errors(keep_going=False), wait=True)
+    complete(run, [work], dataset, Errors(keep_going=False))
     return work.cell
 
 

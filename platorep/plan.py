@@ -24,8 +24,9 @@ from platorep.drawn import undrawn_figures
 from platorep.errors import ConfigError, NotComputedError, PlatorepError
 from platorep.extract import open_work
 from platorep.failures import Errors
+from platorep.making import forward_flops
 from platorep.models import Description, Model, compute_dtype, open_remembered
-from platorep.models.cost import BYTES_PER_TOKEN, products_per_second
+from platorep.models.cost import products_per_second, weight_bytes
 from platorep.parameters.figures import figure_names
 from platorep.performance import measure_of, plan_measure
 from platorep.performance.job import Job
@@ -244,7 +245,7 @@ class _Plan:
 
 def _sizes(run: Run, spec: ModelSpec, about: Description, num_rows: int | None) -> Row:
     extract = run.config.extract
-    itemsize = getattr(torch, compute_dtype(spec, extract.dtype, run.device)).itemsize
+    dtype = compute_dtype(spec, extract.dtype, run.device)
     stored = getattr(torch, extract.store).itemsize
     disk = stored * num_rows * sum(about.widths) if num_rows and about.widths else None
     return {
@@ -252,7 +253,7 @@ def _sizes(run: Run, spec: ModelSpec, about: Description, num_rows: int | None) 
         "layers": len(about.layers) if about.layers else None,
         "width": _span(about.widths),
         "parameters": about.parameters,
-        "weights_mb": _mb(about.parameters and about.parameters * itemsize),
+        "weights_mb": _mb(weight_bytes(about, dtype)),
         "disk_mb": _mb(disk),
         "download_mb": _mb(about.download_bytes),
         "note": "; ".join(about.unknown),
@@ -261,15 +262,11 @@ def _sizes(run: Run, spec: ModelSpec, about: Description, num_rows: int | None) 
 
 def _forward_seconds(run: Run, model: Model, dataset: EventDataset) -> float | None:
     """Of all rows through the model, at the speed of large matrix products."""
-    flops = model.flops()
+    flops = forward_flops(model, dataset)
     if flops is None:
         return None
-    times = len(dataset)
-    if model.spec.kind == "text":
-        texts = dataset.views[model.spec.view]
-        times = sum(len(text.encode()) for text in texts) // BYTES_PER_TOKEN
     dtype = getattr(torch, compute_dtype(model.spec, run.config.extract.dtype, run.device))
-    return _seconds(flops * times / _speed(run.device, dtype))
+    return _seconds(flops / _speed(run.device, dtype))
 
 
 _speed = functools.cache(products_per_second)

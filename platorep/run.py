@@ -54,10 +54,15 @@ class Run:
     def device(self) -> torch.device:
         return resolve_device(self.options.device)
 
+    @property
+    def works_elsewhere(self) -> bool:
+        """Whether the engine has workers beside this process."""
+        return self.engine.has_gpus is not None
+
     @cached_property
     def worker_device(self) -> torch.device:
         """Where the engine's workers compute; which GPU is theirs to choose."""
-        if self.options.device == "auto" and self.engine.has_gpus is not None:
+        if self.options.device == "auto" and self.works_elsewhere:
             return torch.device("cuda" if self.engine.has_gpus else "cpu")
         return self.device
 

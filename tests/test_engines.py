@@ -83,7 +83,7 @@ def test_parts_and_units_are_drawn_when_their_turn_comes(report: Reporter) -> No
     finished = LocalEngine().carry_out(units(), report)
     next(finished)
     assert drawn == ["unit 2", 1]
-    finished.close()  # type: ignore[attr-defined]
+    finished.close()
     assert drawn == ["unit 2", 1]
 
 

@@ -1,6 +1,6 @@
 """The engine without workers: a loop in this process."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +22,7 @@ class LocalEngine:
     num_workers = 1
     has_gpus: bool | None = None
 
-    def carry_out(self, units: Iterable[Unit], report: Reporter) -> Iterator[Done]:
+    def carry_out(self, units: Iterable[Unit], report: Reporter) -> Generator[Done, None, None]:
         for unit in units:
             yield from _parts(unit, report)
 

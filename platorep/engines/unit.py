@@ -5,7 +5,7 @@ knows nothing of models. A unit is opened once (a model is loaded, summaries are
 does its parts (ranges of rows, of permutations). Everything in a unit but `parts` can be pickled.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -105,11 +105,11 @@ class Engine(Protocol):
         """Whether its workers have GPUs; None: its worker is this process."""
         ...
 
-    def carry_out(self, units: Iterable[Unit], report: Reporter) -> Iterator[Done]:
+    def carry_out(self, units: Iterable[Unit], report: Reporter) -> Generator[Done, None, None]:
         """Parts as they are finished. Units are drawn in their order, as there is room for them:
         a generator may take a lock, or read, when its unit's turn comes.
 
-        Whoever stops listening ends the work.
+        Whoever stops listening, and closes it, ends the work.
         """
         ...
 

@@ -135,6 +135,10 @@ class Model(ABC):
     def prepare(self, report: Reporter) -> None:  # noqa: B027 - most models are made elsewhere
         """Make the weights, if they are to be made here (toy networks)."""
 
+    def made(self) -> Path | None:
+        """The folder in the cache that `prepare` has filled, if there is one."""
+        return None
+
     @abstractmethod
     def identity(self) -> dict[str, Any]:
         """All that is meant to move a feature, as JSON; weights are hashed or named, not loaded.

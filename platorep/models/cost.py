@@ -6,6 +6,8 @@ from collections.abc import Callable
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from platorep.models.base import Description
+
 TOKENS = 32
 """Of the text that a language model's cost per token is counted on."""
 BYTES_PER_TOKEN = 4
@@ -25,6 +27,11 @@ def count_flops(forward: Callable[[], object]) -> int | None:
         return None
     total = int(counter.get_total_flops())
     return total or None
+
+
+def weight_bytes(about: Description, dtype: str) -> int | None:
+    """Of all parameters in memory, in a compute precision."""
+    return about.parameters and about.parameters * getattr(torch, dtype).itemsize
 
 
 def products_per_second(device: torch.device, dtype: torch.dtype, size: int = 1024) -> float:

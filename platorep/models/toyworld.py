@@ -119,6 +119,9 @@ class ToyModel(Model):
         with report.task(f"train {self.spec.name}", training.steps, "steps") as advance:
             train(*place, training, progress=lambda done, steps: advance(1))
 
+    def made(self) -> Path:
+        return self._checkpoint
+
     @property
     def _place(self) -> tuple[Path, ToyNetwork, WorldParameters]:
         return cache_root() / "toyworld", self._network, self.spec.world
