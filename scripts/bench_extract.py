@@ -1,19 +1,22 @@
-"""Extraction by platorep against the plain way, on the same model, data and machine.
+"""Extraction by platorep beside other ways, on the same model, data and machine.
 
-    python scripts/bench_extract.py [--device cuda] [--threads 2] [--texts FILE] [--json]
+    python scripts/bench_extract.py [--device cuda] [--threads 2] [--texts FILE] [--model FOLDER]
     python scripts/bench_extract.py --device cuda --smollm2 --dtype bfloat16 --num-images 512
 
-The plain way: texts in batches of 4, all padded to the longest text of the set, the token states
-of all layers kept and then pooled; images one at a time, the outputs of all blocks kept. Every
-run is a process of its own: seconds are those of extraction (the model is loaded and warm), memory
-is the peak during extraction of the process and its workers (on a GPU: of its allocator). The
-fastest of `--repeats` runs counts (CPU seconds, of the process without its workers, are less
-troubled by what else the machine does), and both ways must give the same features: the largest
-difference is printed, relative to the largest value.
+plain: texts in batches of 4, all padded to the longest text of the set, the token states of all
+layers kept and then pooled; images one at a time, the outputs of all blocks kept.
+bucketed: texts sorted by length, in batches of 32 padded to the longest of each.
+encode: what sentence-transformers does, batches of 32 as well; it keeps the last layer only.
 
-The model of texts is a Llama with random weights; the lengths of the made-up texts are drawn like
-those of captions on the web: log-normal, median 18 words, sigma 0.7. `--texts FILE` takes a file
-of captions instead, one per line.
+Every run is a process of its own, and the ways take turns: seconds are those of extraction (the
+model is loaded and warm), memory is the peak during extraction of the process and its workers (on
+a GPU: of its allocator). The fastest of `--repeats` runs counts (CPU seconds, of the process
+without its workers, are less troubled by what else the machine does). All ways must give the same
+features: the largest difference from platorep's is printed, relative to the largest value.
+
+The model of texts is a Llama with random weights, or that of `--model FOLDER`; the lengths of the
+made-up texts are drawn like those of captions on the web: log-normal, median 18 words, sigma 0.7.
+`--texts FILE` takes a file of captions instead, one per line.
 """
 
 import argparse
@@ -28,8 +31,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-WAYS = ("plain", "platorep")
-PARTS = ("language", "vision")
+OURS = "platorep"
+WAYS = {"language": ("plain", "bucketed", "encode", OURS), "vision": ("plain", OURS)}
+PARTS = tuple(WAYS)
+BATCH = 32
+"""Texts per batch of the bucketed way, and what `encode` takes by itself."""
 VISION = "vit_small_patch16_224"
 SMOLLM2 = {
     **{"vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536},
@@ -45,10 +51,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--workers", type=int, help="processes that decode images")
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--num-texts", type=int, default=1024)
+    parser.add_argument("--num-texts", type=int, default=512)
     parser.add_argument("--hidden-size", type=int, default=256)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--smollm2", action="store_true", help="of its shape, in place of these")
+    parser.add_argument("--model", type=Path, help="a folder of transformers, in place of it")
     parser.add_argument("--num-images", type=int, default=48)
     parser.add_argument("--texts", type=Path, help="a file of captions, one per line")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
@@ -67,32 +74,34 @@ def main() -> None:
     head = f"{'':9} {'way':9} {'seconds':>8} {'ratio':>6} {'CPU s':>7} {'ratio':>6}"
     print(f"{head} {'peak MB':>8} {'loaded MB':>9}  difference")
     for row in rows:
-        for way in WAYS:
+        for way in WAYS[row["part"]]:
             one = row[way]
             ratio, cpu_ratio = (row["plain"][kind] / one[kind] for kind in ("seconds", "cpu"))
             line = f"{row['part']:9} {way:9} {one['seconds']:8.2f} {ratio:5.1f}x"
             line += f" {one['cpu']:7.2f} {cpu_ratio:5.1f}x {one['peak']:8.0f}"
-            print(f"{line} {one['loaded']:9.0f}  {row['difference']:.0e}")
+            print(f"{line} {one['loaded']:9.0f}  {one['difference']:.0e}")
         print(f"  {row['data']}")
 
 
 def compare(part: str, folder: str, repeats: int) -> dict[str, Any]:
-    """Both ways in turn, so that a busy machine troubles both; the fastest run of each."""
-    runs: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
+    """All ways in turn, so that a busy machine troubles each; the fastest run of each."""
+    runs: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS[part]}
     for _ in range(repeats):
-        for way in WAYS:
-            runs[way].append(json.loads(start([*sys.argv[1:], "--run", part, way, folder])))
-    best = {way: min(runs[way], key=lambda one: one["seconds"]) for way in WAYS}
-    for way in WAYS:
-        best[way]["peak"] = max(one["peak"] for one in runs[way])
-        best[way]["cpu"] = min(one["cpu"] for one in runs[way])
-    difference = float(start([*sys.argv[1:], "--run", "difference", part, folder]))
-    return {"part": part, "data": best["plain"]["data"], "difference": difference, **best}
+        for way, of_way in runs.items():
+            of_way.append(json.loads(start([*sys.argv[1:], "--run", part, way, folder])))
+    differences = json.loads(start([*sys.argv[1:], "--run", "differences", part, folder]))
+    best = {}
+    for way, of_way in runs.items():
+        best[way] = min(of_way, key=lambda one: one["seconds"])
+        best[way]["peak"] = max(one["peak"] for one in of_way)
+        best[way]["cpu"] = min(one["cpu"] for one in of_way)
+        best[way]["difference"] = differences[way]
+    return {"part": part, "data": best[OURS]["data"], **best}
 
 
 def start(arguments: Sequence[str]) -> str:
     command = [sys.executable, __file__, *arguments]
-    # Threads that wait do not spin: on a machine with other work that would slow down both ways.
+    # Threads that wait do not spin: on a machine with other work that would slow down all ways.
     variables = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=variables)
     return done.stdout
@@ -101,22 +110,25 @@ def start(arguments: Sequence[str]) -> str:
 def run(part: str, way: str, folder_name: str, arguments: argparse.Namespace) -> None:
     """One step, in this process."""
     import torch
+    import transformers
 
     folder = Path(folder_name)
     torch.set_num_threads(arguments.threads)
     if part == "build":
         build(folder, arguments)
         return
-    if part == "difference":
-        one, other = (torch.load(folder / f"{way}-{other}.pt") for other in WAYS)
-        pairs = zip(one, other, strict=True)
-        print(max(float((a - b).abs().max() / a.abs().max()) for a, b in pairs))
+    transformers.utils.logging.disable_progress_bar()
+    if part == "differences":
+        found = {other: torch.load(folder / f"{way}-{other}.pt") for other in WAYS[way]}
+        print(
+            json.dumps({other: difference(layers, found[OURS]) for other, layers in found.items()})
+        )
         return
     from platorep.config import ModelSpec
     from platorep.models import Reading, open_model
 
     data = Data(json.loads((folder / "texts.json").read_text()), part)
-    name = str(folder / "llama") if part == "language" else VISION
+    name = str(arguments.model or folder / "llama") if part == "language" else VISION
     spec = ModelSpec(
         **{"name": name, "label": part, "family": part, "modality": part},
         backend="transformers" if part == "language" else "timm",
@@ -124,14 +136,18 @@ def run(part: str, way: str, folder_name: str, arguments: argparse.Namespace) ->
     )
     dtype = getattr(torch, arguments.dtype)
     num_rows = len(data.texts) if part == "language" else arguments.num_images
-    if way == "platorep":
+    if way == OURS:
         loaded = open_model(spec, offline=True).load(arguments.device, dtype)
         workers = "auto" if arguments.workers is None else arguments.workers
 
         def extract(rows: Sequence[int]) -> list[torch.Tensor]:
             return loaded.features(Reading(rows, data, workers=workers))
+    elif part == "vision":
+        extract = of_images(data, arguments.device, dtype)
+    elif way == "encode":
+        extract = by_encode(name, data, arguments.device, dtype)
     else:
-        extract = plain(part, spec, data, arguments.device, dtype)
+        extract = of_texts(name, data, arguments.device, dtype, bucketed=way == "bucketed")
     extract(range(4))
     before = start_of_peak(arguments.device)
     begin, cpu_begin = time.perf_counter(), time.process_time()
@@ -142,6 +158,12 @@ def run(part: str, way: str, folder_name: str, arguments: argparse.Namespace) ->
     about = data.about() if part == "language" else f"{num_rows} images, {VISION}"
     found = {"seconds": seconds, "cpu": cpu, "peak": peak, "loaded": before, "data": about}
     print(json.dumps(found))
+
+
+def difference(layers: Sequence[Any], expected: Sequence[Any]) -> float:
+    """Largest change of a feature, of the largest; `encode` has the last layer only."""
+    pairs = zip(layers, expected[-len(layers) :], strict=True)
+    return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
 
 
 class Data:
@@ -206,31 +228,76 @@ def build(folder: Path, arguments: argparse.Namespace) -> None:
     fast.save_pretrained(folder / "llama")
 
 
-def plain(part: str, spec: Any, data: Data, device: str, dtype: Any) -> Any:
-    """The plain way, with the same library calls underneath."""
-    import timm
+def of_texts(name: str, data: Data, device: str, dtype: Any, *, bucketed: bool) -> Any:
+    """All hidden states of a batch, pooled; as one would write it with transformers."""
     import torch
     import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    tokenizer.padding_side = "right" if bucketed else "left"
+    network = transformers.AutoModel.from_pretrained(name, dtype=dtype).eval().to(device)
+
+    def pooled(batch: Any) -> torch.Tensor:
+        tokens, mask = (batch[key].to(device) for key in ("input_ids", "attention_mask"))
+        states = network(
+            input_ids=tokens, attention_mask=mask, output_hidden_states=True, use_cache=False
+        ).hidden_states
+        total = (torch.stack(states) * mask[..., None].to(dtype)).sum(2)  # l b d
+        return (total.float() / mask.sum(1)[:, None]).cpu()
+
+    @torch.no_grad()
+    def plain(rows: Sequence[int]) -> list[torch.Tensor]:
+        batch = tokenizer(data.texts, padding="longest", return_tensors="pt")  # of the whole set
+        parts = [
+            pooled({key: value[begin : begin + 4] for key, value in batch.items()})
+            for begin in range(0, len(rows), 4)
+        ]
+        return list(torch.cat(parts, dim=1))
+
+    @torch.no_grad()
+    def in_buckets(rows: Sequence[int]) -> list[torch.Tensor]:
+        texts = [data.texts[i] for i in rows]
+        order = sorted(range(len(texts)), key=lambda i: -len(tokenizer(texts[i])["input_ids"]))
+        found: list[Any] = [None] * len(texts)
+        for begin in range(0, len(order), BATCH):
+            places = order[begin : begin + BATCH]
+            some = [texts[i] for i in places]
+            states = pooled(tokenizer(some, padding="longest", return_tensors="pt"))
+            for place, state in zip(places, states.unbind(1), strict=True):
+                found[place] = state
+        return list(torch.stack(found, dim=1))
+
+    return in_buckets if bucketed else plain
+
+
+def by_encode(name: str, data: Data, device: str, dtype: Any) -> Any:
+    """The mean over tokens of the last layer, which it takes where a folder says nothing."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(name, device=device, model_kwargs={"dtype": dtype})
+    model.tokenizer.pad_token = model.tokenizer.pad_token or model.tokenizer.eos_token
+
+    def encode(rows: Sequence[int]) -> list[torch.Tensor]:
+        texts = [data.texts[i] for i in rows]
+        return [torch.from_numpy(model.encode(texts, batch_size=BATCH)).float()]
+
+    return encode
+
+
+def of_images(data: Data, device: str, dtype: Any) -> Any:
+    """One image at a time through timm, its own transform, all blocks."""
+    import timm
+    import torch
     from timm.data import create_transform, resolve_data_config
 
-    @torch.no_grad()
-    def of_texts(rows: Sequence[int]) -> list[torch.Tensor]:
-        batch = tokenizer(data.texts, padding="longest", return_tensors="pt")  # of the whole set
-        pooled = []
-        for begin in range(0, len(rows), 4):
-            tokens, mask = (
-                batch[key][begin : begin + 4].to(device) for key in ("input_ids", "attention_mask")
-            )
-            states = network(
-                input_ids=tokens, attention_mask=mask, output_hidden_states=True, use_cache=False
-            ).hidden_states
-            states = torch.stack(states)  # l b t d
-            total = (states * mask[..., None].to(dtype)).sum(2)
-            pooled.append((total.float() / mask.sum(1)[:, None]).cpu())
-        return list(torch.cat(pooled, dim=1))
+    torch.manual_seed(0)
+    network = timm.create_model(VISION, num_classes=0).eval().to(device, dtype)
+    transform = create_transform(**resolve_data_config({}, model=network))
 
     @torch.no_grad()
-    def of_images(rows: Sequence[int]) -> list[torch.Tensor]:
+    def one_by_one(rows: Sequence[int]) -> list[torch.Tensor]:
         pooled = []
         for i in rows:
             image = transform(data[i])[None].to(device, dtype)
@@ -240,15 +307,7 @@ def plain(part: str, spec: Any, data: Data, device: str, dtype: Any) -> Any:
             pooled.append(torch.stack([prefix[:, 0].float().cpu() for _, prefix in outputs]))
         return list(torch.cat(pooled, dim=1))
 
-    if part == "language":
-        tokenizer = transformers.AutoTokenizer.from_pretrained(spec.name, padding_side="left")
-        network = transformers.AutoModel.from_pretrained(spec.name, dtype=dtype)
-        network = network.eval().to(device)
-        return of_texts
-    torch.manual_seed(0)
-    network = timm.create_model(VISION, num_classes=0).eval().to(device, dtype)
-    transform = create_transform(**resolve_data_config({}, model=network))
-    return of_images
+    return one_by_one
 
 
 def start_of_peak(device: str) -> float:
