@@ -13,6 +13,7 @@ import pandas as pd
 from platorep.config import ModelSpec
 from platorep.data import EventDataset, load_dataset
 from platorep.errors import DamagedError
+from platorep.experiment_rows import record_rows
 from platorep.failures import Errors, Failures
 from platorep.features import Cell, CellKey, RowIdentities, cell_of, num_shards
 from platorep.files import sha256_file
@@ -150,9 +151,7 @@ def adopt(run: Run, spec: ModelSpec, dataset: EventDataset, file: Path) -> Path:
 
 def rows_for(spec: ModelSpec, dataset: EventDataset) -> RowIdentities:
     """The identity of what this model sees: a view, or only the ids for a user's arrays."""
-    column = spec.hashes_column
-    hashes = ("",) * len(dataset) if column is None else dataset.hashes[column]
-    return RowIdentities(ids=dataset.ids, hashes=hashes)
+    return dataset.rows_of(spec.hashes_column or "")
 
 
 def models_table(cells: dict[str, dict[str, Any]]) -> pd.DataFrame:
@@ -181,8 +180,8 @@ def _divide(works: Sequence[Work], options: Options) -> None:
 
 
 def _record_dataset(dataset: EventDataset, results: Results, report: Reporter) -> None:
-    rows = pd.DataFrame({"id": dataset.ids} | dict(dataset.hashes))
-    results.write_table(results.rows, rows, {"rows": dataset.fingerprint})
+    columns = ("", *dataset.hashes)
+    record_rows(results, {name: dataset.rows_of(name) for name in columns}, dataset.fingerprint)
     results.record("dataset", dataset.report())
     report.say(f"dataset {dataset.name}: {len(dataset)} rows")
     for view, copies_there in dataset.duplicates.items():

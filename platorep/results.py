@@ -17,11 +17,12 @@ from platorep.errors import (
 )
 from platorep.files import (
     alone,
+    atomic_path,
     digest,
     read_sealed,
     reading,
     sha256,
-    write_bytes,
+    sha256_file,
     write_sealed,
 )
 from platorep.reporting import Reporter
@@ -55,6 +56,11 @@ class Results:
     @property
     def rows(self) -> Path:
         return self.folder / "rows.parquet"
+
+    @property
+    def rows_known(self) -> Path:
+        """What the rows are known by."""
+        return self.folder / "rows.json"
 
     @property
     def run(self) -> Path:
@@ -163,35 +169,41 @@ class Results:
         return table
 
     def write_table(self, path: Path, frame: pd.DataFrame, made_from: MadeFrom) -> None:
-        """Write a table of this folder, CSV or parquet, and its checksum.
+        """Write a table of this folder, CSV or parquet, and its checksum."""
+        content = _encoded(path, frame)
+        self.replace_table(path, lambda partial: partial.write_bytes(content), made_from)
 
-        The checksum is there before the table is: until then, that of the table which stands there
+    def replace_table(
+        self, path: Path, write: Callable[[Path], object], made_from: MadeFrom
+    ) -> None:
+        """Have a table of this folder written under another name, and put it in its place.
+
+        Its checksum is there before the table is: until then, that of the table which stands there
         counts too.
         """
-        content = _encoded(path, frame)
-        entry = {"sha256": sha256(content), "made_from": dict(made_from)}
-        with alone(self.folder / ".lock"):
+        with alone(self.folder / ".lock"), atomic_path(path) as partial:
+            write(partial)
+            entry = {"sha256": sha256_file(partial), "made_from": dict(made_from)}
             try:
                 tables = self.read_json(self.checksums, "run").get("tables", {})
             except (AbsentError, DamagedError):
                 tables = {}
             entries = [entry]
             if path.is_file():
-                standing = sha256(path.read_bytes())
+                standing = sha256_file(path)
                 entries += [e for e in tables.get(path.name, []) if e["sha256"] == standing]
             tables[path.name] = entries
-            self._write_json(self.checksums, {"tables": tables})
-            write_bytes(path, content)
+            self.write_json(self.checksums, {"tables": tables})
 
     def made_from(self, path: Path, before: str) -> MadeFrom:
         """What a table was made from; nothing is known of one that 0.1.0 wrote."""
         written = self._written(path.name, before)
-        checksum = sha256(self._content(path, before))
-        matching = [entry for entry in written if entry["sha256"] == checksum]
-        for entry in [*matching, *written]:  # one that was edited: of what it was
-            made_from: MadeFrom = entry["made_from"]
-            return made_from
-        return {}
+        if len(written) > 1 or not path.is_file():
+            checksum = sha256(self._content(path, before))
+            written.sort(key=lambda entry: entry["sha256"] != checksum)
+        # one that was edited: of what it was
+        made_from: MadeFrom = written[0]["made_from"] if written else {}
+        return made_from
 
     def refuse_mixed(self, tables: Mapping[Path, str]) -> None:
         """Refuse tables that were made from different things.
@@ -233,7 +245,7 @@ class Results:
         with alone(self.folder / ".lock"):
             content = self.read_json(path, "extract") if path.exists() else {}
             change(content)
-            self._write_json(path, content)
+            self.write_json(path, content)
 
     def record(self, stage: str, facts: Mapping[str, Any]) -> None:
         """Put a stage's facts into run.json."""
@@ -252,7 +264,7 @@ class Results:
             except DamagedError as error:
                 report.warn(f"{path} is written anew: {error}")
                 with alone(self.folder / ".lock"):
-                    self._write_json(path, {})
+                    self.write_json(path, {})
                 continue
             now = without_effect_removed(settings)
             if changed := differences(without_effect_removed(before), now):
@@ -262,7 +274,8 @@ class Results:
                 )
         self.record("config", settings)
 
-    def _write_json(self, path: Path, content: Mapping[str, Any]) -> None:
+    def write_json(self, path: Path, content: Mapping[str, Any]) -> None:
+        """A JSON file that carries a seal."""
         write_sealed(path, content, of=self.experiment or "")
 
     def _written(self, name: str, before: str) -> list[dict[str, Any]]:

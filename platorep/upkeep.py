@@ -51,7 +51,7 @@ def clean_results(folders: Iterable[Path], *, broken: bool, partial: bool) -> pd
 
 
 def _troubles(results: Results) -> Iterator[Trouble]:
-    for path in (results.run, results.cells, results.checksums):
+    for path in (results.run, results.cells, results.rows_known, results.checksums):
         try:
             results.read_json(path, "run")
         except AbsentError:

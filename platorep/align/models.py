@@ -1,7 +1,7 @@
 """Which models are scored against each other, and their checked cells."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,9 +18,11 @@ from platorep.errors import (
     PlatorepError,
     UnreadableError,
 )
+from platorep.experiment_rows import ExperimentRows, open_rows
 from platorep.failures import earlier_failure
 from platorep.features import Cell
 from platorep.files import digest
+from platorep.identities import other_block
 from platorep.reporting import Reporter
 from platorep.results import Results, cell_settings
 from platorep.run import Run
@@ -104,17 +106,14 @@ def find_cell(run: Run, spec: ModelSpec) -> Aligned:
             f"the features of {spec.label} are not complete: {missing} shards are missing in "
             f"{cell.folder}. Run `platorep extract` with this experiment: it makes the rest.",
         )
-    wanted = results.read_table(results.rows, "extract")
-    rows = cell.rows()
-    _refuse_other_rows(spec.label, "id", rows.ids, tuple(wanted["id"]), cell)
-    column = spec.hashes_column
-    if column is not None:
-        if column not in wanted:
-            raise IntegrityError(
-                f"{results.rows} knows nothing of the view {spec.view!r} that {spec.label} reads: "
-                "dataset.views changed since. Run `platorep extract` with this experiment again."
-            )
-        _refuse_other_rows(spec.label, column, rows.hashes, tuple(wanted[column]), cell)
+    rows, column = open_rows(results), spec.hashes_column or ""
+    if column not in rows.identities:
+        raise IntegrityError(
+            f"{results.rows} knows nothing of the view {spec.view!r} that {spec.label} reads: "
+            "dataset.views changed since. Run `platorep extract` with this experiment again."
+        )
+    refuse_other_rows(spec.label, column, cell, rows)
+    cell.check_rows()
     return Aligned(spec, cell)
 
 
@@ -178,17 +177,29 @@ def _selects(selector: SelectorConfig, spec: ModelSpec) -> bool:
     return all(found[key] == value for key, value in wanted.items())
 
 
-def _refuse_other_rows(
-    label: str, what: str, found: Sequence[str], expected: Sequence[str], cell: Cell
-) -> None:
-    if found == expected:
+def refuse_other_rows(label: str, column: str, cell: Cell, wanted: ExperimentRows) -> None:
+    """Rows are read only where they are others, to say which."""
+    expected = wanted.identities[column]
+    if cell.meta["key"]["rows"] == expected.fingerprint:
         return
-    if len(found) != len(expected):
-        where = f"{len(found)} rows, the experiment has {len(expected)}"
+    found = cell.identity()
+    if cell.num_rows != wanted.num_rows:
+        where = f"{cell.num_rows} rows, the experiment has {wanted.num_rows}"
+    elif block := other_block(found.ids, expected.ids):
+        where = _first_other("id", cell.some_rows(block).ids, wanted.at([], block)["id"], block)
     else:
-        row = next(i for i, (a, b) in enumerate(zip(found, expected, strict=True)) if a != b)
-        where = f"row {row} has {what} {found[row]!r}, the experiment has {expected[row]!r}"
+        block = other_block(found.hashes, expected.hashes)
+        assert block is not None, "fingerprints differ"
+        of_cell = cell.some_rows(block).hashes
+        where = _first_other(column, of_cell, wanted.at([column], block)[column], block)
     raise IntegrityError(
         f"the cached features of {label} belong to other rows: {where} ({cell.folder}). The "
         "dataset or its settings changed since they were extracted: run `platorep extract` again."
     )
+
+
+def _first_other(what: str, found: Sequence[str], expected: Iterable[str], block: range) -> str:
+    for row, one, other in zip(block, found, expected, strict=False):
+        if one != other:
+            return f"row {row} has {what} {one!r}, the experiment has {other!r}"
+    raise AssertionError("the hashes of the block differ")

@@ -9,6 +9,7 @@ from platorep.config import hashes_column
 from platorep.data.source import Encoded, RowSource
 from platorep.errors import DataError, IntegrityError
 from platorep.files import canonical_json, sha256
+from platorep.identities import RowIdentities, identify
 from platorep.kinds import Kind
 from platorep.kinds.text import num_words
 from platorep.parameters.views import Change, Drawn, ObservedView
@@ -205,6 +206,19 @@ class EventDataset:
     def hashes(self) -> Mapping[str, Strings]:
         """Hashes of what there is to see of the rows: the columns of rows.parquet, without ids."""
         return {hashes_column(name): view.hashes for name, view in self.views.items()}
+
+    def rows_of(self, column: str) -> RowIdentities:
+        """What names the rows of one view, by its column of `hashes`; "": their ids alone."""
+        return self._rows[column]
+
+    @cached_property
+    def _rows(self) -> Mapping[str, RowIdentities]:
+        columns: dict[str, Sequence[str]] = {"": Strings.repeated("", len(self)), **self.hashes}
+        known = identify(self.ids, columns)
+        return {
+            name: RowIdentities(ids=self.ids, hashes=hashes, known=known[name])
+            for name, hashes in columns.items()
+        }
 
     def __len__(self) -> int:
         return len(self.ids)

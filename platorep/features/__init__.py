@@ -4,11 +4,11 @@ from platorep.features.cells import (
     FORMAT_VERSION,
     Cell,
     CellKey,
-    RowIdentities,
     all_cells,
     cell_of,
     num_shards,
 )
+from platorep.identities import RowIdentities
 
 __all__ = [
     "FORMAT_VERSION",

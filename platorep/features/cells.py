@@ -5,13 +5,12 @@ Axes: n samples, d features; one tensor `n d` per layer, since widths may differ
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -22,32 +21,16 @@ from platorep.files import (
     atomic_path,
     digest,
     read_sealed,
-    reading,
     remove,
     slug,
     storage_errors,
     write_sealed,
 )
-from platorep.rows import columns_sha256
+from platorep.identities import BLOCK_ROWS, Identity, RowIdentities, RowsFile, write_rows
 from platorep.tensors import read_tensors, write_tensors
 
 FORMAT_VERSION = 1  # raise when the layout or the meaning of a field changes
 CURE = "`platorep cache clean --broken` removes what is damaged; then run `platorep extract` again."
-
-
-@dataclass(frozen=True, kw_only=True)
-class RowIdentities:
-    """Which samples a cell holds, in order: their ids and the hashes of what the model saw."""
-
-    ids: Sequence[str]
-    hashes: Sequence[str]
-
-    @cached_property
-    def fingerprint(self) -> str:
-        return columns_sha256(self.ids, self.hashes)
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +135,11 @@ class Cell:
                 "key": key.fields(),
                 "num_rows": len(rows),
                 "rows_per_shard": rows_per_shard,
+                "blocks": {
+                    "rows": BLOCK_ROWS,
+                    "id": list(rows.identity.ids),
+                    "sha256": list(rows.identity.hashes),
+                },
                 "layers": [{"name": name, "width": width} for name, width in layers],
                 "facts": dict(facts),
             }
@@ -176,7 +164,7 @@ class Cell:
     def mend_rows(self, rows: RowIdentities) -> bool:
         """Write the rows of the key anew where the file is missing or damaged; True if it was."""
         try:
-            self.rows()
+            self.check_rows()
         except DamagedError:
             assert rows.fingerprint == self.meta["key"]["rows"], "rows of the key"
             self._write_rows(rows)
@@ -185,8 +173,19 @@ class Cell:
 
     def _write_rows(self, rows: RowIdentities) -> None:
         with atomic_path(self.rows_path) as partial:
-            frame = pd.DataFrame({"id": rows.ids, "sha256": rows.hashes})
-            frame.to_parquet(partial, index=False)
+            write_rows(partial, {"id": rows.ids, "sha256": rows.hashes}, rows.fingerprint)
+
+    def check_rows(self) -> None:
+        """See that the file of the rows is there and of the key; reads none of it that says so.
+
+        Raises: as `rows`.
+        """
+        with self._reading_rows():
+            named, num_rows = RowsFile(self.rows_path).about()
+            if named is None:  # an older version wrote it
+                self.rows()
+            elif (named, num_rows) != (self.meta["key"]["rows"], self.num_rows):
+                raise ValueError("its rows are not those of the key")
 
     def rows(self) -> RowIdentities:
         """The samples of this cell.
@@ -194,16 +193,44 @@ class Cell:
         Raises:
             DamagedError: the file is missing, damaged or belongs to another key.
         """
-        path = self.rows_path
-        try:
-            with reading(path):
-                frame = pd.read_parquet(BytesIO(path.read_bytes()))
-            rows = RowIdentities(ids=tuple(frame["id"]), hashes=tuple(frame["sha256"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise self._damaged(path, str(error)) from error
-        if rows.fingerprint != self.meta["key"]["rows"]:
-            raise self._damaged(path, "its rows or their order are not those of the key")
+        with self._reading_rows():
+            columns = RowsFile(self.rows_path).read_all()
+            rows = RowIdentities(ids=columns["id"], hashes=columns["sha256"])
+            if rows.fingerprint != self.meta["key"]["rows"]:
+                raise ValueError("its rows or their order are not those of the key")
         return rows
+
+    def identity(self) -> Identity:
+        """What tells whether these are the rows of another cell, without reading them.
+
+        Raises: as `rows`, of a cell that an older version made.
+        """
+        blocks = self.meta.get("blocks", {})
+        if blocks.get("rows") != BLOCK_ROWS:
+            return self.rows().identity
+        return Identity(
+            fingerprint=self.meta["key"]["rows"],
+            ids=tuple(blocks["id"]),
+            hashes=tuple(blocks["sha256"]),
+        )
+
+    def some_rows(self, rows: range) -> RowIdentities:
+        """Some of the samples; of a cell that is not of an older version, nothing else is read.
+
+        Raises: as `rows`.
+        """
+        identity = self.identity()
+        blocks = {"id": identity.ids, "sha256": identity.hashes}
+        with self._reading_rows():
+            found = RowsFile(self.rows_path).read(blocks, rows)
+        return RowIdentities(ids=found["id"], hashes=found["sha256"])
+
+    @contextmanager
+    def _reading_rows(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError, KeyError) as error:
+            raise self._damaged(self.rows_path, str(error)) from error
 
     def shard_range(self, index: int) -> range:
         per_shard = int(self.meta["rows_per_shard"])
@@ -292,8 +319,9 @@ class Cell:
                 "the row, or leave the layer out (`layers: [...]`)"
             )
         model = self.meta["facts"].get("label", self.folder.parent.name)
+        (row_id,) = self.some_rows(range(row, row + 1)).ids
         return DataError(
-            f"{model}: layer {self.layers[layer]!r} of row {self.rows().ids[row]!r} {cause}. "
+            f"{model}: layer {self.layers[layer]!r} of row {row_id!r} {cause}. "
             f"{num_rows} rows of this shard are so, and it was not written."
         )
 
