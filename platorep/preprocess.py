@@ -8,7 +8,7 @@ arXiv:1702.01417 (there of the raw features, here of unit rows).
 Axes: n samples, d features, c components.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -75,20 +75,43 @@ def prepare(
     """
     for index, layer in enumerate(layers):
         refuse_not_finite(layer, index)
+    threshold = model_threshold(lambda: [layers], config)
     chosen = range(len(layers)) if only is None else only
-    thresholds = clip_thresholds(layers, config, chosen)
-    prepared = []
-    for index, threshold in zip(chosen, thresholds, strict=True):
-        layer = layers[index]
-        most = max(min(len(layer) - 1, layer.shape[1]) - 1, 0)
-        if config.remove_components > most:
-            raise DataError(
-                f"layer {index}: align.preprocess.remove_components: {config.remove_components} "
-                f"leaves nothing of {len(layer)} rows of width {layer.shape[1]}. Remove at most "
-                f"{most}, or leave the layer out (`layers: [...]`)."
-            )
-        prepared.append(_prepare_layer(layer, threshold, config))
-    return prepared
+    return [prepare_layer(layers[index], index, config, threshold) for index in chosen]
+
+
+def prepare_layer(
+    layer: Float[Tensor, "n d"],
+    index: int,
+    config: PreprocessConfig,
+    threshold: float | None = None,
+) -> PreparedLayer:
+    """One layer of a model, as `prepare` makes it.
+
+    Args:
+        index: Of the layer, for messages.
+        threshold: `model_threshold` of all layers; None: the layer has its own.
+
+    Raises:
+        DataError: as `prepare`.
+    """
+    refuse_not_finite(layer, index)
+    if threshold is None:
+        threshold = clip_threshold(lambda: [[layer]], config.clip_quantile, config.clip_estimate)
+    if threshold == 0 and bool(layer.any()):
+        raise DataError(
+            f"layer {index}: clipping would turn every value into zero, since at least "
+            f"{config.clip_quantile:.0%} of them are zero already. Set "
+            "align.preprocess.clip_quantile: 1 for features as sparse as these."
+        )
+    most = max(min(len(layer) - 1, layer.shape[1]) - 1, 0)
+    if config.remove_components > most:
+        raise DataError(
+            f"layer {index}: align.preprocess.remove_components: {config.remove_components} "
+            f"leaves nothing of {len(layer)} rows of width {layer.shape[1]}. Remove at most "
+            f"{most}, or leave the layer out (`layers: [...]`)."
+        )
+    return _prepare_layer(layer, threshold, config)
 
 
 def _prepare_layer(
@@ -173,52 +196,76 @@ def refuse_not_finite(layer: Float[Tensor, "n d"], index: int, first_row: int = 
         )
 
 
-def clip_thresholds(
-    layers: Sequence[Float[Tensor, "n _"]], config: PreprocessConfig, chosen: Sequence[int]
-) -> list[float]:
-    """Where each chosen layer of one model is clipped; infinity where it is not.
+Blocks: TypeAlias = Callable[[], Iterable[Sequence[Float[Tensor, "m _"]]]]
+"""All layers of one model, some rows after the other; called once for each pass over them."""
 
-    Raises:
-        DataError: most values of a layer are zero, and clipping would leave nothing else.
-    """
-    if config.clip_quantile == 1:
-        return [float("inf")] * len(chosen)
-    groups = [layers] if config.clip_scope == "model" else [[layers[i]] for i in chosen]
-    found = [clip_threshold(group, config.clip_quantile, config.clip_estimate) for group in groups]
-    thresholds = found * len(chosen) if config.clip_scope == "model" else found
-    for index, threshold in zip(chosen, thresholds, strict=True):
-        if threshold == 0 and bool(layers[index].any()):
-            raise DataError(
-                f"layer {index}: clipping would turn every value into zero, since at least "
-                f"{config.clip_quantile:.0%} of them are zero already. Set "
-                "align.preprocess.clip_quantile: 1 for features as sparse as these."
-            )
-    return thresholds
+
+def model_threshold(blocks: Blocks, config: PreprocessConfig) -> float | None:
+    """Where all layers of a model are clipped; None where each layer has a threshold of its own."""
+    if config.clip_scope == "layer":
+        return None
+    return clip_threshold(blocks, config.clip_quantile, config.clip_estimate)
 
 
 def clip_threshold(
-    layers: Sequence[Float[Tensor, "n _"]],
-    quantile: float,
-    estimate: Literal["sample_mean", "exact"],
+    blocks: Blocks, quantile: float, estimate: Literal["sample_mean", "exact"]
 ) -> float:
-    """The `quantile` of |value| over all `layers`, with linear interpolation.
+    """The `quantile` of |value| over all layers, with linear interpolation; infinity for 1.
 
     `sample_mean` is the mean over samples of each sample's own quantile (the released code's
     default), `exact` the quantile over all values (its `--precise`).
     """
+    if quantile == 1:
+        return float("inf")
     if estimate == "exact":
-        values = np.concatenate([layer.abs().flatten().cpu().numpy() for layer in layers])
-        return float(_quantiles(values[None], quantile)[0])
+        return _exact_quantile(blocks, quantile)
 
-    def of_block(start: int) -> np.ndarray:
-        rows = slice(start, start + _ROWS_PER_BLOCK)
+    def of_rows(layers: Sequence[Float[Tensor, "m _"]]) -> np.ndarray:
         return _quantiles(
-            np.concatenate([layer[rows].abs().cpu().numpy() for layer in layers], axis=1), quantile
+            np.concatenate([layer.abs().cpu().numpy() for layer in layers], axis=1), quantile
         )
 
     with ThreadPoolExecutor(num_cores()) as pool:
-        blocks = pool.map(of_block, range(0, len(layers[0]), _ROWS_PER_BLOCK))
-        return float(np.concatenate(list(blocks)).mean())
+        found = [
+            part
+            for layers in blocks()
+            for part in pool.map(
+                of_rows,
+                (
+                    [layer[start : start + _ROWS_PER_BLOCK] for layer in layers]
+                    for start in range(0, len(layers[0]), _ROWS_PER_BLOCK)
+                ),
+            )
+        ]
+    return float(np.concatenate(found).mean())
+
+
+def _exact_quantile(blocks: Blocks, quantile: float) -> float:
+    """Holds no more than a block: the two values beside the quantile are found 16 bits at a time,
+    since numbers that are not negative are in the order of their bits."""
+
+    def values() -> Iterator[np.ndarray]:
+        return (layer.abs().flatten().cpu().numpy() for part in blocks() for layer in part)
+
+    kind = next(values()).dtype
+    top = 8 * kind.itemsize - 16
+    place, ranks, ends = 0.0, [0, 0], [0, 0]
+    for shift in range(top, -1, -16):
+        counts = {end: np.zeros(1 << 16, dtype=np.int64) for end in ends}
+        for part in values():
+            digits = part.view(f"u{kind.itemsize}") >> shift
+            for end, count in counts.items():
+                count += np.bincount(digits[digits >> 16 == end] & 0xFFFF, minlength=1 << 16)
+        if shift == top:
+            place = quantile * (counts[0].sum() - 1)
+            ranks = [int(np.floor(place)), int(np.ceil(place))]
+        for which, (rank, end) in enumerate(zip(ranks, ends, strict=True)):
+            up_to = counts[end].cumsum()
+            digit = int(np.searchsorted(up_to, rank, side="right"))
+            ranks[which] = rank - int(up_to[digit] - counts[end][digit])
+            ends[which] = end << 16 | digit
+    low, high = np.array(ends, dtype=f"u{kind.itemsize}").view(kind).astype(np.float64)
+    return float(low + (high - low) * (place % 1))
 
 
 def _quantiles(values: np.ndarray, quantile: float) -> np.ndarray:

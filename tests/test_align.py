@@ -80,6 +80,7 @@ class Bench:
             compute_dtype="float32",
             store_dtype="float32",
         )
+        cell_of(self.root, "data", label, of).remove()
         cell = cell_of(self.root, "data", label, of)
         cell.create(of, rows, [(str(i), f.shape[1]) for i, f in enumerate(features)], 8, {})
         for shard in range(cell.num_shards):

@@ -1,5 +1,6 @@
 """What each layer is like (`layers.csv`), by hand, and what is said of layers that mislead."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,16 +74,17 @@ def test_the_queries_alone_are_described(bench: Bench) -> None:
 
 
 def test_nothing_is_read_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    reads: list[str] = []
+    reads: list[tuple[str, int]] = []
     read = Cell.read
 
-    def counted(cell: Cell, num_rows: int | None = None) -> list[torch.Tensor]:
-        reads.append(cell.folder.parent.name)
-        return read(cell, num_rows)
+    def counted(cell: Cell, num_rows: int | None, layers: Sequence[int]) -> list[torch.Tensor]:
+        reads.extend((cell.folder.parent.name, layer) for layer in layers)
+        return read(cell, num_rows, layers)
 
     monkeypatch.setattr(Cell, "read", counted)
     table = layers_of(bench)
-    assert sorted(reads) == sorted(FEATURES)
+    once = [(label, layer) for label, of in FEATURES.items() for layer in range(len(of))]
+    assert sorted(reads) == sorted(once)
 
     reads.clear()
     pd.testing.assert_frame_equal(layers_of(bench), table)
@@ -90,9 +92,10 @@ def test_nothing_is_read_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) ->
     (lost, *_) = bench.results.parts.glob("layers-*")
     lost.write_text(lost.read_text().replace("1", "2", 1))  # damaged
     pd.testing.assert_frame_equal(layers_of(bench), table)
-    assert len(reads) == 1
+    assert len({label for label, _ in reads}) == 1
+    reads.clear()
     assert len(layers_of(bench, preprocess={"clip_scope": "model"})) == len(table)
-    assert len(reads) == 1 + len(FEATURES)
+    assert sorted(reads) == sorted(once)
 
 
 # --- what is said ---

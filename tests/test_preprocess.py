@@ -1,5 +1,6 @@
 """Clipping, scaling, centring and what else is done to features, against numpy and by hand."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def test_sample_mean_is_the_mean_of_each_samples_quantile(rng: torch.Generator) 
     layers = [torch.randn(37, d, generator=rng) for d in (5, 8)]
     together = torch.cat(layers, dim=1).abs().double().numpy()
 
-    found = clip_threshold(layers, 0.95, "sample_mean")
+    found = clip_threshold(lambda: [layers], 0.95, "sample_mean")
 
     assert found == pytest.approx(np.quantile(together, 0.95, axis=1).mean(), rel=1e-6)
 
@@ -49,9 +50,30 @@ def test_exact_is_the_quantile_of_all_values(rng: torch.Generator) -> None:
     layers = [torch.randn(37, d, generator=rng) for d in (5, 8)]
     together = torch.cat(layers, dim=1).abs().double().numpy()
 
-    assert clip_threshold(layers, 0.9, "exact") == pytest.approx(
+    assert clip_threshold(lambda: [layers], 0.9, "exact") == pytest.approx(
         np.quantile(together, 0.9), rel=1e-6
     )
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+@pytest.mark.parametrize("quantile", [0.01, 0.5, 0.95, 1 - 1e-9])
+def test_a_threshold_does_not_depend_on_blocks(
+    rng: torch.Generator, kind: torch.dtype, quantile: float
+) -> None:
+    """The threshold of all values is one of them, or between two, to the bit."""
+    layers = [torch.randn(37, d, generator=rng, dtype=kind) for d in (5, 8)]
+    layers += [torch.zeros(37, 1, dtype=kind)]
+    values = np.sort(torch.cat(layers, dim=1).abs().flatten().numpy()).astype(np.float64)
+    place = quantile * (len(values) - 1)
+    low, high = values[[math.floor(place), math.ceil(place)]]
+    some = [slice(0, 7), slice(7, 30), slice(30, 37)]
+
+    for cut in (some, [slice(None)]):
+        parts = [[layer[rows] for layer in layers] for rows in cut]
+        exact = clip_threshold(lambda parts=parts: parts, quantile, "exact")
+        assert exact == low + (high - low) * (place - math.floor(place))
+        mean = clip_threshold(lambda parts=parts: parts, quantile, "sample_mean")
+        assert mean == clip_threshold(lambda: [layers], quantile, "sample_mean")
 
 
 def test_by_hand() -> None:

@@ -56,5 +56,9 @@ def own_code_of(config: MetricConfig) -> list[str]:
     return code_hashes(name, f"metric {name!r}") if ":" in name else []
 
 
+def ask(config: MetricConfig) -> Asked:
+    return Asked(bind(config.name, config.parameters), config)
+
+
 def asked_metrics(config: ExperimentConfig) -> list[Asked]:
-    return [Asked(bind(entry.name, entry.parameters), entry) for entry in config.align.metrics]
+    return [ask(entry) for entry in config.align.metrics]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
-from platorep.failures import Failures
+from platorep.failures import Errors
 
 Part = TypeVar("Part")
 Key = TypeVar("Key")
@@ -15,7 +15,7 @@ def attempt(
     work: Callable[[Sequence[Part]], dict[Key, Value]],
     parts: Sequence[Part],
     name: Callable[[Part], str],
-    failures: Failures,
+    errors: Errors,
 ) -> dict[Key, Value]:
     """`work(parts)`; if that fails, what can be had of each part alone, and a failure by the name
     of each of the others."""
@@ -24,6 +24,6 @@ def attempt(
             return work(parts)
     done: dict[Key, Value] = {}
     for part in parts:
-        with failures.catch(name(part)):
+        with errors.catch(name(part)):
             done |= work([part])
     return done

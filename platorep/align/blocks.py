@@ -3,29 +3,25 @@
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from jaxtyping import Float
-from torch import Tensor
-
 from platorep.align.asked import Asked
-from platorep.align.attempts import attempt
-from platorep.align.layers import LayerReader
+from platorep.align.jobs import Scoring, Task
 from platorep.align.models import Aligned
 from platorep.align.pieces import Pieces
 from platorep.align.scoring import (
+    Job,
+    Labels,
     Layers,
     PairScores,
     Settings,
     not_scored,
-    score_block,
     together,
 )
-from platorep.align.summaries import OnRows, RowSets, Summaries, blocks, budget_bytes, summarize
+from platorep.align.summaries import blocks, budget_bytes
+from platorep.align.summarizing import Held, Summarizing
 from platorep.align.tables import best_layers
-from platorep.failures import Failures
 from platorep.reporting import Advance
 
 Pair = tuple[Aligned, Aligned]
-Labels = tuple[str, str]
 LAYERS_TOGETHER = 128
 
 
@@ -36,35 +32,32 @@ class BlockScoring:
         self,
         asked: Sequence[Asked],
         settings: Settings,
-        sets: RowSets,
-        reader: LayerReader,
+        summarizing: Summarizing,
+        scoring: Scoring,
         pieces: Pieces,
-        failures: Failures,
     ) -> None:
+        self.asked, self.settings = asked, settings
         self._first = [a for a in asked if a.config.best_of is None]
         self._then = [a for a in asked if a.config.best_of is not None]
-        self._settings, self._sets = settings, sets
-        self._reader, self._pieces, self._failures = reader, pieces, failures
+        self._summarizing, self._scoring, self._pieces = summarizing, scoring, pieces
         self.unfinished: dict[Labels, PairScores] = {}
         """What is known of the pairs that lack a metric, and so have no piece."""
 
-    def run(self, pairs: Sequence[Pair], n: int, advance: Advance) -> None:
+    def run(self, pairs: Sequence[Pair], advance: Advance) -> None:
         """Write the piece of every pair."""
-        half = budget_bytes(self._settings.align, self._reader.device) // 2
         sides = [
             list({model.label: model for model in side}.values())
             for side in zip(*pairs, strict=True)
         ]
-        blocks_x, blocks_y = (blocks(side, self._first, self._sets, n, half) for side in sides)
+        blocks_x, blocks_y = (self._blocks(side) for side in sides)
         labels = {(x.label, y.label) for x, y in pairs}
         for block_x in blocks_x:
-            summaries: dict[str, Summaries] = {}
+            held: dict[str, Held] = {}
             for block_y in blocks_y:
                 here = [(x, y) for x in block_x for y in block_y if (x.label, y.label) in labels]
-                self._summarize(summaries, (model for pair in here for model in pair))
+                self._hold(held, (model for pair in here for model in pair))
                 later: dict[Labels, PairScores] = {}
-                for chunk in _chunks(here):
-                    scored = self._scored(chunk, summaries)
+                for chunk, scored in self._scored(here, held):
                     if self._then:  # whose models are read once more, so all of them together
                         later |= scored
                     else:
@@ -74,46 +67,59 @@ class BlockScoring:
                     self._finish(here, self._with_the_rest(later, models), advance)
                 for model in block_y:
                     if model not in block_x:
-                        summaries.pop(model.label, None)
+                        held.pop(model.label, None)
 
-    def _summarize(self, summaries: dict[str, Summaries], models: Iterable[Aligned]) -> None:
-        for model in models:
-            if model.label not in summaries and model.label not in self._failures.errors:
-                with self._failures.catch(model.label):
-                    layers = self._reader.prepared(model)
-                    summaries[model.label] = self._summaries(model, layers, self._first)
+    def _blocks(self, models: Sequence[Aligned]) -> list[list[Aligned]]:
+        align, sets, device = self.settings.align, self.settings.sets, self.settings.device
+        n = align.scored_rows(models[0].cell.num_rows)
+        return blocks(models, self._first, sets, n, budget_bytes(align, device) // 2)
 
-    def _summaries(
-        self,
-        model: Aligned,
-        layers: Sequence[Float[Tensor, "n _"]],
-        asked: Sequence[Asked],
-        chosen: Mapping[str, Sequence[int]] | None = None,
-    ) -> Summaries:
-        def name(a: Asked) -> str:
-            return f"{model.label}, {a.label}"
+    def _hold(self, held: dict[str, Held], models: Iterable[Aligned]) -> None:
+        """Have the summaries made that are not there."""
+        lacking = {
+            model.label: model
+            for model in models
+            if model.label not in {*held, *self._summarizing.failures.errors}
+        }
+        wanted = [(model, self._layers(model)) for model in lacking.values()]
+        held |= self._summarizing.summarize(self._first, wanted)
 
-        return attempt(
-            lambda some: dict(summarize(some, layers, self._sets, self._reader.device, chosen)),
-            [a for a in asked if name(a) not in self._failures.errors],
-            name,
-            self._failures,
-        )
+    def _layers(self, model: Aligned) -> dict[str, list[int]]:
+        """The layers at which each metric is asked, of those that can take the model."""
+        num_layers = len(model.cell.layers) + self.settings.align.concatenated
+        layers = {}
+        for a in self._first:
+            name = f"{model.label}, {a.label}"
+            if name not in self._summarizing.failures.errors:
+                with self._summarizing.failures.catch(name):
+                    layers[a.label] = a.layers(num_layers)
+        return layers
 
     def _scored(
-        self, pairs: Sequence[Pair], summaries: Mapping[str, Summaries]
-    ) -> dict[Labels, PairScores]:
-        """All metrics, but those at the best layers of another one, on some pairs."""
-        known: dict[Labels, list[PairScores]] = {(x.label, y.label): [] for x, y in pairs}
+        self, pairs: Sequence[Pair], held: Mapping[str, Held]
+    ) -> Iterator[tuple[list[Pair], dict[Labels, PairScores]]]:
+        """Chunks of the pairs under all metrics, but those at the best layers of another one."""
+        chunks = {}
+        for number, chunk in enumerate(_chunks(pairs), 1):
+            chunks[f"pairs, block {number}"] = chunk
+        tasks = [self._task(name, chunk, held) for name, chunk in chunks.items()]
+        yield from ((chunks[task.name], {}) for task in tasks if not task.jobs)
+        for task, found in self._scoring.score([task for task in tasks if task.jobs], held):
+            scores = {
+                pair: together([of[a.label] for a in self._first if a.label in of])
+                for pair, of in found.items()
+            }
+            yield chunks[task.name], scores
+
+    def _task(self, name: str, pairs: Sequence[Pair], held: Mapping[str, Held]) -> Task:
+        jobs = []
         for a in self._first:
-            ready = [
-                labels
-                for labels in known
-                if all(a.label in summaries.get(label, {}) for label in labels)
-            ]
-            for labels, scores in self._together(a, ready, summaries).items():
-                known[labels].append(scores)
-        return {labels: together(scores) for labels, scores in known.items() if scores}
+            able = {label for label, model in held.items() if a.label in model.metrics}
+            ready = [(x.label, y.label) for x, y in pairs if {x.label, y.label} <= able]
+            if ready:
+                jobs.append(Job(a.config, tuple(ready)))
+        labels = dict.fromkeys(label for job in jobs for pair in job.pairs for label in pair)
+        return Task(name, tuple(jobs), {label: list(held[label].layers) for label in labels})
 
     def _finish(
         self, pairs: Sequence[Pair], scored: Mapping[Labels, PairScores], advance: Advance
@@ -127,82 +133,57 @@ class BlockScoring:
                 self.unfinished[x.label, y.label] = scores
             advance(1)
 
-    def _together(
-        self, a: Asked, pairs: Sequence[Labels], summaries: Mapping[str, Summaries]
-    ) -> dict[Labels, PairScores]:
-        """One metric on some pairs, those left out on which it fails."""
-
-        def score(some: Sequence[Labels]) -> dict[Labels, PairScores]:
-            xs, ys = (list(dict.fromkeys(side)) for side in zip(*some, strict=True))
-            of_x, of_y = ([summaries[m][a.label] for m in side] for side in (xs, ys))
-            places = [(xs.index(x), ys.index(y)) for x, y in some]
-            scores = score_block(a, of_x, of_y, places, self._settings)
-            return dict(zip(some, scores, strict=True))
-
-        return attempt(score, pairs, lambda pair: _name(pair, a), self._failures)
-
     def _with_the_rest(
         self, scored: Mapping[Labels, PairScores], models: Mapping[str, Aligned]
     ) -> dict[Labels, PairScores]:
         """Also the metrics that are asked at the best layers of another one."""
+        then = {a.label: a for a in self._then}
         chosen = {
-            (labels, a.label): layers
-            for labels, scores in scored.items()
+            (pair, a.label): layers
+            for pair, scores in scored.items()
             for a in self._then
             if (layers := self._best_of(a, scores)) is not None
         }
         at: dict[str, dict[str, set[int]]] = {}
-        for (labels, metric), layers in chosen.items():
-            for model, layer in zip(labels, layers, strict=True):
-                at.setdefault(model, {}).setdefault(metric, set()).add(layer)
-        summaries: dict[str, Summaries] = {}
-        for label, of_metric in at.items():
-            numbers = {metric: sorted(best - {-1}) for metric, best in of_metric.items()}
-            asked = [a for a in self._then if numbers.get(a.label)]
-            with self._failures.catch(label):
-                prepared = self._reader.prepared(models[label])
-                summaries[label] = self._summaries(models[label], prepared, asked, numbers)
-        return {
-            labels: together([scores, *self._at_the_best(labels, chosen, summaries)])
-            for labels, scores in scored.items()
-        }
-
-    def _at_the_best(
-        self,
-        pair: Labels,
-        chosen: Mapping[tuple[Labels, str], Layers],
-        summaries: Mapping[str, Summaries],
-    ) -> Iterator[PairScores]:
-        for a in self._then:
-            layers = chosen.get((pair, a.label))
-            if layers is None:
-                continue
+        for (pair, metric), layers in chosen.items():
+            for model, layer in zip(pair, layers, strict=True):
+                if layer >= 0:
+                    at.setdefault(model, {}).setdefault(metric, set()).add(layer)
+        wanted = [
+            (models[label], {metric: sorted(layers) for metric, layers in of.items()})
+            for label, of in at.items()
+        ]
+        held = self._summarizing.summarize(self._then, wanted)
+        more: dict[Labels, dict[str, PairScores]] = {pair: {} for pair in scored}
+        tasks: list[Task] = []
+        for (pair, metric), layers in chosen.items():
+            a = then[metric]
             if -1 in layers:
-                yield not_scored(a, f"{a.config.best_of} has no best layers")
-                continue
-            sides: list[OnRows] = []
-            for label, layer in zip(pair, layers, strict=True):
-                if a.label in summaries.get(label, {}):
-                    of_metric = summaries[label][a.label]
-                    sides.append({name: rows.at(layer) for name, rows in of_metric.items()})
-            if len(sides) == 2:
-                with self._failures.catch(_name(pair, a)):
-                    yield from score_block(a, sides[:1], sides[1:], [(0, 0)], self._settings)
+                more[pair][metric] = not_scored(a, f"{a.config.best_of} has no best layers")
+            elif all(label in held and metric in held[label].metrics for label in pair):
+                at_layers = {label: [layer] for label, layer in zip(pair, layers, strict=True)}
+                name = f"{pair[0]} x {pair[1]}, {metric}"
+                tasks.append(Task(name, (Job(a.config, (pair,)),), at_layers))
+        for _, found in self._scoring.score(tasks, held):
+            for pair, of in found.items():
+                more[pair] |= of
+        return {
+            pair: together(
+                [scores, *(more[pair][metric] for metric in then if metric in more[pair])]
+            )
+            for pair, scores in scored.items()
+        }
 
     def _best_of(self, a: Asked, scores: PairScores) -> Layers | None:
         """The layers at which a pair is best under the metric that `a` names; -1 and -1 where it
         has none, None where that metric failed."""
-        label = self._settings.align.chosen_by(a.config).label
+        label = self.settings.align.chosen_by(a.config).label
         if label not in scores.statistics:
             return None
         named = next(first for first in self._first if first.label == label)
         grid = scores.grid[(scores.grid["metric"] == label) & (scores.grid["control"] == "")]
         best = best_layers(grid, named.metric.claims.larger_is_closer)
         return int(best["layer_x"]), int(best["layer_y"])
-
-
-def _name(pair: Labels, a: Asked) -> str:
-    return f"{pair[0]} x {pair[1]}, {a.label}"
 
 
 def _chunks(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:

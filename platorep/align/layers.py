@@ -5,7 +5,7 @@ Axes: n samples, d features.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -18,10 +18,8 @@ from torch.nn import functional as F
 
 from platorep.align import geometry
 from platorep.align.models import Aligned
-from platorep.align.summaries import prepared_layers
 from platorep.config import AlignConfig, PreprocessConfig
 from platorep.errors import DamagedError
-from platorep.failures import Failures
 from platorep.files import digest, read_sealed, write_sealed
 from platorep.reporting import Reporter
 from platorep.results import Results
@@ -38,7 +36,7 @@ COLUMNS = {
     "mean_cosine": "float64",
     **dict.fromkeys(geometry.COLUMNS, "float64"),
 }
-Rows = list[dict[str, Any]]
+Row = dict[str, Any]
 REASON = re.compile(r"layer (\d+) of ([xy]): (.*?)(?=; layer \d+ of y: |$)", re.DOTALL)
 """As scoring puts the reasons of both layers of a pair together."""
 DROWNED = 0.5
@@ -73,78 +71,60 @@ def _sum(layer: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:
 
 
 def describe(
-    raw: Sequence[Float[Tensor, "n _"]],
-    prepared: Sequence[Float[Tensor, "n _"]],
-    names: Sequence[str],
-    device: torch.device,
-) -> Rows:
-    """One row per layer: `largest_share` and the rest are of the features as they are scored."""
-    rows: Rows = []
+    number: int,
+    name: str,
+    raw: Float[Tensor, "n d"],
+    prepared: Float[Tensor, "n d"],
+) -> Row:
+    """One layer: `largest_share` and the rest are of the features as they are scored.
+
+    Args:
+        prepared: On the device that does the work.
+    """
     with default_switches():
-        for number, (name, before, after) in enumerate(zip(names, raw, prepared, strict=False)):
-            here = after.to(device)
-            largest, share = concentration(here)
-            rows.append(
-                {
-                    "layer": number,
-                    "layer_name": name,
-                    "width": before.shape[1],
-                    "largest_share_before": concentration(before)[1],
-                    "largest_share": share,
-                    "largest_dimension": largest,
-                    "mean_cosine": mean_cosine(here),
-                }
-                | geometry.geometry(here)
-            )
-    return rows
+        largest, share = concentration(prepared)
+        return {
+            "layer": number,
+            "layer_name": name,
+            "width": raw.shape[1],
+            "largest_share_before": concentration(raw)[1],
+            "largest_share": share,
+            "largest_dimension": largest,
+            "mean_cosine": mean_cosine(prepared),
+        } | geometry.geometry(prepared)
 
 
-class LayerReader:
-    """Reads the layers of models, prepared as the experiment says, and keeps what they are like."""
+class Descriptions:
+    """What the layers of each model are like: kept beside the finished pieces."""
 
-    def __init__(
-        self, align: AlignConfig, results: Results, device: torch.device, *, overwrite: bool
-    ) -> None:
+    def __init__(self, align: AlignConfig, results: Results, *, overwrite: bool) -> None:
         self._align, self._results, self._overwrite = align, results, overwrite
-        self.device = device
-        self._described: dict[str, Rows] = {}
+        self._rows: dict[str, list[Row]] = {}
 
-    def prepared(self, model: Aligned) -> list[Float[Tensor, "n _"]]:
-        """All layers of a model that may be scored.
+    def keep(self, model: Aligned, rows: Iterable[Row]) -> None:
+        """Write down a row for each layer."""
+        name = self._name(model)
+        self._rows[model.label] = sorted(rows, key=lambda row: int(row["layer"]))
+        content = {"layers": self._rows[model.label]}
+        write_sealed(self._results.parts / f"layers-{name}.json", content, of=name)
 
-        Raises:
-            IntegrityError: a shard is damaged.
-            DataError: a value is not finite; names the model, the layer and the row.
-        """
-        features = model.cell.read(self._align.scored_rows(model.cell.num_rows))
-        layers = prepared_layers(self._align, model.label, features)
-        if self._known(model) is None:
-            rows = describe(features, layers, model.cell.layers, self.device)
-            name = self._name(model)
-            write_sealed(self._results.parts / f"layers-{name}.json", {"layers": rows}, of=name)
-            self._described[model.label] = rows
-        return layers
-
-    def table(self, models: Iterable[Aligned], failures: Failures) -> pd.DataFrame:
-        """One row per model and layer; what was never read, or is lost, is read now."""
-        parts = []
-        for model in models:
-            with failures.catch(model.label):
-                if self._known(model) is None:
-                    self.prepared(model)
-                labels = {"model": model.label, "family": model.spec.family}
-                parts += [labels | row for row in self._described[model.label]]
-        return pd.DataFrame(parts, columns=["model", "family", *COLUMNS]).astype(COLUMNS)
-
-    def _known(self, model: Aligned) -> Rows | None:
-        """What is known of a model's layers, if it is."""
-        if model.label not in self._described and not self._overwrite:
+    def lack(self, model: Aligned) -> bool:
+        """Whether it is not known yet, or lost."""
+        if model.label not in self._rows and not self._overwrite:
             name = self._name(model)
             path = self._results.parts / f"layers-{name}.json"
             with suppress(FileNotFoundError, DamagedError):  # it is made again
-                content = read_sealed(path, of=name, cure="")
-                self._described[model.label] = content["layers"]
-        return self._described.get(model.label)
+                self._rows[model.label] = read_sealed(path, of=name, cure="")["layers"]
+        return model.label not in self._rows
+
+    def table(self, models: Iterable[Aligned]) -> pd.DataFrame:
+        """One row per model and layer, of the models that are described."""
+        rows = [
+            {"model": model.label, "family": model.spec.family} | row
+            for model in models
+            for row in self._rows.get(model.label, ())
+        ]
+        return pd.DataFrame(rows, columns=["model", "family", *COLUMNS]).astype(COLUMNS)
 
     def _name(self, model: Aligned) -> str:
         align = self._align

@@ -12,7 +12,8 @@ from platorep.align.asked import Asked, asked_metrics
 from platorep.align.attempts import attempt
 from platorep.align.layers import describe, warn_of_degenerate, warn_of_drowned
 from platorep.align.models import find_cell
-from platorep.align.scoring import Settings, score_block
+from platorep.align.prepared import ModelLayers
+from platorep.align.scoring import Settings, score_pair
 from platorep.align.summaries import ALL, Summaries, prepared_layers, summarize
 from platorep.align.tables import best_layers
 from platorep.config import NullConfig
@@ -35,7 +36,7 @@ def score_file(run: Run, file: Path) -> tuple[Failures, pd.DataFrame]:
     failures = run.failures("score")
     asked = [a for a in asked_metrics(config) if a.config.best_of is None]
     align = config.align.model_copy(update={"null": NullConfig(permutations=0)})
-    settings = Settings(align, shuffled=None, within=None)
+    settings = Settings(align, {ALL: None}, run.device)
     rows = results.read_table(results.rows, "extract")
     rows = rows[: align.scored_rows(len(rows))]
     loaded = read_arrays(file)
@@ -43,7 +44,13 @@ def score_file(run: Run, file: Path) -> tuple[Failures, pd.DataFrame]:
         run.report.warn(note)
     features = loaded.take(range(len(rows)), tuple(rows["id"]))
     prepared = prepared_layers(align, file.name, features)
-    layers = pd.DataFrame(describe(features, prepared, loaded.layers, run.device))
+    described = [
+        describe(number, name, raw, layer.to(run.device))
+        for number, (name, raw, layer) in enumerate(
+            zip(loaded.layers, features, prepared, strict=False)  # without all side by side
+        )
+    ]
+    layers = pd.DataFrame(described)
     warn_of_drowned(file.name, layers, align.preprocess, run.report)
     own = _summaries(run, file.name, prepared, asked, failures)
     table: list[dict[str, Any]] = []
@@ -52,16 +59,14 @@ def score_file(run: Run, file: Path) -> tuple[Failures, pd.DataFrame]:
         for spec in run.specs:
             theirs: Summaries = {}
             with failures.catch(spec.label):
-                cell = find_cell(run, spec).cell
-                prepared = prepared_layers(align, spec.label, cell.read(len(rows)))
+                prepared = list(ModelLayers(spec.label, find_cell(run, spec).cell, align))
                 theirs = _summaries(run, spec.label, prepared, asked, failures)
             pair = {"x": file.name, "y": spec.label}
             for a in asked:
                 if a.label not in own or a.label not in theirs:
                     continue
                 with failures.catch(f"{spec.label}, {a.label}"):
-                    sides = [own[a.label]], [theirs[a.label]]
-                    (scores,) = score_block(a, *sides, [(0, 0)], settings)
+                    scores = score_pair(a, own[a.label], theirs[a.label], settings)
                     grids.append(scores.grid.assign(**pair))
                     table.append(
                         pair

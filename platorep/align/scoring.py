@@ -3,30 +3,45 @@
 Axes: l_x and l_y layers of the two models, K permutations.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Float64
 
-from platorep.align.asked import Asked
-from platorep.align.summaries import ALL, HALF, PART, OnRows, Summarized
-from platorep.config import AlignConfig, IntervalConfig
+from platorep.align.asked import Asked, ask
+from platorep.align.summaries import (
+    ALL,
+    HALF,
+    PART,
+    LayerSummaries,
+    OnRows,
+    RowSets,
+    Summarized,
+    on_rows,
+)
+from platorep.config import AlignConfig, IntervalConfig, MetricConfig
+from platorep.engines import Talk, Work
 from platorep.metrics import Order, Scores
 from platorep.statistics import (
     BestPair,
+    NullMaxima,
     Permutations,
     best_pair,
     held_out,
     interval_of_parts,
     interval_of_subsamples,
-    null_maxima,
 )
 
 SHUFFLED = "shuffled"
 
+Labels = tuple[str, str]
+"""Of the models x and y."""
 Layers = tuple[int, int]
 """A layer of x and a layer of y, by their numbers in the models."""
 
@@ -55,40 +70,113 @@ class Settings:
     """How to score, the same for all pairs."""
 
     align: AlignConfig
-    shuffled: Order | None
+    sets: RowSets
+    device: torch.device
+    """Of whoever does the work."""
+    shuffled: Order | None = None
     """With this order of y's samples every layer pair is scored once more."""
-    within: Sequence[str] | None
+    within: Sequence[str] | None = None
     """The group of each row, for permutations inside groups."""
 
+    def num_permutations(self, a: Asked) -> int:
+        return self.align.null.permutations if a.has_null else 0
 
-def score_block(
-    a: Asked,
-    xs: Sequence[OnRows],
-    ys: Sequence[OnRows],
-    pairs: Sequence[tuple[int, int]],
+
+@dataclass(frozen=True)
+class Job:
+    """Model pairs that are scored together under one metric: they share the permutations."""
+
+    metric: MetricConfig
+    pairs: tuple[Labels, ...]
+
+    @property
+    def label(self) -> str:
+        return self.metric.label
+
+
+@dataclass(frozen=True)
+class PairPart:
+    """The scores of one pair of a job."""
+
+    job: int
+    pair: int
+
+
+@dataclass(frozen=True)
+class NullPart:
+    """Some of the permutations of a job's null, for all of its pairs."""
+
+    job: int
+    first: int
+    number: int
+
+
+@contextmanager
+def opens_scores(
+    talk: Talk,
+    jobs: Sequence[Job],
+    layers: Mapping[str, Sequence[int]],
     settings: Settings,
-) -> list[PairScores]:
-    """One metric on several model pairs: each has its own scores, and all share the permutations
-    of the null.
+    *summaries: LayerSummaries,
+) -> Iterator[Work]:
+    """The work of a unit: a `PairPart` -> `PairScores` without the null, a `NullPart` -> maxima.
 
     Args:
-        pairs: Places in `xs` and `ys`.
+        layers: Of each model, which of its layers `summaries` has; model after model.
     """
-    null = settings.align.null
-    nulls = null_maxima(
-        a.metric,
-        [side[ALL].summaries for side in xs],
-        [side[ALL].summaries for side in ys],
-        Permutations(null.permutations if a.has_null else 0, null.seed, settings.within),
-        pairs=pairs,
-        larger_is_closer=a.metric.claims.larger_is_closer,
-    )
-    # pair by pair: a product's last bits depend on its shape, and no score may depend on which
-    # other models are at hand
-    return [
-        _score_pair(a, xs[i], ys[j], of_pair, settings)
-        for (i, j), of_pair in zip(pairs, nulls, strict=True)
-    ]
+    following = iter(summaries)
+    models = {
+        label: {number: next(following) for number in numbers} for label, numbers in layers.items()
+    }
+
+    @lru_cache(maxsize=1)  # parts come job by job
+    def scoring(job: int) -> OpenJob:
+        return OpenJob(jobs[job], models, settings)
+
+    def work(part: PairPart | NullPart) -> PairScores | Float64[np.ndarray, "p K"]:
+        if isinstance(part, PairPart):
+            return scoring(part.job).scores(part.pair)
+        return scoring(part.job).null(part.first, part.number)
+
+    yield work
+
+
+class OpenJob:
+    """A job whose layers are at hand.
+
+    Args:
+        models: Label -> number of a layer -> its summaries.
+    """
+
+    def __init__(
+        self, job: Job, models: Mapping[str, Mapping[int, LayerSummaries]], settings: Settings
+    ) -> None:
+        self._a, self._job, self._settings = ask(job.metric), job, settings
+        labels = (list(dict.fromkeys(side)) for side in zip(*job.pairs, strict=True))
+        self._x, self._y = (
+            {label: on_rows(self._a.label, models[label], settings.sets) for label in side}
+            for side in labels
+        )
+
+    def scores(self, pair: int) -> PairScores:
+        # pair by pair: a product's last bits depend on its shape, and no score may depend on which
+        # other models are at hand
+        x, y = self._job.pairs[pair]
+        return score_pair(self._a, self._x[x], self._y[y], self._settings)
+
+    def null(self, first: int, number: int) -> Float64[np.ndarray, "p K"]:
+        seed = self._settings.align.null.seed
+        return self._maxima.under(Permutations(number, seed, self._settings.within, first))
+
+    @cached_property
+    def _maxima(self) -> NullMaxima:
+        xs, ys = list(self._x), list(self._y)
+        return NullMaxima(
+            self._a.metric,
+            *([of[ALL].summaries for of in side.values()] for side in (self._x, self._y)),
+            pairs=[(xs.index(x), ys.index(y)) for x, y in self._job.pairs],
+            larger_is_closer=self._a.metric.claims.larger_is_closer,
+        )
 
 
 def not_scored(a: Asked, reason: str) -> PairScores:
@@ -97,9 +185,8 @@ def not_scored(a: Asked, reason: str) -> PairScores:
     return PairScores(pd.DataFrame(columns=columns), {a.label: {"null": [], "reason": reason}})
 
 
-def _score_pair(
-    a: Asked, x: OnRows, y: OnRows, null: Float64[np.ndarray, " K"], settings: Settings
-) -> PairScores:
+def score_pair(a: Asked, x: OnRows, y: OnRows, settings: Settings) -> PairScores:
+    """One metric on one model pair; the null is still to come."""
     scorer = a.metric.prepare(x[ALL].summaries, y[ALL].summaries)
     observed = scorer(None)
     tables = [_table(a.label, "", observed, x[ALL], y[ALL])]
@@ -108,9 +195,7 @@ def _score_pair(
     larger = a.metric.claims.larger_is_closer
     best = best_pair(observed, x[ALL].reasons, y[ALL].reasons, larger_is_closer=larger)
     on_parts = _held_out(a, x, y) | _interval(a, x, y, best, settings.align.interval)
-    return PairScores(
-        pd.concat(tables, ignore_index=True), {a.label: {"null": null.tolist()} | on_parts}
-    )
+    return PairScores(pd.concat(tables, ignore_index=True), {a.label: {"null": []} | on_parts})
 
 
 def _held_out(a: Asked, x: OnRows, y: OnRows) -> dict[str, float]:

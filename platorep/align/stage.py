@@ -13,9 +13,10 @@ import pandas as pd
 
 from platorep.align.analyses import Context, analyse
 from platorep.align.asked import Asked, asked_metrics
-from platorep.align.blocks import BlockScoring, Labels, Pair
+from platorep.align.blocks import BlockScoring, Pair
 from platorep.align.gallery import open_galleries
-from platorep.align.layers import LayerReader, warn_of_degenerate, warn_of_drowned
+from platorep.align.jobs import Scoring
+from platorep.align.layers import Descriptions, warn_of_degenerate, warn_of_drowned
 from platorep.align.models import (
     Aligned,
     find_cell,
@@ -23,8 +24,10 @@ from platorep.align.models import (
     warn_of_copies,
     warn_of_same_observations,
 )
-from platorep.align.scoring import PairScores, Settings
+from platorep.align.pieces import Pieces
+from platorep.align.scoring import Labels, PairScores, Settings
 from platorep.align.summaries import PART, RowSets, row_sets
+from platorep.align.summarizing import Summarizing
 from platorep.align.tables import best_table, family_of_tests, scores_table
 from platorep.align.todo import open_pieces
 from platorep.config import AlignConfig, ExperimentConfig
@@ -60,13 +63,18 @@ def align(run: Run) -> tuple[Failures, pd.DataFrame]:
     rows = results.read_table(results.rows, "extract")[:n]
     warn_of_copies(pairs, rows, report)
     warn_of_same_observations(config.align.repeats, rows, report)
-    reader = LayerReader(config.align, results, run.device, overwrite=run.anew)
-    scored = _score(run, asked, pairs, n, reader, failures)
+    descriptions = Descriptions(config.align, results, overwrite=run.anew)
+    pieces, groups = open_pieces(run, n)
+    settings = _settings(run, n, groups)
+    summarizing = Summarizing(run, settings, descriptions, failures)
+    scoring = BlockScoring(asked, settings, summarizing, Scoring(run, settings, failures), pieces)
+    scored = _score(run, pairs, pieces, scoring, failures)
     models = {model.label: model for pair in pairs for model in pair}
     scores = scores_table(facts["name"], scored)
     best = best_table(facts["name"], n, config.align, asked, models, scored)
     whole = [s.label for s in run.specs if s.label in models and s.label not in failures.errors]
-    layers = reader.table([models[label] for label in whole], failures)
+    summarizing.describe([models[label] for label in whole])
+    layers = descriptions.table([models[label] for label in whole])
     made_from = _made_from(config, facts, models)
     context = Context(
         run=run,
@@ -74,7 +82,6 @@ def align(run: Run) -> tuple[Failures, pd.DataFrame]:
         models=models,
         best=best,
         rows=rows,
-        reader=reader,
         failures=failures,
     )
     best = analyse(context, made_from)
@@ -117,33 +124,27 @@ def _pairs(run: Run, failures: Failures) -> list[Pair]:
     return pairs
 
 
+def _settings(run: Run, n: int, groups: Sequence[str] | None) -> Settings:
+    align, controls = run.config.align, run.config.controls
+    shuffled = shuffled_order(n, controls.seed, groups) if controls.shuffled_pairs else None
+    return Settings(align, row_sets(align, n), run.worker_device, shuffled, groups)
+
+
 def _score(
-    run: Run,
-    asked: Sequence[Asked],
-    pairs: Sequence[Pair],
-    n: int,
-    reader: LayerReader,
-    failures: Failures,
+    run: Run, pairs: Sequence[Pair], pieces: Pieces, scoring: BlockScoring, failures: Failures
 ) -> dict[Labels, PairScores]:
     """The scores of all pairs, read where they are finished; without what failed."""
-    config, report = run.config, run.report
-    pieces, groups = open_pieces(run, n)
+    report = run.report
     scored = {} if run.anew else pieces.read(pairs, report)
     todo = [(x, y) for x, y in pairs if (x.label, y.label) not in scored]
     for x, y in todo:
         with failures.catch(f"{x.label} x {y.label}"):
             run.must_compute(f"the score of {x.label} x {y.label}")
     if todo and run.options.overwrite != "never":
-        sets = row_sets(config.align, n)
-        _warn_of_nulls(config.align, asked, pairs, report)
-        _warn_of_small_parts(sets, report)
-        shuffled = None
-        if config.controls.shuffled_pairs:
-            shuffled = shuffled_order(n, config.controls.seed, groups)
-        settings = Settings(config.align, shuffled, groups)
-        scoring = BlockScoring(asked, settings, sets, reader, pieces, failures)
+        _warn_of_nulls(run.config.align, scoring.asked, pairs, report)
+        _warn_of_small_parts(scoring.settings.sets, report)
         with report.task("align", len(todo), "pairs") as advance:
-            scoring.run(todo, n, advance)
+            scoring.run(todo, advance)
         scored |= pieces.read(todo, report) | scoring.unfinished
     if not scored:
         failures.raise_if_all(1)

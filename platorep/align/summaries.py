@@ -13,12 +13,14 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from platorep import metrics
 from platorep.align.asked import Asked
 from platorep.align.models import Aligned
+from platorep.align.prepared import ModelLayers
 from platorep.config import AlignConfig
 from platorep.errors import DataError, PlatorepError
 from platorep.machine import memory_bytes
-from platorep.metrics import Summary, summarize_layer
+from platorep.metrics import Summary
 from platorep.preprocess import prepare
 from platorep.statistics import disjoint_rows, subsamples
 
@@ -48,6 +50,8 @@ OnRows = Mapping[str, Summarized]
 """Row set -> the layers of one model, as one metric sees them."""
 Summaries = Mapping[str, OnRows]
 """Metric label -> the same; without the metrics that cannot take the model."""
+LayerSummaries = Mapping[str, Mapping[str, Summary]]
+"""Metric label -> row set -> one layer, as the metric sees it."""
 
 
 def row_sets(align: AlignConfig, n: int) -> RowSets:
@@ -94,7 +98,7 @@ def prepared_layers(
 
 def summarize(
     asked: Sequence[Asked],
-    layers: Sequence[Float[Tensor, "n _"]],
+    layers: Sequence[Float[Tensor, "n _"]] | ModelLayers,
     sets: RowSets,
     device: torch.device,
     chosen: Mapping[str, Sequence[int]] | None = None,
@@ -105,21 +109,40 @@ def summarize(
         chosen: Metric label -> layers, in place of those that the metric is asked at.
     """
     numbers = chosen or {a.label: a.layers(len(layers)) for a in asked}
-    made: dict[str, dict[str, list[Summary]]] = {
-        a.label: {name: [] for name in sets} for a in asked
+    made = {
+        number: summarize_layer(
+            [a for a in asked if number in numbers[a.label]], layers[number], sets, device
+        )
+        for number in sorted(set().union(*numbers.values()))
     }
-    for index, layer in enumerate(layers):
-        metrics = [a.metric for a in asked if index in numbers[a.label]]
-        if not metrics:
-            continue
-        on_device = layer.to(device)
-        for name, rows in sets.items():
-            part = on_device if rows is None else on_device[torch.from_numpy(rows).to(device)]
-            for metric, summary in zip(metrics, summarize_layer(metrics, part), strict=True):
-                made[metric.label][name].append(summary)
+    return {a.label: on_rows(a.label, made, sets) for a in asked}
+
+
+def summarize_layer(
+    asked: Sequence[Asked], layer: Float[Tensor, "n d"], sets: RowSets, device: torch.device
+) -> dict[str, dict[str, Summary]]:
+    """One layer, as the metrics see it on each set of rows; see `LayerSummaries`."""
+    made: dict[str, dict[str, Summary]] = {a.label: {} for a in asked}
+    on_device = layer.to(device)
+    for name, rows in sets.items():
+        part = on_device if rows is None else on_device[torch.from_numpy(rows).to(device)]
+        summaries = metrics.summarize_layer([a.metric for a in asked], part)
+        for a, summary in zip(asked, summaries, strict=True):
+            made[a.label][name] = summary
+    return made
+
+
+def on_rows(metric: str, layers: Mapping[int, LayerSummaries], sets: RowSets) -> OnRows:
+    """The layers that a metric has seen, together.
+
+    Args:
+        metric: Its label.
+        layers: By their numbers.
+    """
+    numbers = [number for number in sorted(layers) if metric in layers[number]]
     return {
-        label: {name: Summarized(sorted(numbers[label]), of[name]) for name in of}
-        for label, of in made.items()
+        name: Summarized(numbers, [layers[number][metric][name] for number in numbers])
+        for name in sets
     }
 
 

@@ -329,12 +329,32 @@ class Cell:
         rows = self.shard_range(index)
         return {"rows": f"{rows.start}:{rows.stop}", "key": digest(self.meta["key"])}
 
-    def read(self, num_rows: int | None = None) -> list[Float[Tensor, "n _"]]:
-        """All rows of all layers, or the first `num_rows`, verified."""
+    def read(
+        self, num_rows: int | None = None, layers: Sequence[int] | None = None
+    ) -> list[Float[Tensor, "n _"]]:
+        """All rows of all layers, or the first `num_rows`, verified.
+
+        Args:
+            layers: As of `read_shard`.
+        """
         count = self.num_rows if num_rows is None else min(num_rows, self.num_rows)
-        needed = num_shards(count, int(self.meta["rows_per_shard"]))
-        shards = [self.read_shard(i) for i in range(needed)]
-        return [torch.cat(parts)[:count] for parts in zip(*shards, strict=True)]
+        found: list[Tensor] = []
+        start = 0
+        for block in self.blocks(num_rows, layers):
+            found = found or [part.new_empty(count, part.shape[1]) for part in block]
+            for whole, part in zip(found, block, strict=True):
+                whole[start : start + len(part)] = part
+            start += len(block[0])
+        return found
+
+    def blocks(
+        self, num_rows: int | None = None, layers: Sequence[int] | None = None
+    ) -> Iterator[list[Float[Tensor, "m _"]]]:
+        """What `read` reads, shard by shard."""
+        count = self.num_rows if num_rows is None else min(num_rows, self.num_rows)
+        for index in range(num_shards(count, int(self.meta["rows_per_shard"]))):
+            end = count - self.shard_range(index).start
+            yield [part[:end] for part in self.read_shard(index, layers)]
 
     def _orphans(self) -> list[Path]:
         return [path for path in self.files() if path.name.startswith("shard-")]

@@ -5,13 +5,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import pandas as pd
-from jaxtyping import Float
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from platorep.align.asked import Asked, asked_metrics
-from platorep.align.layers import LayerReader
 from platorep.align.models import Aligned, find_cell, model_pairs
+from platorep.align.prepared import ModelLayers
 from platorep.config import ModelSpec
 from platorep.data import EventDataset, load_dataset
 from platorep.errors import ConfigError
@@ -39,7 +37,7 @@ class Context:
     run: Run
     failures: Failures
     _opened: dict[str, Aligned] = field(default_factory=dict)
-    _read: dict[str, list[Tensor]] = field(default_factory=dict)
+    _read: dict[str, ModelLayers] = field(default_factory=dict)
 
     @cached_property
     def specs(self) -> dict[str, ModelSpec]:
@@ -90,18 +88,16 @@ class Context:
             self._opened[label] = find_cell(self.run, self.specs[label])
         return self._opened[label]
 
-    def prepared(self, label: str) -> list[Float[Tensor, "n _"]]:
-        """All layers of a model, prepared as `align.preprocess` says; the last one read is kept."""
-        if label not in self._read:
-            layers = self._reader.prepared(self.aligned(label))
-            self._read.clear()
-            self._read[label] = layers
-        return self._read[label]
+    def prepared(self, label: str) -> ModelLayers:
+        """All layers of a model, prepared as `align.preprocess` says, each when it is looked at.
 
-    @cached_property
-    def _reader(self) -> LayerReader:
-        run = self.run
-        return LayerReader(run.config.align, run.results, run.device, overwrite=run.anew)
+        Raises:
+            AbsentError, IntegrityError: as `aligned`.
+        """
+        if label not in self._read:
+            self._read.clear()
+            self._read[label] = ModelLayers(label, self.aligned(label).cell, self.run.config.align)
+        return self._read[label]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,12 +7,10 @@ from typing import Any
 
 import pandas as pd
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from platorep.align.asked import Asked
-from platorep.align.layers import LayerReader
 from platorep.align.models import Aligned, find_cell
+from platorep.align.prepared import ModelLayers
 from platorep.config import AlignConfig, ModelSpec
 from platorep.failures import Failures
 from platorep.run import Run
@@ -40,10 +38,9 @@ class Context:
     """One row per pair, control and metric: best.csv, as far as it is known."""
     rows: pd.DataFrame
     """Ids and hashes of the rows that were scored."""
-    reader: LayerReader
     failures: Failures
     _opened: dict[str, Aligned] = field(default_factory=dict)
-    _read: dict[str, list[Tensor]] = field(default_factory=dict)
+    _read: dict[str, ModelLayers] = field(default_factory=dict)
 
     @property
     def config(self) -> AlignConfig:
@@ -93,17 +90,15 @@ class Context:
     def _specs(self) -> tuple[ModelSpec, ...]:
         return self.run.config.models()
 
-    def prepared(self, label: str) -> list[Float[Tensor, "n _"]]:
-        """All layers of a model, prepared as the experiment says; the last one read is kept.
+    def prepared(self, label: str) -> ModelLayers:
+        """All layers of a model, prepared as `align.preprocess` says, each when it is looked at.
 
         Raises:
-            AbsentError, IntegrityError: as `aligned`, or a shard is damaged.
-            DataError: a value is not finite.
+            AbsentError, IntegrityError: as `aligned`.
         """
         if label not in self._read:
-            layers = self.reader.prepared(self.aligned(label))
             self._read.clear()
-            self._read[label] = layers
+            self._read[label] = ModelLayers(label, self.aligned(label).cell, self.config)
         return self._read[label]
 
     def kept(self, name: str, decides: Sequence[Any], make: Callable[[], Any]) -> Any:
