@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from platorep.metrics.layer import Layer
+from platorep.metrics.layer import Layer, Vectors
 from platorep.metrics.nearest import Nearest, Search
 from platorep.metrics.rounded import FEWEST_ROWS, Rounded, fastest
 from platorep.metrics.shortlist import narrow, segments, shortlist
@@ -50,20 +50,25 @@ def search(features: Tensor, similarity: str) -> Search:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("level", [0.0, 0.3])
 def test_no_score_errs_by_more_than_its_bound(
-    features: Tensor, similarity: str, dtype: torch.dtype
+    features: Tensor, similarity: str, dtype: torch.dtype, level: float
 ) -> None:
-    found = search(features, similarity)
-    vectors, shift = found._vectors, found._shift.double()
-    rounded = Rounded(vectors, found._shift, dtype, padded=N + 5)
+    vectors = search(features, similarity)._vectors
+    inner = similarity == "inner_product"
+    level *= vectors.reach**2
+    rounded = Rounded(vectors, dtype, padded=N + 5, inner=inner, level=level)
     whole = slice(0, N)
     scores = rounded.scores(whole)
-    rows = vectors.around_origin.double()
-    exact = (rows @ rows.T + shift - (shift.max() + shift.min()) / 2) / vectors.squares.max()
-    error = (scores[:, :N].double() - exact).abs().fill_diagonal_(0)
+    middle = vectors.middle.double()
+    rows = vectors.exact(whole) - middle
+    exact = rows @ rows.T + (rows @ middle if inner else rows.square().sum(dim=1) / -2)
+    found = (scores[:, :N].double() + rounded.missing) * rounded.unscale + level
+    error = (found - exact).abs().fill_diagonal_(0)
     bound = torch.stack([rounded.error(whole, scores[:, j].float()) for j in range(N)], dim=1)
+    bound *= rounded.unscale
 
-    assert (error <= bound.fill_diagonal_(1)).all()
+    assert (error <= bound.fill_diagonal_(torch.inf)).all()
     assert (scores[:, N:] == -torch.inf).all()
     assert (scores.diagonal() == -torch.inf).all()
 
@@ -85,7 +90,7 @@ def same(one: Nearest, other: Nearest) -> bool:
 def test_every_way_gives_the_same_lists(
     features: Tensor, similarity: str, k: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("platorep.metrics.nearest.PAIR_COST", {"cpu": 1})  # never gives up
+    monkeypatch.setattr("platorep.metrics.nearest.MOST_AGAIN", {"cpu": 1.0})  # never gives up
     monkeypatch.setattr("platorep.metrics.nearest.ROUNDED_ENTRIES", 100 * N)  # blocks
     split = segments(N, k)
     assert split is not None
@@ -113,9 +118,10 @@ def test_a_short_list_holds_whoever_may_be_nearest(k: int, rng: torch.Generator)
     scores = torch.full((60, split.padded), -torch.inf)
     scores[:, :200] = truth + error * (2 * torch.rand(60, 200, generator=rng) - 1)
 
-    short = shortlist(scores, k, split, lambda cut: torch.full_like(cut, error))
-    places = torch.full((60,), k)
-    found = narrow(short.values, places, short.error)
+    missing = 0.1 * torch.rand(200, generator=rng)
+    scores[:, :200] -= missing
+    short = shortlist(scores, k, split, lambda cut: torch.full_like(cut, error), missing)
+    found = narrow(short.values - error, short.values + error, k)
 
     nearest = truth.topk(k, dim=1).indices
     for row in range(60):
@@ -123,7 +129,7 @@ def test_a_short_list_holds_whoever_may_be_nearest(k: int, rng: torch.Generator)
         sure = set(short.columns[row][found.sure[row]].tolist())
         near = set(short.columns[row][found.near[row]].tolist())
         assert sure <= wanted <= sure | near
-        assert len(sure) + int(found.left[row]) == k
+        assert bool(found.is_open[row]) == (len(sure | near) > k)
 
 
 def test_a_bound_that_is_too_small_loses_some(rng: torch.Generator) -> None:
@@ -134,15 +140,17 @@ def test_a_bound_that_is_too_small_loses_some(rng: torch.Generator) -> None:
     assert split is not None
     padded = torch.nn.functional.pad(scores, (0, split.padded - 200), value=-torch.inf)
 
-    short = shortlist(padded, 1, split, lambda cut: torch.full_like(cut, 0.001))
+    nothing = torch.zeros(200)
+    short = shortlist(padded, 1, split, lambda cut: torch.full_like(cut, 0.001), nothing)
 
     best = truth.argmax(dim=1)[:, None]
     assert not (short.columns == best).any(dim=1).all()
 
 
 def test_which_products_are_fastest_is_asked_for_many_rows_in_float32_alone() -> None:
-    few = torch.zeros(FEWEST_ROWS["cpu"] - 1, 2)
+    def asked(n: int, dtype: torch.dtype = torch.float32) -> torch.dtype | None:
+        return fastest(Vectors(torch.ones(n, 2, dtype=dtype)))
 
-    assert fastest(few) is None
-    assert fastest(torch.zeros(FEWEST_ROWS["cpu"], 2, dtype=torch.float64)) is None
-    assert fastest(torch.zeros(FEWEST_ROWS["cpu"], 2)) in (None, torch.bfloat16)
+    assert asked(FEWEST_ROWS["cpu"] - 1) is None
+    assert asked(FEWEST_ROWS["cpu"], torch.float64) is None
+    assert asked(FEWEST_ROWS["cpu"]) in (None, torch.bfloat16)

@@ -20,7 +20,6 @@ from platorep.errors import DataError
 from platorep.metrics.candidates import Candidates, Chunk, Kept, Part, Wanted, block_rows
 from platorep.metrics.layer import Vectors, product
 from platorep.metrics.nearest import (
-    PAIR_ENTRIES,
     Nearest,
     Ties,
     exact_distances,
@@ -28,6 +27,7 @@ from platorep.metrics.nearest import (
     longest,
     product_error,
 )
+from platorep.metrics.pairs import PAIR_ENTRIES
 from platorep.metrics.selection import kth_largest
 from platorep.switches import default_switches
 

@@ -3,6 +3,7 @@
 Axes: n samples, d features.
 """
 
+from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
@@ -18,6 +19,10 @@ GRAM_ROWS = 8192
 
 GRAM_BLOCK = 256
 """Rows of the Gram matrix computed at once: a constant, so that no score depends on the memory."""
+PART_ENTRIES = 1 << 17
+"""Features worked on at once where many small steps follow one another: they stay in a cache."""
+SPREAD = 1 / 32
+"""Rows that are closer than this to their mean, in squared lengths, are better held around it."""
 SMALLEST, LARGEST = 1e-70, 1e70
 """Root mean square length of the rows that metrics can take."""
 
@@ -37,9 +42,11 @@ class Vectors:
         offset: Float[Tensor, " d"] | None = None,
         center_rows: bool = False,
         unit: bool = False,
+        norms: Float[Tensor, " n"] | None = None,
     ) -> None:
         self._features, self._offset = features, offset
         self._center_rows, self._unit = center_rows, unit
+        self._known_norms = norms
 
     def exact(self, rows: Tensor | slice) -> Float[Tensor, "m d"]:
         """Some rows in float64, computed from each row alone: equal rows stay equal to the bit."""
@@ -63,6 +70,115 @@ class Vectors:
         if self._offset is None and not self._center_rows:
             return torch.finfo(self._features.dtype).tiny
         return 16 * torch.finfo(torch.float64).eps * float(self._features.abs().max())
+
+    def some(self, rows: slice) -> "Vectors":
+        """Some of the rows, changed as all of them."""
+        return Vectors(
+            self._features[rows],
+            offset=self._offset,
+            center_rows=self._center_rows,
+            unit=self._unit,
+            norms=None if self._known_norms is None else self._known_norms[rows],
+        )
+
+    @property
+    def as_given(self) -> bool:
+        """Whether a row is the given one, at most scaled."""
+        return self._offset is None and not self._center_rows
+
+    @property
+    def device(self) -> torch.device:
+        return self._features.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._features.dtype
+
+    @cached_property
+    def _norms(self) -> Float[Tensor, " n"]:
+        """Lengths of the given rows."""
+        if self._known_norms is not None:
+            return self._known_norms
+        norms: Tensor = torch.linalg.vector_norm(self._features, dim=1)
+        return norms
+
+    @property
+    def given(self) -> Float[Tensor, "n d"]:
+        """What was given; needs `as_given`."""
+        assert self.as_given
+        return self._features
+
+    @cached_property
+    def factors(self) -> Float[Tensor, " n"]:
+        """What a given row is multiplied with; needs `as_given`."""
+        if not self._unit:
+            return torch.ones_like(self._norms)
+        return 1 / self._norms.clamp_min(self._floor)
+
+    @cached_property
+    def lengths(self) -> Float[Tensor, " n"]:
+        """Of the rows in their place; needs `as_given`."""
+        return self._norms * self.factors
+
+    @cached_property
+    def longest_given(self) -> float:
+        """Length of the longest row in its place; needs `as_given`."""
+        return 1.0 if self._unit else float(self._norms.max())
+
+    @property
+    def n(self) -> int:
+        return len(self._features)
+
+    @property
+    def reach(self) -> float:
+        """About the length of the longest row around the middle, which is at most twice as long."""
+        if self.is_light:
+            return self.longest_given
+        return float(self.squares.max().sqrt())
+
+    @property
+    def has_zeros(self) -> bool:
+        """Whether some rows are zero."""
+        return bool(((self._norms <= self._floor) if self.as_given else self.zero).any())
+
+    @cached_property
+    def is_light(self) -> bool:
+        """Whether `parts` can do without a copy of the features: of rows that are as given, on a
+        CPU, and not far from the origin."""
+        if not self.as_given or self._features.device.type != "cpu":
+            return False
+        mean_square = float(self.lengths.square().mean())
+        spread = mean_square - float(self._middle_given.square().sum())
+        return spread > SPREAD * self.longest_given**2
+
+    @cached_property
+    def _middle_given(self) -> Float[Tensor, " d"]:
+        middle: Tensor = (self.factors @ self._features) / len(self._features)
+        return middle
+
+    @property
+    def middle(self) -> Float[Tensor, " d"]:
+        """Around what `parts` are."""
+        return self._middle_given if self.is_light else self.origin
+
+    def parts(self, scale: float) -> Iterator[tuple[slice, Float[Tensor, "m d"]]]:
+        """The rows around `middle`, times `scale`, on a CPU few at a time.
+
+        They may be overwritten, and are when the next ones come.
+        """
+        n, d = self._features.shape
+        size = max(1, PART_ENTRIES // d) if self.device.type == "cpu" else n
+        buffer = self._features.new_empty(size, d)
+        away = self.middle * -scale
+        for start in range(0, n, size):
+            part = slice(start, min(start + size, n))
+            rows = buffer[: part.stop - start]
+            if self.is_light:
+                factors = self.factors[part, None] * scale
+                torch.addcmul(away, self._features[part], factors, out=rows)
+            else:
+                torch.mul(self.around_origin[part], scale, out=rows)
+            yield part, rows
 
     @cached_property
     def _shifted(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -194,7 +310,11 @@ class Layer:
         if key not in self._views:
             offset = self.features.double().mean(dim=0) if center else None
             self._views[key] = Vectors(
-                self.features, offset=offset, center_rows=center_rows, unit=unit
+                self.features,
+                offset=offset,
+                center_rows=center_rows,
+                unit=unit,
+                norms=self._norms,
             )
         return self._views[key]
 
@@ -216,6 +336,8 @@ class Layer:
                 f"features are of size {size:.1e}, whose fourth powers are no numbers any more. "
                 "Rescale them: no score depends on it."
             )
+        if self.vectors(unit=True).is_light:  # what a search needs to know anyway
+            return None
         away = float(torch.linalg.vector_norm(self.features.mean(dim=0)))
         if away < 0.999 * size:  # plainly not constant, without another pass over the features
             return None

@@ -18,8 +18,9 @@ from jaxtyping import Bool, Float, Float64, Int, Int64, Integer
 from torch import Tensor
 
 from platorep.metrics.layer import Layer, first_equal
+from platorep.metrics.pairs import PAIR_ENTRIES, Pairs
 from platorep.metrics.rounded import Rounded, fastest
-from platorep.metrics.shortlist import Segments, narrow, segments, shortlist
+from platorep.metrics.shortlist import Segments, kth_largest, segments, shortlist
 
 PRODUCT_ERROR = 16
 """Error of a product of unit vectors, in units of the dtype's epsilon (measured: below 4)."""
@@ -27,10 +28,10 @@ EQUAL = 1e-14
 """Two distances (in units of the longest row) that differ by less than this are equal."""
 BLOCK_ENTRIES = 1 << 23
 """Similarities held at once, when the Gram matrix is not kept."""
-PAIR_ENTRIES = 1 << 22
-"""Feature values held at once, when pairs are compared."""
-PAIR_COST = {"cpu": 400, "cuda": 2000}
-"""A pair that is compared again takes as long as so many of a float32 product (measured)."""
+MOST_AGAIN = {"cpu": 1 / 20, "cuda": 1 / 2000}
+"""Comparing so many of all pairs again takes as long as their product in float32 (measured)."""
+SAMPLE_ROWS = 128
+"""Rows that show whether many pairs will have to be compared again."""
 ROUNDED_ENTRIES = 1 << 24
 """Scores in few digits held at once; on a GPU as many as a quarter of its free memory has room
 for, since whatever it does takes long to begin."""
@@ -82,7 +83,9 @@ class Undecided:
 
         def pairs(marked: Bool[Tensor, "m c"]) -> Int64[np.ndarray, "p 2"]:
             row, _ = marked.nonzero(as_tuple=True)
-            return torch.stack([row, columns[marked]], dim=1).cpu().numpy()
+            found = torch.stack([row, columns[marked]], dim=1).cpu().numpy()
+            ordered: np.ndarray = found[_in_order(found)]
+            return ordered
 
         return cls(rows.cpu().numpy(), pairs(sure), pairs(near))
 
@@ -114,8 +117,8 @@ class Search:
 
     def nearest(self, k: int) -> Nearest:
         """The k nearest neighbors, in the order of the rows; needs 1 <= k < n."""
-        dtype, split = fastest(self._vectors.around_origin), segments(self.n, k)
-        if dtype is not None and split is not None and not self._vectors.zero.any():
+        dtype, split = fastest(self._vectors), segments(self.n, k)
+        if dtype is not None and split is not None and not self._vectors.has_zeros:
             found = self._from_rounded(k, dtype, split)
             if found is not None:
                 return found
@@ -132,54 +135,66 @@ class Search:
 
     def _from_rounded(self, k: int, dtype: torch.dtype, split: Segments) -> Nearest | None:
         """From products in few digits; None where these leave too much to compare again."""
-        rounded = Rounded(self._vectors, self._shift, dtype, split.padded)
-        device = self._vectors.squares.device
+        vectors = self._vectors
+        level = self._level(k, dtype)
+        if level is None:
+            return None
+        rounded = Rounded(vectors, dtype, split.padded, inner=self._inner, level=level)
+        pairs = self._pairs(rounded)
+        device = vectors.middle.device
         neighbors = torch.empty(self.n, k, dtype=torch.int64, device=device)
         undecided: list[Undecided] = []
         entries = ROUNDED_ENTRIES
         if device.type == "cuda":
             entries = torch.cuda.mem_get_info(device)[0] // 4 // dtype.itemsize
         size = max(1, entries // split.padded)
+        limit = 2 * MOST_AGAIN[device.type]
         for start in range(0, self.n, size):
             rows = slice(start, min(start + size, self.n))
-            short = shortlist(rounded.scores(rows), k, split, partial(rounded.error, rows))
-            first = narrow(short.values, torch.full_like(short.columns[:, 0], k), short.error)
-            members = first.sure | first.near
-            todo = first.is_open.nonzero().flatten()
-            if len(todo):
-                near, columns = first.near[todo], short.columns[todo]
-                if int(near.sum()) > len(members) * self.n // PAIR_COST[device.type]:
-                    return None
-                again = self._again(todo + start, columns, near)
-                error = torch.full_like(short.error[todo], self.error)
-                second = narrow(again, first.left[todo], error)
-                sure = first.sure[todo] | second.sure
-                # of what is still open any k for now
-                best = (sure.float() * 2 + second.near).topk(k, dim=1).indices
+            error = partial(rounded.error, rows)
+            short = shortlist(rounded.scores(rows), k, split, error, rounded.missing)
+            found = pairs.compare_again(rounded.in_units_of_rows(short), rows, k, limit)
+            if found is None:
+                return None
+            todo = found.is_open.nonzero().flatten()
+            members = found.sure | found.near
+            if len(todo):  # any k for now
+                sure, near, columns = found.sure[todo], found.near[todo], short.columns[todo]
+                best = (sure.float() * 2 + near).topk(k, dim=1).indices
                 members[todo] = torch.zeros_like(near).scatter_(1, best, True)
-                still = second.is_open
-                undecided.append(
-                    Undecided.of(
-                        todo[still] + start, columns[still], sure[still], second.near[still]
-                    )
-                )
+                undecided.append(Undecided.of(todo + start, columns, sure, near))
             neighbors[rows] = short.columns[members].reshape(-1, k)
         return self._decided(neighbors.sort(dim=1).values.cpu().numpy(), undecided, k)
 
-    def _again(
-        self, rows: Int64[Tensor, " m"], columns: Int64[Tensor, "m c"], near: Bool[Tensor, "m c"]
-    ) -> Float[Tensor, "m c"]:
-        """The scores of some pairs in float32, each from its two rows alone; -inf elsewhere."""
-        vectors = self._vectors.around_origin
-        row, place = near.nonzero(as_tuple=True)
-        mine, others = rows[row], columns[row, place]
-        found = torch.full(near.shape, -torch.inf, device=rows.device)
-        block = max(1, PAIR_ENTRIES // vectors.shape[1])
-        for start in range(0, len(row), block):
-            part = slice(start, start + block)
-            products = (vectors[mine[part]] * vectors[others[part]]).sum(dim=1)
-            found[row[part], place[part]] = products + self._shift[others[part]]
-        return found
+    def _level(self, k: int, dtype: torch.dtype) -> float | None:
+        """About where the last places' scores are, from some of the rows; None where too many
+        candidates are as near as that."""
+        vectors = self._vectors.some(slice(None, None, -(-self.n // SAMPLE_ROWS)))
+        size, whole = vectors.n, slice(0, vectors.n)
+        some = Rounded(vectors, dtype, size, inner=self._inner)
+        scores = some.scores(whole).float()
+        place = max(1, round(k * size / self.n))
+        cut = kth_largest(scores, place)
+        near = (scores - cut[:, None]).abs() <= some.error(whole, cut)[:, None]
+        # of more rows the last place is farther out, where candidates are rarer
+        share = float(near.float().mean()) * min(1.0, k * size / (place * self.n))
+        if share > MOST_AGAIN[vectors.device.type]:
+            return None
+        return float(cut.mean()) * some.unscale
+
+    def _pairs(self, rounded: Rounded) -> Pairs:
+        """How pairs are compared again in float32: rows as they are given, where they may be."""
+        vectors = self._vectors
+        if not vectors.is_light:
+            return Pairs(vectors.around_origin, None, self._shift, None, self.error)
+        squares = vectors.middle.square().sum()
+        if self._inner:
+            shift, constant = torch.zeros(self.n), -rounded.along - squares
+        else:
+            shift, constant = vectors.lengths.square() / -2, -rounded.along - squares / 2
+        nothing = torch.zeros_like(vectors.middle)
+        error = 2 * product_error(vectors.longest_given**2, nothing, self._similarity)
+        return Pairs(vectors.given, vectors.factors, shift, constant, error)
 
     @cached_property
     def _shift(self) -> Float[Tensor, " n"]:
@@ -229,6 +244,8 @@ class Search:
     @cached_property
     def _length(self) -> float:
         """Length of the longest row, to tell what is equal."""
+        if self._vectors.as_given:
+            return self._vectors.longest_given or 1.0
         return longest(float(self._vectors.squares.max()), self._vectors.origin)
 
     def _undecided(
@@ -277,7 +294,7 @@ class Search:
         if not len(rows):
             return np.empty(0)
         involved = np.unique(np.concatenate([rows, columns]))
-        table = self._vectors.exact(torch.from_numpy(involved).to(self._vectors.squares.device))
+        table = self._vectors.exact(torch.from_numpy(involved).to(self._vectors.device))
         place = np.searchsorted(involved, np.stack([rows, columns]))
         if len(rows) > 4 * len(involved):  # many candidates are equal
             place = first_equal(table)[place]

@@ -4,86 +4,113 @@ Axes: n rows, d features, m some of the rows.
 """
 
 import functools
+import math
 import time
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from platorep.metrics.layer import Vectors
+from platorep.metrics.shortlist import Shortlist
 
 ROUNDOFF = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11}
-ACCUMULATED = 2.0**-23
-"""Error of adding one product in float32, in units of the sum of their sizes: of accumulators that
-truncate; those that round err by half."""
-SHIFT_TERMS = 3
-"""Numbers of few digits whose sum is the shift of a candidate."""
-ALIGNED = 16
-FEWEST_ROWS = {"cpu": 4096, "cuda": 16_384}
+ACCUMULATED = {"cpu": 2.0**-24, "cuda": 2.0**-23}
+"""Error of adding one product in float32, in units of the sum of their sizes: accumulators of
+processors round, those of GPUs truncate."""
+FEWEST_ROWS = {"cpu": 512, "cuda": 16_384}
 """Of fewer the product is not what takes time (measured)."""
 TRIED = 512, 1024
 
 
 class Rounded:
-    """Scores <i,j> + shift_j of the rows around their origin, from products of rounded rows.
+    """Scores <i,j> + shift_j of the rows around their middle, from products of rounded rows.
 
-    The rows are scaled so that the longest has length 1, and the shift, which is added as columns
-    of the product, is taken around its middle: neither moves the order of any row's candidates.
+    Inside, rows are scaled by a power of two, and `level` is subtracted before the scores are
+    rounded: those that matter are near 0 then, where numbers of few digits are densest.
 
     Args:
-        shift: What is added to the score of each candidate.
         padded: Number of columns of the scores.
+        inner: The shift is the product with the middle (else minus half of the squared length).
+        level: About where the scores are that matter.
     """
 
     def __init__(
-        self, vectors: Vectors, shift: Float[Tensor, " n"], dtype: torch.dtype, padded: int
+        self,
+        vectors: Vectors,
+        dtype: torch.dtype,
+        padded: int,
+        *,
+        inner: bool = False,
+        level: float = 0.0,
     ) -> None:
-        rows = vectors.around_origin
-        self.n, d = rows.shape
-        self._dtype = dtype
-        scale = 1 / max(float(vectors.squares.max()) ** 0.5, torch.finfo(torch.float32).tiny)
-        width = -(-(d + SHIFT_TERMS) // ALIGNED) * ALIGNED
-        self._left = torch.zeros(self.n, width, dtype=dtype, device=rows.device)
-        self._right = torch.zeros(padded, width, dtype=dtype, device=rows.device)
-        scaled = rows * scale
-        self._left[:, :d] = scaled
-        self._right[: self.n, :d] = self._left[:, :d]
-        scaled -= self._left[:, :d]
-        lost = torch.linalg.vector_norm(scaled, dim=1)
-        lengths = vectors.squares.sqrt() * scale + lost
-        self._left[:, d : d + SHIFT_TERMS] = 1
-        rest = (shift - (shift.max() + shift.min()) / 2).double() * scale**2
-        largest_shift = float(rest.abs().max())
-        for term in range(SHIFT_TERMS):
-            self._right[: self.n, d + term] = rest
-            rest -= self._right[: self.n, d + term]
+        middle = vectors.middle
+        device, self._dtype = middle.device, dtype
+        self.n, d = vectors.n, len(middle)
+        exponent = 1 - math.frexp(vectors.reach)[1]
+        self.unscale, self._level = 4.0**-exponent, level
+        scale = 2.0**exponent
+        middle = middle * scale
+        self._rows = torch.empty(padded, d, dtype=dtype, device=device)
+        self._rows[self.n :] = 0
+        lengths, lost, along = torch.empty(3, self.n, device=device)
+        for part, rows in vectors.parts(scale):
+            self._rows[part] = rows
+            lengths[part] = torch.linalg.vector_norm(rows, dim=1)
+            along[part] = rows @ middle
+            lost[part] = torch.linalg.vector_norm(rows.sub_(self._rows[part]), dim=1)
+        shift = along if inner else lengths.square() / -2
+        exact = shift.double() - level / self.unscale
+        self._bias = torch.full((padded,), -torch.inf, dtype=dtype, device=device)
+        self._bias[: self.n] = exact
+        rest = exact - self._bias[: self.n]
+        self.missing = rest.float()
+        """In the scores of each candidate."""
+        self.along = along * self.unscale
+        """Product of each row with the middle."""
+
+        away = float(torch.linalg.vector_norm(middle))
+        lost += 4 * torch.finfo(torch.float32).eps * (lengths + away)
+        lengths += lost
         longest, most_lost = float(lengths.max()), float(lost.max())
-        added = ACCUMULATED * (width + 1) * (lengths * longest + 2 * largest_shift)
-        self._error = lost * longest + lengths * most_lost + added + float(rest.abs().max())
+        sums = lengths * longest + self._bias[: self.n].abs().max()
+        added = ACCUMULATED[device.type] * (d + 1) * sums
+        self._error = 1.001 * (lost * longest + lengths * most_lost + added)
+        self._most_missing = float(rest.abs().max())
 
     def scores(self, rows: slice) -> Float[Tensor, "m padded"]:
         """Of some rows with all, in few digits; -inf with themselves and beyond the last."""
-        found = self._left[rows] @ self._right.T
-        found[:, self.n :] = -torch.inf
+        found = F.linear(self._rows[rows], self._rows, self._bias)
         every = torch.arange(len(found), device=found.device)
         found[every, every + rows.start] = -torch.inf
         return found
 
+    def in_units_of_rows(self, short: Shortlist) -> Shortlist:
+        """The same scores without scale and level."""
+        return Shortlist(
+            short.columns,
+            short.values * self.unscale + self._level,
+            short.error * self.unscale,
+        )
+
     def error(self, rows: slice, near: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
-        """Bound of the error of each row's scores that are about as large as `near`.
+        """Bound of the error of each row's scores that are about as large as `near`, in units of
+        their own.
 
         <x, y> - <x', y'> = <x - x', y> + <x', y - y'>, which is at most |x - x'| |y| + |x'| |y -
         y'|, of the residuals as they are; then sums in float32, and the digits of the result.
         """
         inputs = self._error[rows]
-        whole: Tensor = inputs + 1.1 * ROUNDOFF[self._dtype] * (near.abs() + 4 * inputs)
+        size = near.abs() + 4 * (inputs + self._most_missing)
+        whole: Tensor = inputs + 1.1 * ROUNDOFF[self._dtype] * size
         return whole
 
 
-def fastest(rows: Float[Tensor, "n d"]) -> torch.dtype | None:
+def fastest(vectors: Vectors) -> torch.dtype | None:
     """The type in which products of these rows are fastest; None: the one that they have."""
-    kind = rows.device.type
-    if rows.dtype != torch.float32 or len(rows) < FEWEST_ROWS.get(kind, len(rows) + 1):
+    kind = vectors.device.type
+    if vectors.dtype != torch.float32 or vectors.n < FEWEST_ROWS.get(kind, vectors.n + 1):
         return None
     if kind == "cuda":
         return torch.float16  # as fast as bfloat16, with three digits more
@@ -92,14 +119,17 @@ def fastest(rows: Float[Tensor, "n d"]) -> torch.dtype | None:
 
 @functools.cache
 def _multiplies_bfloat16() -> bool:
-    """Whether this processor takes less than half as long as for float32."""
+    """Whether this processor takes less than half as long as for float32, and rounds once."""
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
-        x = torch.ones(TRIED, dtype=dtype)
+        x = torch.zeros(TRIED, dtype=dtype)
+        x[:, 0], x[:, 1] = 1, 2**-4  # 1 + 2**-8 has more digits than bfloat16
+        bias = torch.full(TRIED[:1], -1.0, dtype=dtype)
         times = []
         for _ in range(4):
             started = time.perf_counter()
-            x @ x.T
+            found = F.linear(x, x, bias)
             times.append(time.perf_counter() - started)
         seconds[dtype] = min(times)
-    return 2 * seconds[torch.bfloat16] < seconds[torch.float32]
+    once = bool((found == 2**-8).all())
+    return once and 2 * seconds[torch.bfloat16] < seconds[torch.float32]

@@ -1,0 +1,115 @@
+"""Scores of some pairs of rows, each from its two rows alone, for what products in few digits
+leave open.
+
+Axes: m and n rows, d features, p pairs, c places of a short list.
+"""
+
+import functools
+import warnings
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from platorep.metrics.shortlist import Narrowed, Shortlist, kth_largest, narrow
+
+PAIR_ENTRIES = 1 << 22
+"""Feature values held at once, when pairs are compared."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Scores in float32: products times the factors of both rows, and what is added to them."""
+
+    rows: Float[Tensor, "n d"]
+    factors: Float[Tensor, " n"] | None
+    shift: Float[Tensor, " n"]
+    """Of the candidates."""
+    constant: Float[Tensor, " n"] | None
+    """Of the rows whose candidates they are."""
+    error: float
+    """Bound of the error of a score."""
+
+    def scores(
+        self, block: slice, row: Int64[Tensor, " p"], column: Int64[Tensor, " p"]
+    ) -> Float[Tensor, " p"]:
+        """Of row `row[i]` of this block with candidate `column[i]`; `row` must not fall."""
+        found = pair_products(self.rows[block], self.rows, row, column)
+        if self.factors is not None:
+            found *= self.factors[block][row] * self.factors[column]
+        found += self.shift[column]
+        if self.constant is not None:
+            found += self.constant[block][row]
+        return found
+
+    def compare_again(
+        self, short: Shortlist, block: slice, k: int, limit: float
+    ) -> Narrowed | None:
+        """What float32 knows of the short lists of these rows; None where too much is to compare.
+
+        First those that may be on either side of the last place's score as it seems; when it is
+        known where that is, few of the others are left.
+
+        Args:
+            limit: Share of all pairs that may be compared.
+        """
+        lower = short.values - short.error[:, None]
+        upper = short.values + short.error[:, None]
+        found = narrow(lower, upper, k)
+        cut = kth_largest(short.values, k)[:, None]
+        at_cut = (short.values - cut).abs() <= short.error[:, None]
+        for part in (at_cut, ~at_cut):
+            todo = found.near & found.is_open[:, None] & part
+            row, place = todo.nonzero(as_tuple=True)
+            if len(row) > limit * len(todo) * len(self.rows):
+                return None
+            if len(row):
+                scores = self.scores(block, row, short.columns[row, place])
+                lower[row, place], upper[row, place] = scores - self.error, scores + self.error
+                found = narrow(lower, upper, k)
+        return found
+
+
+def pair_products(
+    x: Float[Tensor, "m d"],
+    y: Float[Tensor, "n d"],
+    row: Int64[Tensor, " p"],
+    column: Int64[Tensor, " p"],
+) -> Float[Tensor, " p"]:
+    """Products of row `row[i]` of x with row `column[i]` of y; `row` must not fall."""
+    if x.device.type == "cpu":
+        return _sampled(x, y, row, column)
+    found = torch.empty(len(row), device=x.device, dtype=x.dtype)
+    block = max(1, PAIR_ENTRIES // x.shape[1])
+    for start in range(0, len(row), block):
+        part = slice(start, start + block)
+        found[part] = (x[row[part]] * y[column[part]]).sum(dim=1)
+    return found
+
+
+def _sampled(
+    x: Float[Tensor, "m d"],
+    y: Float[Tensor, "n d"],
+    row: Int64[Tensor, " p"],
+    column: Int64[Tensor, " p"],
+) -> Float[Tensor, " p"]:
+    """Without copies of the rows: some entries of a product."""
+    _hear_out_warning()
+    ends = torch.zeros(len(x) + 1, dtype=torch.int64)
+    torch.cumsum(torch.bincount(row, minlength=len(x)), dim=0, out=ends[1:])
+    zeros = torch.zeros(len(row), dtype=x.dtype)
+    entries = _sparse(ends, column, zeros, size=(len(x), len(y)))
+    found: Tensor = torch.sparse.sampled_addmm(entries, x, y.T, beta=0.0).values()
+    return found
+
+
+_sparse = functools.partial(torch.sparse_csr_tensor, check_invariants=False)
+
+
+@functools.cache
+def _hear_out_warning() -> None:
+    """Torch says once in a process that its sparse tensors are young; what is used here is not."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
+        _sparse(torch.tensor([0, 0]), torch.empty(0, dtype=torch.int64), torch.empty(0), (1, 1))
