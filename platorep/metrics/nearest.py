@@ -18,9 +18,10 @@ from jaxtyping import Bool, Float, Float64, Int, Int64, Integer
 from torch import Tensor
 
 from platorep.metrics.layer import Layer, first_equal
-from platorep.metrics.pairs import PAIR_ENTRIES, Pairs
+from platorep.metrics.pairs import PAIR_ENTRIES, PairScores
 from platorep.metrics.rounded import Rounded, fastest
-from platorep.metrics.shortlist import Segments, kth_largest, segments, shortlist
+from platorep.metrics.selection import kth_largest
+from platorep.metrics.shortlist import Segments, segments, shortlist
 
 PRODUCT_ERROR = 16
 """Error of a product of unit vectors, in units of the dtype's epsilon (measured: below 4)."""
@@ -182,11 +183,11 @@ class Search:
             return None
         return float(cut.mean()) * some.unscale
 
-    def _pairs(self, rounded: Rounded) -> Pairs:
+    def _pairs(self, rounded: Rounded) -> PairScores:
         """How pairs are compared again in float32: rows as they are given, where they may be."""
         vectors = self._vectors
         if not vectors.is_light:
-            return Pairs(vectors.around_origin, None, self._shift, None, self.error)
+            return PairScores(vectors.around_origin, None, self._shift, None, self.error)
         squares = vectors.middle.square().sum()
         if self._inner:
             shift, constant = torch.zeros(self.n), -rounded.along - squares
@@ -194,7 +195,7 @@ class Search:
             shift, constant = vectors.lengths.square() / -2, -rounded.along - squares / 2
         nothing = torch.zeros_like(vectors.middle)
         error = 2 * product_error(vectors.longest_given**2, nothing, self._similarity)
-        return Pairs(vectors.given, vectors.factors, shift, constant, error)
+        return PairScores(vectors.given, vectors.factors, shift, constant, error)
 
     @cached_property
     def _shift(self) -> Float[Tensor, " n"]:

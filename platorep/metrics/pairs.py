@@ -12,14 +12,15 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from platorep.metrics.shortlist import Narrowed, Shortlist, kth_largest, narrow
+from platorep.metrics.selection import kth_largest, pairs_of
+from platorep.metrics.shortlist import Narrowed, Shortlist, narrow
 
 PAIR_ENTRIES = 1 << 22
 """Feature values held at once, when pairs are compared."""
 
 
 @dataclass(frozen=True)
-class Pairs:
+class PairScores:
     """Scores in float32: products times the factors of both rows, and what is added to them."""
 
     rows: Float[Tensor, "n d"]
@@ -61,10 +62,11 @@ class Pairs:
         at_cut = (short.values - cut).abs() <= short.error[:, None]
         for part in (at_cut, ~at_cut):
             todo = found.near & found.is_open[:, None] & part
-            row, place = todo.nonzero(as_tuple=True)
-            if len(row) > limit * len(todo) * len(self.rows):
+            again = pairs_of(todo)
+            if len(again.columns) > limit * len(todo) * len(self.rows):
                 return None
-            if len(row):
+            if len(again.columns):
+                row, place = again.queries, again.columns
                 scores = self.scores(block, row, short.columns[row, place])
                 lower[row, place], upper[row, place] = scores - self.error, scores + self.error
                 found = narrow(lower, upper, k)

@@ -7,10 +7,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+
+from platorep.metrics.selection import kth_largest, pairs_of
 
 SEGMENTS_PER_PLACE = 6
 """Segments for each of the k places: with as many, few have two of the nearest."""
@@ -67,10 +68,12 @@ def shortlist(
     floor = kth_largest(largest.float(), k)
     bound = error(floor)
     least = floor - 2 * (bound + missing.abs().max())
-    row, segment = (largest >= least[:, None]).nonzero(as_tuple=True)
-    inside = parts[row, :, segment].float()
-    entry, place = (inside >= least[row][:, None]).nonzero(as_tuple=True)
-    value, row, column = inside[entry, place], row[entry], place * split.number + segment[entry]
+    some = pairs_of(largest >= least[:, None])
+    inside = parts[some.queries, :, some.columns].float()
+    found = pairs_of(inside >= least[some.queries, None])
+    value = inside.flatten()[found.queries * split.width + found.columns]
+    row = some.queries[found.queries]
+    column = found.columns * split.number + some.columns[found.queries]
     counts = torch.bincount(row, minlength=len(scores))
     index = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
     shape = len(scores), int(counts.max())
@@ -78,14 +81,6 @@ def shortlist(
     values = torch.full(shape, -torch.inf, device=row.device)
     columns[row, index], values[row, index] = column, value + missing[column]
     return Shortlist(columns, values, bound)
-
-
-def kth_largest(values: Float[Tensor, "m c"], k: int) -> Float[Tensor, " m"]:
-    """Of each row."""
-    if values.device.type == "cpu":  # several times faster than torch's
-        place = values.shape[1] - k
-        return torch.from_numpy(np.partition(values.numpy(), place, axis=1)[:, place])
-    return values.topk(k, dim=1).values[:, -1]
 
 
 @dataclass(frozen=True)
