@@ -272,11 +272,15 @@ def of_texts(name: str, data: Data, device: str, dtype: Any, *, bucketed: bool) 
 
 
 def by_encode(name: str, data: Data, device: str, dtype: Any) -> Any:
-    """The mean over tokens of the last layer, which it takes where a folder says nothing."""
+    """The mean over tokens of the last layer, by sentence-transformers 6."""
     import torch
     from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
-    model = SentenceTransformer(name, device=device, model_kwargs={"dtype": dtype})
+    transformer = Transformer(name, model_kwargs={"dtype": dtype})
+    transformer.modality_config.pop("message", None)  # a chat template around every text
+    pooling = Pooling(transformer.get_embedding_dimension(), "mean")
+    model = SentenceTransformer(modules=[transformer, pooling], device=device)
     model.tokenizer.pad_token = model.tokenizer.pad_token or model.tokenizer.eos_token
 
     def encode(rows: Sequence[int]) -> list[torch.Tensor]:

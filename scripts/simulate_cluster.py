@@ -1,6 +1,6 @@
 """How long extraction takes on a cluster: a simulation of the schedule of `--engine ray`.
 
-    python scripts/simulate_cluster.py [--rows 15000000] [--gpus 8 32 128] [--rows-per-shard 16384]
+    python scripts/simulate_cluster.py [--rows 15000000] [--gpus 8 32 128] [--rows-per-part 8192]
     python scripts/simulate_cluster.py --tasks FILE.csv --gpus 1 2      # what is there instead
 
 Networks come heaviest first. Each is opened by one worker, which then reads ranges of rows; when no
@@ -268,9 +268,9 @@ def task_of(network: Network, of: argparse.Namespace) -> Task:
     return Task(
         name=network.name,
         open_s=weights / (of.load_gb_per_s * GB),
-        num_parts=math.ceil(of.rows / of.rows_per_shard),
-        part_s=of.rows_per_shard * max(row_s, decoding_s),
-        part_bytes=of.rows_per_shard * network.values_per_row() * 4.0,
+        num_parts=math.ceil(of.rows / of.rows_per_part),
+        part_s=of.rows_per_part * max(row_s, decoding_s),
+        part_bytes=of.rows_per_part * network.values_per_row() * 4.0,
         gpus=math.ceil(weights / (0.8 * of.gpu_gb * GB)),
     )
 
@@ -298,17 +298,17 @@ def main() -> None:
     add("--gpus", type=int, nargs="+", default=[8, 32, 128], help="workers, one to a GPU")
     add("--tasks", type=Path, help="a file of networks, in place of those of prh-val")
     add("--rows", type=int, default=15_000_000)
-    add("--rows-per-shard", type=int, default=16_384)
+    add("--rows-per-part", type=int, default=8192, help="larger than a shard, to be simulated fast")
     add("--tokens", type=float, default=31.0, help="of a text, on average")
-    add("--padding", type=float, default=0.06, help="share of tokens that are padding")
+    add("--padding", type=float, default=0.1, help="share of tokens that are padding")
     add("--tflops-text", type=float, default=280.0, help="of a GPU at work on a language model")
     add("--tflops-image", type=float, default=30.0, help="of a GPU at work on an image network")
-    add("--decoding-ms", type=float, default=8.0, help="of an image, on one core")
+    add("--decoding-ms", type=float, default=10.0, help="of an image, on one core")
     add("--decoders", type=int, default=8, help="cores that decode for one GPU")
     add("--gpu-gb", type=float, default=141.0)
     add("--load-gb-per-s", type=float, default=1.0, help="of weights, from their files")
     add("--start-s", type=float, default=4.0, help="until a worker has its libraries")
-    add("--driver-gb-per-s", type=float, default=1.0, help="that the driver receives and writes")
+    add("--driver-gb-per-s", type=float, default=0.3, help="that the driver receives and writes")
     add("--gpu-price", type=float, default=3.0, help="of an hour of a GPU")
     add("--tb-price", type=float, default=20.0, help="of a month of 1 TB")
     arguments = parser.parse_args()
@@ -325,7 +325,7 @@ def print_networks(tasks: Sequence[Task], of: argparse.Namespace) -> None:
         f"{'network':18} {'rows/s':>8} {'GPUs':>4} {'GPU hours':>9} {'TB':>6}   of {of.rows:,} rows"
     )
     for task, network in zip(tasks, NETWORKS, strict=True):
-        speed, hours = of.rows_per_shard / task.part_s, task.cost / 3600
+        speed, hours = of.rows_per_part / task.part_s, task.cost / 3600
         disk = of.rows * network.values_per_row() * 2 / 1e12
         print(f"{task.name:18} {speed:8.0f} {task.gpus:4} {hours:9.1f} {disk:6.2f}")
     disk = of.rows * sum(network.values_per_row() for network in NETWORKS) * 2 / 1e12

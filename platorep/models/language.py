@@ -27,7 +27,7 @@ from platorep.models.probing import BatchProbe, probe_batches, probe_texts
 from platorep.models.sentences import Embedding, read_embedding
 from platorep.models.sides import FEATURES, Side, choose_side, reads, sides
 from platorep.models.taps import BY_NAME
-from platorep.models.token_batches import TokenBatches, TokenStates
+from platorep.models.token_batches import TokenBatches, TokenStates, tokens_per_batch
 from platorep.models.tokens import TextReader, Tokens, longest_text, num_embeddings
 from platorep.switches import default_switches
 
@@ -38,10 +38,6 @@ TEXT_SETTINGS = (
 """What a language model takes of `ModelSettings`, wherever it comes from."""
 FROM_ELSEWHERE = ("revision", "device_map", "trust_remote_code", "adapter", "side")
 """What only one takes that was not made here."""
-GPU_TOKENS = 16384
-"""Tokens per batch to begin with: more do not run faster."""
-CPU_TOKENS, TOKENS_PER_THREAD = 512, 128
-"""On a CPU fewer tokens stay in its caches; many threads need more."""
 HIDDEN_STATES = "hidden states: embedding output, every layer, the last after the final norm"
 """Part of the key, and not true of CLIP and SigLIP, whose last text state is before it."""
 SPECIAL_TOKENS = {"keep": "as the tokenizer adds them", "drop": "added, read and not pooled"}
@@ -112,7 +108,8 @@ class LanguageModel(PretrainedModel):
         probe = probe_batches(
             lambda batch: states(batch, kept), sample, equal, longer, states.dtype
         )
-        return LoadedLanguageModel(states, kept, self._text_reader(network), probe)
+        per_batch = tokens_per_batch(network, states.device)
+        return LoadedLanguageModel(states, kept, self._text_reader(network), probe, per_batch)
 
     @default_switches()
     def open_texts(self, device: torch.device | str, dtype: torch.dtype) -> OpenTexts:
@@ -315,8 +312,10 @@ class LoadedLanguageModel(Loaded):
         kept: tuple[int, ...],
         reader: TextReader,
         probe: BatchProbe,
+        tokens_per_batch: int,
     ) -> None:
         self._states, self._kept, self._reader, self._probe = states, kept, reader, probe
+        self._tokens_per_batch = tokens_per_batch
         self.layers = tuple(states.names[i] for i in kept)
         self.batching = probe.batching
         if not states.hooked:
@@ -337,10 +336,7 @@ class LoadedLanguageModel(Loaded):
         lengths = [len(text.ids) for text in tokens]
         order = sorted(range(len(tokens)), key=lambda i: -lengths[i])
         found = PooledRows(len(rows))
-        on_cpu = max(CPU_TOKENS, TOKENS_PER_THREAD * torch.get_num_threads())
-        batches = self.remembered_batches(
-            reading.batch, GPU_TOKENS if self._states.device.type == "cuda" else on_cpu
-        )
+        batches = self.remembered_batches(reading.batch, self._tokens_per_batch)
 
         def step(start: int, stop: int) -> None:
             places = order[start:stop]
