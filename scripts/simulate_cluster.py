@@ -304,7 +304,7 @@ def main() -> None:
     add("--tflops-text", type=float, default=280.0, help="of a GPU at work on a language model")
     add("--tflops-image", type=float, default=30.0, help="of a GPU at work on an image network")
     add("--decoding-ms", type=float, default=10.0, help="of an image, on one core")
-    add("--decoders", type=int, default=8, help="cores that decode for one GPU")
+    add("--decoders", type=int, default=3, help="processes that decode for one GPU")
     add("--gpu-gb", type=float, default=141.0)
     add("--load-gb-per-s", type=float, default=1.0, help="of weights, from their files")
     add("--start-s", type=float, default=4.0, help="until a worker has its libraries")

@@ -22,7 +22,7 @@ from torch import Tensor
 from platorep.config import ModelSpec
 from platorep.errors import AbsentError, ConfigError, DataError, IntegrityError
 from platorep.models import Reading, open_model
-from platorep.models.token_batches import pool_tokens
+from platorep.models.token_batches import pool_tokens, tokens_per_batch
 
 TEXTS = (
     "a dog runs over the wet grass , and another dog runs after it through the water",
@@ -553,6 +553,16 @@ def test_batches_hold_texts_of_like_length(llama: Path, monkeypatch: pytest.Monk
     loaded.features(Reading(range(8), Texts(), batch=24))
     # Tokens with <s>: 19, 18, 10, 7, 4, 4, 2, 2; a batch holds 24, padding included.
     assert shapes == [(1, 19), (1, 18), (2, 10), (4, 4)]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "tokens"), [(10**6, 16384), (10**9, 5000), (7 * 10**9, 2048)]
+)
+def test_a_large_network_begins_with_fewer_tokens_on_a_gpu(parameters: int, tokens: int) -> None:
+    network = torch.nn.Linear(1000, parameters // 1000, bias=False, device="meta")
+    assert tokens_per_batch(network, torch.device("cuda")) == tokens
+    on_cpu = tokens_per_batch(network, torch.device("cpu"))
+    assert on_cpu == max(512, 128 * torch.get_num_threads())
 
 
 def test_absences(tmp_path: Path, llama: Path) -> None:
