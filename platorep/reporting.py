@@ -7,7 +7,7 @@ import sys
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import IO
 
 Advance = Callable[[int], None]
@@ -60,14 +60,24 @@ class Reporter:
             self._line(f"warning: {text}")
 
     @contextmanager
-    def task(self, name: str, total: int, unit: str) -> Iterator[Advance]:
-        """Show the way through `total` units; yields the function that counts them."""
-        started = time.monotonic()
-        if self.verbosity >= 0 and self._stream.isatty():
-            with _bar(self._stream, printable(name), total, unit) as advance:
-                yield advance
-        else:
-            yield lambda count: None
+    def task(self, name: str, total: int | None, unit: str) -> Iterator[Advance]:
+        """Show the way through `total` units (None: as many as there are); yields the function that
+        counts them."""
+        started, finished = time.monotonic(), 0
+
+        with ExitStack() as shown:
+            advance = None
+            if self.verbosity >= 0 and self._stream.isatty():
+                advance = shown.enter_context(_bar(self._stream, printable(name), total, unit))
+
+            def count(number: int) -> None:
+                nonlocal finished
+                finished += number
+                if advance is not None:
+                    advance(number)
+
+            yield count
+        total = finished if total is None else total
         seconds = time.monotonic() - started
         rate = f", {_rate(total / seconds)} {unit}/s" if total and seconds > 0 else ""
         self.say(f"{name}: {total} {unit} in {seconds:.1f} s{rate}")
@@ -81,7 +91,7 @@ def _rate(rate: float) -> str:
 
 
 @contextmanager
-def _bar(stream: IO[str], name: str, total: int, unit: str) -> Iterator[Advance]:
+def _bar(stream: IO[str], name: str, total: int | None, unit: str) -> Iterator[Advance]:
     from rich.console import Console  # rich is slow to import, and only a terminal needs it
     from rich.progress import (
         BarColumn,

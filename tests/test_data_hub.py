@@ -29,7 +29,8 @@ from platorep.errors import PlatorepError
 for config, offline in json.loads(sys.argv[1]):
     try:
         data = load_dataset(DatasetConfig(source="org/pairs", **config), offline=offline)
-        found = [data.name, data.provenance["commit"], data.views["text"].texts, data.fingerprint]
+        texts = list(data.views["text"].texts)
+        found = [data.name, data.provenance["commit"], texts, data.fingerprint]
     except PlatorepError as error:
         found = [type(error).__name__, str(error)]
     print(json.dumps(found))

@@ -1,8 +1,10 @@
 """What was checked once is not checked again, and nothing that changed is served from memory."""
 
 import io
+import json
 import os
 import pickle
+import shutil
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -220,38 +222,66 @@ def test_other_settings_have_a_manifest_of_their_own(
     assert load(source, "folder").report() == plain.report()
 
 
-def test_a_damaged_manifest_is_made_anew(tmp_path: Path, decoded: list[None]) -> None:
+def tables() -> list[Path]:
+    return sorted(path for path in (cache_root() / "rows").iterdir() if path.suffix != ".lock")
+
+
+def test_a_damaged_table_is_made_anew(tmp_path: Path, decoded: list[None]) -> None:
     source = write_folder(tmp_path, {"a": 1, "b": 2})
-    first = load(source, "folder")
-    (manifest,) = (cache_root() / "manifests").iterdir()
-    whole = manifest.read_bytes()
+    texts = tuple(load(source, "folder").views["text"].texts)
+    (folder,) = tables()
+    rows, about = folder / "rows.arrow", folder / "about.json"
+    whole, said = rows.read_bytes(), about.read_bytes()
     at = whole.index(b"caption 001")
-    for damaged in (b"", whole[: at + 5], whole[:at] + b"X" + whole[at + 1 :]):
-        manifest.write_bytes(damaged)
-        assert damaged_files(cache_root())["file"].tolist() == [str(manifest)]
+    for path, damaged in (
+        (rows, b""),
+        (rows, whole[: at + 5]),
+        (rows, whole[:at] + b"X" + whole[at + 1 :]),
+        (about, said.replace(b'"num_rows": 2', b'"num_rows": 3')),
+        (folder / "files.arrow", b"x"),
+    ):
+        path.write_bytes(damaged)
+        assert damaged_files(cache_root())["file"].tolist() == [str(folder)]
         decoded.clear()
-        assert load(source, "folder").views["text"].texts == first.views["text"].texts
+        assert load(source, "folder").views["text"].texts == texts
         assert len(decoded) == 2
-    assert manifest.read_bytes() == whole
+    assert rows.read_bytes() == whole
     assert damaged_files(cache_root()).empty
 
-    manifest.unlink()
-    manifest.mkdir()
-    (manifest / "x").touch()
-    assert load(source, "folder").views["text"].texts == first.views["text"].texts
-    (manifest.parent / ".x.partial").touch()
+    rows.unlink()
+    rows.mkdir()
+    (rows / "x").touch()
+    assert load(source, "folder").views["text"].texts == texts
+    (folder / ".x.partial").touch()
+    rows.write_bytes(b"x")
     clean(cache_root(), broken=True, partial=True, model=None)
-    assert list(manifest.parent.iterdir()) == []
+    assert tables() == []
 
 
-def test_the_manifest_of_other_settings_in_its_place_is_not_taken(tmp_path: Path) -> None:
+def test_the_same_table_that_was_moved_is_taken(tmp_path: Path, decoded: list[None]) -> None:
+    """With other stamps its content is read once more, and the stamps are noted."""
+    source = write_folder(tmp_path, {"a": 1})
+    load(source, "folder")
+    (folder,) = tables()
+    content = (folder / "rows.arrow").read_bytes()
+    (folder / "rows.arrow").unlink()
+    (folder / "rows.arrow").write_bytes(content)
+    decoded.clear()
+    assert load(source, "folder").views["image"].encoded(0) == red(1)
+    noted = json.loads((folder / "about.json").read_text())["tables"]["rows.arrow"]["stamp"]
+    assert not decoded
+    assert tuple(noted) == stamp(folder / "rows.arrow")
+
+
+def test_the_table_of_other_settings_in_its_place_is_not_taken(tmp_path: Path) -> None:
     source = write_folder(tmp_path, {"a": 1, "b": 2})
     load(source, "folder", limit=1)
-    (limited,) = (cache_root() / "manifests").iterdir()
+    (limited,) = tables()
     load(source, "folder")
-    for other in (cache_root() / "manifests").iterdir():
+    for other in tables():
         if other != limited:
-            other.write_bytes(limited.read_bytes())
+            shutil.rmtree(other)
+            shutil.copytree(limited, other)
     assert len(load(source, "folder")) == 2
 
 

@@ -69,6 +69,8 @@ def _kind(config: DatasetConfig) -> Kind:
 class ClassFolderSource:
     """Rows by class, then by name: `folder/class/image` or `folder/split/class/image`."""
 
+    numbered = False
+
     def __init__(self, config: DatasetConfig, classes: Mapping[Path, Sequence[Path]]) -> None:
         self.stamps: dict[str, Stamp | None] = {}
         self._of_file, self._views = sample_view(config), tuple(config.observed)
@@ -86,6 +88,9 @@ class ClassFolderSource:
 
     def count(self) -> int:
         return len(self._files)
+
+    def strings(self, numbers: Sequence[int]) -> None:
+        return None
 
 
 def _is_sample(path: Path, endings: Sequence[str]) -> bool:

@@ -122,6 +122,7 @@ class LeafReference:
 class DeadLeavesSource:
     """Picture by picture; any one is drawn without the others."""
 
+    numbered = True
     stamps: Mapping[str, Stamp | None] = {}
 
     def __init__(self, config: DatasetConfig) -> None:
@@ -132,8 +133,14 @@ class DeadLeavesSource:
         if not 0 <= index < self._num:
             raise IndexError(index)
         name = f"leaves-{index:06d}"
-        cells = dict.fromkeys(self._views, (LeafReference(self._world, index),))
+        cells = {view: self.cells(index, view) for view in self._views}
         return Row(name, cells, f"picture {index} of the dead leaves", name)
+
+    def cells(self, number: int, view: str) -> tuple[LeafReference]:
+        return (LeafReference(self._world, number),)
 
     def count(self) -> int:
         return self._num
+
+    def strings(self, numbers: Sequence[int]) -> None:
+        return None

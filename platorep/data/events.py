@@ -3,17 +3,19 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
+
+import pyarrow.compute as pc
 
 from platorep.config import hashes_column
-from platorep.data.source import Encoded, RowSource
+from platorep.data.source import Encoded, NumberedSource, RowSource, reference_at
 from platorep.errors import DataError, IntegrityError
 from platorep.files import canonical_json, sha256
-from platorep.identities import RowIdentities, identify
-from platorep.kinds import Kind
+from platorep.identities import Identity, RowIdentities
+from platorep.kinds import Kind, Reference
 from platorep.kinds.text import num_words
 from platorep.parameters.views import Change, Drawn, ObservedView
-from platorep.rows import Strings, rows_sha256
+from platorep.rows import MappedTable, Strings
 
 CHANGE_VERSION = 1  # raise when a change of the same parameters gives other samples
 
@@ -36,6 +38,14 @@ class Copies:
     """Ids of the first few copies, each with the id of the row that it repeats."""
 
 
+def read_copies(content: Mapping[str, Any]) -> dict[str, Copies]:
+    """By view, from JSON."""
+    return {
+        view: Copies(of["count"], tuple((copy, first) for copy, first in of["first"]))
+        for view, of in content.items()
+    }
+
+
 def changed_sample(kind: Kind, sample: Any, change: Change, sha256_before: str) -> Any:
     """What a change makes of a sample, whose draw is named by the sample's hash and the seed."""
     own = change.seed if isinstance(change, Drawn) else 0
@@ -51,47 +61,62 @@ def changed_hash(kind: Kind, sample: Any, change: Change, sha256_before: str) ->
     return sha256(canonical_json([CHANGE_VERSION, sha256_before, how]).encode())
 
 
-class SourceCells:
-    """What some rows of a source hold; the source is opened when the first one is wanted."""
+@runtime_checkable
+class Cells(Protocol):
+    """What the source has of a view, row by row, as its kind's `encode` takes it."""
 
-    def __init__(self, open_source: Callable[[], RowSource], rows: Sequence[int]) -> None:
-        self._open, self._rows = open_source, rows
+    def __getitem__(self, index: int, /) -> tuple[Any, ...]: ...
+
+
+@dataclass(frozen=True)
+class PlacedCells:
+    """Samples of a view, row by row, by the places that a table has noted of them."""
+
+    table: MappedTable
+    view: str
+
+    def __getitem__(self, index: int) -> tuple[Reference]:
+        return (reference_at(self.table.arrow.column(f"place:{self.view}")[index].as_py()),)
+
+
+class NumberedCells:
+    """Of one view, row by row, by the rows' numbers in a source, which is opened when one is
+    wanted. Pickles with the source."""
+
+    def __init__(self, table: MappedTable, view: str, source: "OpenedOnce") -> None:
+        self._table, self._view, self._source = table, view, source
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        number = self._table.arrow.column("row")[index].as_py()
+        try:
+            return self._source.opened.cells(number, self._view)
+        except IndexError as error:
+            raise DataError("it is not there any more") from error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        last = pc.max(self._table.arrow.column("row")).as_py()
+        self._source.opened.cells(last, self._view)  # so that the parts up to there are open
+        return NumberedCells, (self._table, self._view, self._source)
+
+
+class OpenedOnce:
+    """A source for several views, opened when one of them needs it."""
+
+    def __init__(self, open_source: Callable[[], RowSource]) -> None:
+        self._open = open_source
 
     @cached_property
-    def _cells(self) -> tuple[Mapping[str, tuple[Any, ...]], ...]:
+    def opened(self) -> NumberedSource:
         source = self._open()
-        try:
-            rows = [source.row(row) for row in self._rows]
-        except IndexError:
-            rows = []
-        if not rows or any(row.problem is not None for row in rows):
-            raise IntegrityError(
-                "the dataset changed while it was in use: it has fewer samples now. Run the "
-                "command again."
-            )
-        return tuple(row.cells for row in rows)
+        assert isinstance(source, NumberedSource)
+        return source
 
-    def of_view(self, view: str) -> "ViewCells":
-        return ViewCells(self, view)
-
-    def __len__(self) -> int:
-        return len(self._rows)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _opened, (self.opened,)
 
 
-class ViewCells(Sequence[tuple[Any, ...]]):
-    """Of one view, row by row. Pickles as the cells themselves."""
-
-    def __init__(self, cells: SourceCells, view: str) -> None:
-        self._of_rows, self._view = cells, view
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._of_rows._cells[index][self._view]
-
-    def __len__(self) -> int:
-        return len(self._of_rows)
-
-    def __reduce__(self) -> tuple[type, tuple[tuple[tuple[Any, ...], ...]]]:
-        return tuple, (tuple(cells[self._view] for cells in self._of_rows._cells),)
+def _opened(source: NumberedSource) -> OpenedOnce:
+    return OpenedOnce(lambda: source)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,12 +130,14 @@ class View(Sequence[Any]):
     """SHA-256 of the encoded bytes, or of the text; of a change, see `changed_hash`."""
     texts: Strings | None
     """Of a view of texts: all of them."""
-    cells: Sequence[tuple[Any, ...]]
+    cells: Cells
     settings: ObservedView
-    """How cells are read."""
+    """How cells are read; texts and changed samples have none."""
     change: Change | None = None
     original: "View | None" = None
     """The view that is changed."""
+    num_words: int | None = None
+    """Of all texts together, as white space divides them; None for other kinds."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -139,11 +166,14 @@ class View(Sequence[Any]):
         Raises:
             IntegrityError: it is another now.
         """
-        encoded = self.kind.encode(self.cells[index], self.settings)
-        if sha256(encoded) != self.hashes[index]:
+        try:
+            encoded, why = self.kind.encode(self.cells[index], self.settings), ""
+        except DataError as error:
+            encoded, why = None, f": {error}"
+        if encoded is None or sha256(encoded) != self.hashes[index]:
             raise IntegrityError(
                 f"the {self.name} of row {index} (id {self.ids[index]!r}) changed while it was in "
-                "use. Run the command again."
+                f"use{why}. Run the command again."
             )
         return encoded
 
@@ -169,12 +199,13 @@ class View(Sequence[Any]):
             texts=None if self.texts is None else part(self.texts),
             cells=cells,
             original=None if original is None or self.texts is not None else original.taken(rows),
+            num_words=None if self.texts is None else sum(map(num_words, part(self.texts))),
         )
 
     @property
     def mean_words(self) -> float | None:
-        """Mean number of words of a text, as white space divides them; None for other kinds."""
-        return None if self.texts is None else sum(map(num_words, self.texts)) / len(self)
+        """Mean number of words of a text; None for other kinds."""
+        return None if self.num_words is None else self.num_words / len(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +217,12 @@ class EventDataset:
     provenance: Mapping[str, Any]
     """JSON: source, resolved revision, split, views, counts."""
     views: Mapping[str, View]
-    dropped: tuple[DroppedRow, ...]
+    fingerprint: str
+    """Names these rows in this order, on every machine: the SHA-256 of the JSON list of rows, each
+    a list of its id and of the hashes of all that is observed of it, by name of the view."""
+    identities: Mapping[str, Identity]
+    """By column of `hashes`, and "" for ids alone."""
+    dropped: Sequence[DroppedRow]
     duplicates: Mapping[str, Copies]
     """By view; counted before duplicates are dropped."""
     unchanged: Mapping[str, int] = field(default_factory=dict)
@@ -197,28 +233,14 @@ class EventDataset:
         return next(iter(self.views.values())).ids
 
     @cached_property
-    def fingerprint(self) -> str:
-        """Names these rows in this order, on every machine."""
-        observed = sorted(name for name, view in self.views.items() if view.change is None)
-        return rows_sha256(self.ids, *(self.views[name].hashes for name in observed))
-
-    @cached_property
     def hashes(self) -> Mapping[str, Strings]:
         """Hashes of what there is to see of the rows: the columns of rows.parquet, without ids."""
         return {hashes_column(name): view.hashes for name, view in self.views.items()}
 
     def rows_of(self, column: str) -> RowIdentities:
         """What names the rows of one view, by its column of `hashes`; "": their ids alone."""
-        return self._rows[column]
-
-    @cached_property
-    def _rows(self) -> Mapping[str, RowIdentities]:
-        columns: dict[str, Sequence[str]] = {"": Strings.repeated("", len(self)), **self.hashes}
-        known = identify(self.ids, columns)
-        return {
-            name: RowIdentities(ids=self.ids, hashes=hashes, known=known[name])
-            for name, hashes in columns.items()
-        }
+        hashes = self.hashes[column] if column else Strings.repeated("", len(self))
+        return RowIdentities(ids=self.ids, hashes=hashes, known=self.identities[column])
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -1,6 +1,6 @@
 """A folder of files with a captions file: `captions` or `metadata`, `.csv` or `.jsonl`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,8 @@ class FolderSource:
     is a list of captions. Paths are relative to the captions file.
     """
 
+    numbered = False
+
     def __init__(self, config: DatasetConfig, file: Path, *, labels: bool = False) -> None:
         self.stamps = {str(file): settled_stamp(file)}
         self._file, self._labels, self._anywhere = file, labels, config.files_anywhere
@@ -105,6 +107,9 @@ class FolderSource:
 
     def count(self) -> int:
         return len(self._entries)
+
+    def strings(self, numbers: Sequence[int]) -> None:
+        return None
 
 
 @dataclass

@@ -14,32 +14,36 @@ from platorep.data.class_folders import (
     require_class_folders,
 )
 from platorep.data.deadleaves import VERSION, DeadLeavesSource
-from platorep.data.events import EventDataset, SourceCells, View
+from platorep.data.events import Cells, EventDataset, NumberedCells, OpenedOnce, PlacedCells, View
 from platorep.data.folder import FolderSource, find_captions_file, require_captions_file
-from platorep.data.manifest import Located, checked_rows
 from platorep.data.patterns import expand_pattern
-from platorep.data.select import Selection
 from platorep.data.source import RowSource
+from platorep.data.table import Located, RowTable, checked_rows
 from platorep.data.tars import TarSource
 from platorep.data.toyworld import made_toyworld
 from platorep.errors import AbsentError, ConfigError, DataError
 from platorep.files import slug
 from platorep.kinds import KINDS
 from platorep.parameters.section import idle_settings
-from platorep.rows import Strings
+from platorep.reporting import Reporter
 
 
 def load_dataset(
-    config: DatasetConfig, *, offline: bool = False, labels: bool = False
+    config: DatasetConfig,
+    *,
+    offline: bool = False,
+    labels: bool = False,
+    report: Reporter | None = None,
 ) -> EventDataset:
     """The rows of `config`: shuffled, bad rows and duplicates dropped, then limited.
 
     Every sample is read and decoded to check it, once: the outcome is kept in the cache for as long
-    as no file changes (see `manifest`). With `limit` and without `shuffle` nothing is read beyond
+    as no file changes (see `table`). With `limit` and without `shuffle` nothing is read beyond
     the last row needed.
 
     Args:
         labels: The texts are names of classes, and may be numbers or names of folders.
+        report: Who is told of a first pass; nobody when absent.
 
     Raises:
         AbsentError: the source is not there, or not in the cache while offline.
@@ -53,11 +57,12 @@ def load_dataset(
 
         offline = is_offline()
     located = LOCATORS[kind](config, offline, labels)
-    selection = checked_rows(config, kind, labels, located)
-    rows, dropped = selection.rows, selection.dropped
-    if not rows:
+    table = checked_rows(config, kind, labels, located, report or Reporter(-1))
+    num_rows, num_dropped = table.about["num_rows"], table.about["num_dropped"]
+    if not num_rows:
+        dropped = table.dropped()
         first = f" The first: {dropped[0].file}: {dropped[0].reason}." if dropped else ""
-        raise DataError(f"{config.source} has no usable row; {len(dropped)} were dropped.{first}")
+        raise DataError(f"{config.source} has no usable row; {num_dropped} were dropped.{first}")
     return EventDataset(
         name=_name(config, kind),
         provenance={
@@ -66,34 +71,39 @@ def load_dataset(
             ),
             "format": kind,
             "commit": located.commit,
-            "num_rows": len(rows),
-            "num_dropped": len(dropped),
+            "num_rows": num_rows,
+            "num_dropped": num_dropped,
         },
-        views=_views(config, selection, located),
-        dropped=tuple(dropped),
-        duplicates=selection.copies,
-        unchanged=selection.unchanged,
+        views=_views(config, table, located),
+        fingerprint=table.about["fingerprint"],
+        identities=table.identities,
+        dropped=tuple(table.dropped()) if num_dropped else (),
+        duplicates=table.copies,
+        unchanged={view: num for view, num in table.about["unchanged"].items() if num},
     )
 
 
-def _views(config: DatasetConfig, selection: Selection, located: Located) -> dict[str, View]:
-    ids = Strings.of(row.id for row in selection.rows)
-    cells = SourceCells(located.open, [row.row for row in selection.rows])
+def _views(config: DatasetConfig, table: RowTable, located: Located) -> dict[str, View]:
+    rows, source = table.rows, OpenedOnce(located.open)
     views: dict[str, View] = {}
     for name, kind in config.kinds.items():
-        observed, texts = config.observed_of(name), None
-        if kind == "text":
-            texts = Strings.of(row.texts[name] for row in selection.rows)
+        observed, change = config.observed_of(name), config.changed.get(name)
+        cells: Cells = ()
+        if f"place:{name}" in rows.arrow.column_names:
+            cells = PlacedCells(rows, name)
+        elif kind != "text" and change is None:
+            cells = NumberedCells(rows, name, source)
         views[name] = View(
             name=name,
             kind=KINDS[kind],
-            ids=ids,
-            hashes=Strings.of(row.hashes[name] for row in selection.rows),
-            texts=texts,
-            cells=cells.of_view(observed),
+            ids=rows.strings("id"),
+            hashes=rows.strings(f"sha256:{name}"),
+            texts=rows.strings(f"text:{name}") if kind == "text" else None,
+            cells=cells,
             settings=config.observed[observed],
-            change=config.changed.get(name),
-            original=views[config.changed[name].of] if name in config.changed else None,
+            change=change,
+            original=None if change is None else views[change.of],
+            num_words=table.about["words"].get(name),
         )
     return views
 

@@ -1,240 +1,176 @@
-"""Rows of a source -> those that are kept: shuffled, checked, deduplicated, limited."""
+"""Checked rows -> those that are kept: no id twice, no copies if they are not wanted."""
 
+import bisect
 import hashlib
-import itertools
-import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from jaxtyping import Int64
+
 from platorep.config import DatasetConfig
-from platorep.data.events import Copies, DroppedRow, changed_hash, changed_sample
+from platorep.data.checks import Block
+from platorep.data.events import Copies, DroppedRow
 from platorep.data.near import HASH_BITS, NEAR_BITS, NearHashes
-from platorep.data.source import Row, RowSource
-from platorep.errors import ConfigError, DataError, shown
-from platorep.files import sha256
-from platorep.kinds import KINDS, Reference
-from platorep.machine import MOST_DECODERS, num_cores
-from platorep.stamps import Stamp, settled_stamp
+from platorep.data.seen import FirstSeen
+from platorep.errors import DataError, shown
 
 NUM_FIRST_COPIES = 5
-ROWS_AT_ONCE = 64  # checked together by the threads; no influence on the result
 
 
-@dataclass(frozen=True)
-class CheckedRow:
-    """A row that passed its checks."""
-
-    row: int
-    """Number in the source's own order, from 0."""
-    id: str
-    hashes: dict[str, str]
-    """View -> identity of its sample."""
-    texts: dict[str, str]
-    """View of texts -> its text."""
-    looks: dict[str, int]
-    """View -> perceptual hash, if near copies are to be found."""
-    unchanged: tuple[str, ...] = ()
-    """The changed views in which the change does nothing."""
-
-
-@dataclass
-class Selection:
-    """What checking the rows of a source gave."""
-
-    rows: list[CheckedRow] = field(default_factory=list)
-    dropped: list[DroppedRow] = field(default_factory=list)
-    copies: dict[str, Copies] = field(default_factory=dict)
-    """By observed view."""
-    stamps: dict[str, Stamp | None] = field(default_factory=dict)
-    """The files that were read, as they were before; None for one that is not there."""
-
-    @property
-    def unchanged(self) -> dict[str, int]:
-        """By changed view: in how many rows the change does nothing."""
-        return dict(Counter(view for row in self.rows for view in row.unchanged))
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """A row of the source with what it is when checked, or with why it cannot be used."""
-
-    number: int
-    row: Row
-    checked: CheckedRow | None
-    problem: str | None
-    stamps: dict[str, Stamp | None]
-
-
-def select_rows(config: DatasetConfig, source: RowSource) -> Selection:
-    """Go through the rows until `limit` good ones are found.
-
-    Raises:
-        DataError: a row cannot be used and `on_bad_row` is `error`.
-    """
-    observed = tuple(config.observed)
-    selection = Selection(copies={view: Copies(0, ()) for view in observed})
-    ids: set[str] = set()
-    first_with: dict[str, dict[str, str]] = {view: {} for view in observed}  # hash -> id
-    looks = {view: NearHashes(NEAR_BITS) for view in observed}
-    for outcome in _outcomes(config, source, lambda: len(selection.rows)):
-        row, checked, problem = outcome.row, outcome.checked, outcome.problem
-        for file, its_stamp in outcome.stamps.items():
-            selection.stamps.setdefault(file, its_stamp)
-        if row.id in ids:
-            problem = f"the id {shown(row.id)} is an earlier row's"
-        if problem is not None and config.on_bad_row == "error":
-            raise DataError(
-                f"{row.location}: {problem}. Mend it, or leave such rows out with "
-                "dataset.on_bad_row: drop."
-            )
-        if checked is not None and problem is None:
-            problem = _exact_copy(config, checked, first_with, selection)
-            if problem is None:
-                problem = _near_copy(checked, looks, selection.rows)
-        if checked is None or problem is not None:
-            name, file = (
-                text.encode(errors="backslashreplace").decode() for text in (row.id, row.file)
-            )
-            selection.dropped.append(DroppedRow(outcome.number, name, file, str(problem)))
-            continue
-        for view in observed:
-            first_with[view].setdefault(checked.hashes[view], row.id)
-        for view, value in checked.looks.items():
-            looks[view].add(value)
-        ids.add(row.id)
-        selection.rows.append(checked)
-    selection.stamps |= source.stamps
-    return selection
-
-
-def shuffled(count: int, seed: int) -> list[int]:
+def shuffled(count: int, seed: int) -> Int64[np.ndarray, " n"]:
     """0 ... count-1 in an order that depends on the seed alone, not on any library's generator."""
-    return sorted(range(count), key=lambda i: hashlib.sha256(f"{seed}:{i}".encode()).digest())
+    drawn = (hashlib.sha256(f"{seed}:{i}".encode()).digest()[:16] for i in range(count))
+    words = np.frombuffer(b"".join(drawn), dtype=">u8").reshape(count, 2)
+    return np.lexsort((words[:, 1], words[:, 0]))
 
 
-def _exact_copy(
-    config: DatasetConfig,
-    checked: CheckedRow,
-    first_with: Mapping[str, Mapping[str, str]],
-    selection: Selection,
-) -> str | None:
-    """Count a row of which an earlier one has a sample; why it is dropped, if it is."""
-    problem = None
-    for view, earlier in first_with.items():
-        if (original := earlier.get(checked.hashes[view])) is not None:
-            selection.copies[view] = _counted(selection.copies[view], checked.id, original)
-            if config.deduplicate:
-                problem = f"its {view} is the exact copy of that of id {original!r}"
-    return problem
+class Selector:
+    """Takes blocks of checked rows, and knows of those it kept what it takes to compare with them.
 
+    It holds sixteen bytes for each kept row and column of hashes. The rows themselves lie in tables
+    of Arrow, which may be mapped from files.
+    """
 
-def _near_copy(
-    checked: CheckedRow, earlier: Mapping[str, NearHashes], kept: Sequence[CheckedRow]
-) -> str | None:
-    """Why a sample is nearly that of a kept row, or None."""
-    for view, looks in checked.looks.items():
-        number = earlier[view].first_near(looks)
-        if number is not None:
-            bits = (looks ^ kept[number].looks[view]).bit_count()
-            return (
-                f"its {view} is nearly that of id {kept[number].id!r}: {bits} of {HASH_BITS} bits "
-                "of the perceptual hash differ"
-            )
-    return None
+    def __init__(self, config: DatasetConfig, schema: pa.Schema) -> None:
+        self._config, self._schema = config, schema
+        self._views = tuple(config.observed)
+        self.copies = {view: Copies(0, ()) for view in self._views}
+        self.num_kept = 0
+        self._tables: list[pa.Table] = []
+        self._starts: list[int] = []
+        names = ["id", *(f"sha256:{view}" for view in self._views)]
+        self._seen = {name: FirstSeen(partial(self._value, name)) for name in names}
+        near = [name.partition(":")[2] for name in schema.names if name.startswith("looks:")]
+        self._looks = {view: NearHashes(NEAR_BITS) for view in near}
 
+    def take(self, block: Block) -> tuple[pa.Table, list[DroppedRow]]:
+        """Those of these rows that are kept, and the others.
 
-def _counted(copies: Copies, new: str, earlier: str) -> Copies:
-    first = (*copies.first, (new, earlier))[:NUM_FIRST_COPIES]
-    return Copies(copies.count + 1, first)
+        Raises:
+            DataError: a row cannot be used and `on_bad_row` is `error`.
+        """
+        ids = [
+            _writable(text) if place in block.problems else text
+            for place, text in enumerate(block.ids)
+        ]
+        block.columns["id"] = ids
+        problems = self._compared(block, ids)
+        columns = block.columns | {"row": np.asarray(block.numbers, dtype=np.int64)}
+        if problems:
+            kept = [place for place in range(len(block)) if place not in problems]
+            columns = {name: [column[i] for i in kept] for name, column in columns.items()}
+        table = pa.table({name: columns[name] for name in self._schema.names}, self._schema)
+        self._add(table)
+        dropped = [
+            DroppedRow(int(block.numbers[i]), ids[i], _writable(block.row(i).file), problems[i])
+            for i in sorted(problems)
+        ]
+        return table, dropped
 
+    def replay(self, table: pa.Table, copies: dict[str, Copies]) -> None:
+        """Know rows that were kept by an earlier process; `copies` are those up to there."""
+        for view, near in self._looks.items():
+            for value in table.column(f"looks:{view}").to_pylist():
+                near.add(value)
+        self._add(table)
+        self.copies = copies
 
-def _outcomes(
-    config: DatasetConfig, source: RowSource, num_kept: Callable[[], int]
-) -> Iterator[_Outcome]:
-    """The rows in order. Takes none that the limit cannot need."""
-    order: Iterable[int] = itertools.count()
-    if config.shuffle is not None:
-        order = shuffled(source.count(), config.shuffle)
-    rows = _rows(source, order)
-    limit = sys.maxsize if config.limit is None else config.limit
-    check = _Checks(config)
-    with ThreadPoolExecutor(min(num_cores(), MOST_DECODERS)) as pool:
-        while chunk := list(itertools.islice(rows, min(ROWS_AT_ONCE, limit - num_kept()))):
-            yield from pool.map(lambda numbered: check(*numbered), chunk)
+    def sealed(self, tables: int, mapped: pa.Table) -> None:
+        """The last so many tables are in a file now, and need no memory."""
+        del self._tables[-tables:], self._starts[-tables:]
+        self._starts.append(self.num_kept - len(mapped))
+        self._tables.append(mapped)
 
+    def _add(self, table: pa.Table) -> None:
+        self._starts.append(self.num_kept)
+        self._tables.append(table)
+        self.num_kept += len(table)
+        for name, seen in self._seen.items():
+            seen.add(table.column(name).to_pylist())
 
-def _rows(source: RowSource, order: Iterable[int]) -> Iterator[tuple[int, Row]]:
-    for number in order:
-        try:
-            row = source.row(number)
-        except IndexError:
-            return
-        yield number, row
+    def _value(self, name: str, number: int) -> Any:
+        """Of a kept row, by its number among them."""
+        at = bisect.bisect_right(self._starts, number) - 1
+        return self._tables[at].column(name)[number - self._starts[at]].as_py()
 
+    def _compared(self, block: Block, ids: Sequence[str]) -> dict[int, str]:
+        """By place: why a row is dropped. Only rows are looked at that share something."""
+        values = {name: [v or "" for v in block.columns[name]] for name in self._seen}
+        earlier = {name: seen.find(values[name]) for name, seen in self._seen.items()}
+        suspects = set(block.problems)
+        for name, numbers in earlier.items():
+            twice = pd.Series(values[name], dtype=object).duplicated(keep=False).to_numpy()
+            suspects |= set(np.flatnonzero(twice | (numbers >= 0)).tolist())
+        here: dict[str, dict[str, int]] = {name: {} for name in self._seen}
+        problems: dict[int, str] = {}
+        kept: list[int] = []
 
-class _Checks:
-    """Reads, decodes and changes the samples of a row, in every view."""
+        def original(name: str, place: int) -> str | None:
+            """The id of the first kept row with the same value."""
+            if (number := int(earlier[name][place])) >= 0:
+                return str(self._value("id", number))
+            first = here[name].get(values[name][place])
+            return None if first is None else ids[first]
 
-    def __init__(self, config: DatasetConfig) -> None:
-        self._observed, self._changed = config.observed, config.changed
-        self._kinds = {name: KINDS[kind] for name, kind in config.kinds.items()}
-        self._near = config.deduplicate == "near"
-        if self._near and not any(self._kinds[view].looks for view in self._observed):
-            raise ConfigError(
-                "dataset.deduplicate: near is for images, and the dataset has none. Use true."
-            )
-
-    def __call__(self, number: int, row: Row) -> _Outcome:
-        stamps: dict[str, Stamp | None] = {}
-        checked, problem = None, row.problem
-        try:
+        for place in sorted(suspects) if not self._looks else range(len(block)):
+            problem = block.problems.get(place)
+            if original("id", place) is not None:
+                problem = f"the id {shown(ids[place])} is an earlier row's"
+            if problem is not None and self._config.on_bad_row == "error":
+                raise DataError(
+                    f"{block.row(place).location}: {problem}. Mend it, or leave such rows out with "
+                    "dataset.on_bad_row: drop."
+                )
             if problem is None:
-                checked = self._checked(number, row, stamps)
-        except UnicodeEncodeError as error:
-            problem = f"{shown(error.object)} is no text in Unicode: {error.reason}"
-        except (DataError, OSError) as error:
-            problem = str(error)
-        return _Outcome(number, row, checked, problem, stamps)
+                firsts = {view: original(f"sha256:{view}", place) for view in self._views}
+                problem = self._exact_copy(ids[place], firsts)
+            if problem is None:
+                problem = self._near_copy(block, place, kept)
+            if problem is not None:
+                problems[place] = problem
+                continue
+            kept.append(place)
+            for name, first in here.items():
+                first.setdefault(values[name][place], place)
+            for view, near in self._looks.items():
+                near.add(block.columns[f"looks:{view}"][place])
+        return problems
 
-    def _checked(self, number: int, row: Row, stamps: dict[str, Stamp | None]) -> CheckedRow:
-        """The row, checked; samples' own files are noted in `stamps` before they are read."""
-        row.id.encode()  # raises here what cannot be written later
-        samples: dict[str, Any] = {}
-        hashes: dict[str, str] = {}
-        looks: dict[str, int] = {}
-        for view, settings in self._observed.items():
-            kind, cells = self._kinds[view], row.cells[view]
-            for reference in cells:
-                if isinstance(reference, Reference):
-                    stamps |= {str(f): settled_stamp(f) for f in reference.own_files()}
-            with _named(view, kind.name):
-                encoded = kind.encode(cells, settings)
-                samples[view] = kind.decode(encoded)
-            hashes[view] = sha256(encoded)
-            if self._near and kind.looks is not None:
-                looks[view] = kind.looks(samples[view])
-        unchanged = []
-        for view, change in self._changed.items():
-            kind, before, of = self._kinds[view], samples[change.of], hashes[change.of]
-            with _named(view, kind.name):
-                samples[view] = changed_sample(kind, before, change, of)
-            hashes[view] = changed_hash(kind, samples[view], change, of)
-            if kind.same(before, samples[view]):
-                unchanged.append(view)
-        texts = {view: samples[view] for view, kind in self._kinds.items() if kind.name == "text"}
-        return CheckedRow(number, row.id, hashes, texts, looks, tuple(unchanged))
+    def _exact_copy(self, of: str, originals: Mapping[str, str | None]) -> str | None:
+        """Count a row of which an earlier one has a sample; why it is dropped, if it is."""
+        problem = None
+        for view, original in originals.items():
+            if original is not None:
+                copies = self.copies[view]
+                first = (*copies.first, (of, original))[:NUM_FIRST_COPIES]
+                self.copies[view] = Copies(copies.count + 1, first)
+                if self._config.deduplicate:
+                    problem = f"its {view} is the exact copy of that of id {original!r}"
+        return problem
+
+    def _near_copy(self, block: Block, place: int, kept: Sequence[int]) -> str | None:
+        """Why a sample is nearly that of a kept row, or None; `kept` are places in the block."""
+        for view, near in self._looks.items():
+            looks = block.columns[f"looks:{view}"]
+            number = near.first_near(looks[place])
+            if number is None:
+                continue
+            if number < self.num_kept:
+                original, like = (self._value(c, number) for c in ("id", f"looks:{view}"))
+            else:
+                at = kept[number - self.num_kept]
+                original, like = block.columns["id"][at], looks[at]
+            bits = (looks[place] ^ like).bit_count()
+            return (
+                f"its {view} is nearly that of id {original!r}: {bits} of {HASH_BITS} bits of the "
+                "perceptual hash differ"
+            )
+        return None
 
 
-@contextmanager
-def _named(view: str, kind: str) -> Iterator[None]:
-    """Say which view cannot be used, where its name is not that of its kind."""
-    try:
-        yield
-    except (DataError, OSError) as error:
-        if view == kind:
-            raise
-        raise DataError(f"view {view!r}: {error}") from error
+def _writable(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()

@@ -1,12 +1,15 @@
 """What every kind of source gives: rows by number, and samples as references to their bytes."""
 
 import json
+import os
 import tarfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+
+import pyarrow as pa
 
 from platorep.errors import ConfigError, DataError, listed, nearest, short, shown
 from platorep.kinds import KINDS, Reference
@@ -76,6 +79,50 @@ def _as_tar(files: Sequence[Path]) -> bytes:
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """A sample that is a part of a file, such as a member of an uncompressed tar."""
+
+    path: Path
+    offset: int
+    size: int
+
+    def own_files(self) -> Sequence[Path]:
+        return ()
+
+    def read(self) -> bytes:
+        if self.path.stat().st_size < self.offset + self.size:
+            raise DataError(f"{self.path} ends before the member does")
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.size)
+
+
+PLACE = pa.struct(
+    {"path": pa.binary(), "offset": pa.int64(), "size": pa.int64(), "encoded": pa.binary()}
+)
+"""Where an encoded sample lies: a file, a stretch of one, or (numbers in a cell) right here."""
+
+
+def place_of(cell: Any, encoded: bytes) -> dict[str, Any]:
+    """What a table keeps of a sample's place, as `PLACE`."""
+    if isinstance(cell, FileReference):
+        return {"path": os.fsencode(cell.path)}
+    if isinstance(cell, Stretch):
+        return {"path": os.fsencode(cell.path), "offset": cell.offset, "size": cell.size}
+    return {"encoded": encoded}
+
+
+def reference_at(place: Mapping[str, Any]) -> Reference:
+    """The sample at a place."""
+    if place["path"] is None:
+        return Encoded(place["encoded"])
+    path = Path(os.fsdecode(place["path"]))
+    if place["offset"] is None:
+        return FileReference(path)
+    return Stretch(path, place["offset"], place["size"])
+
+
+@dataclass(frozen=True)
 class Row:
     """One row of a source, unchecked."""
 
@@ -92,6 +139,10 @@ class Row:
 @runtime_checkable
 class RowSource(Protocol):
     """Rows in a fixed order. Reads no further than it must."""
+
+    numbered: bool
+    """Whether what a row holds is found by its number at once, however often it is opened. Else the
+    place of each sample is noted."""
 
     @property
     def stamps(self) -> Mapping[str, Stamp | None]:
@@ -111,6 +162,26 @@ class RowSource(Protocol):
 
     def count(self) -> int:
         """The number of rows; may have to read the whole source."""
+        ...
+
+    def strings(self, numbers: Sequence[int]) -> tuple[list[str], dict[str, list[Any]]] | None:
+        """Ids, and by view the one string (or nothing) that each row holds, all rows at once.
+
+        Fewer than asked for where the source ends; None where it is not as simple as that.
+        """
+        ...
+
+
+@runtime_checkable
+class NumberedSource(RowSource, Protocol):
+    """One whose cells are found by number; picklable."""
+
+    def cells(self, number: int, view: str) -> tuple[Any, ...]:
+        """What a row holds of a view.
+
+        Raises:
+            IndexError: the source has no such row.
+        """
         ...
 
 

@@ -1,5 +1,7 @@
 """Rows of Arrow tables that the `datasets` library made: memory-mapped, with random access."""
 
+import bisect
+import itertools
 import json
 import os
 import sys
@@ -34,7 +36,7 @@ from platorep.files import (
 )
 from platorep.hub import hub_errors, verify_blob
 from platorep.kinds import KINDS
-from platorep.parameters.views import KindName, ObservedView
+from platorep.parameters.views import KindName
 from platorep.stamps import Stamp, settled_stamp, stamp
 
 COPY_VERSION = 1  # raise when a parquet file gives another copy
@@ -42,6 +44,7 @@ COPY_OF = "platorep_copy_of"
 ROWS_AT_ONCE = 256
 ENCODED = (datasets.Image, datasets.Audio, datasets.Video)
 """Features of `datasets` that hold an encoded sample, and would decode it."""
+STRINGS = (datasets.Value("string"), datasets.Value("large_string"))
 
 
 def read_parquet(path: Path) -> datasets.Dataset:
@@ -222,7 +225,12 @@ def tables_of(repository: Repository, split: str, *, offline: bool) -> Iterator[
 
 
 class TableSource:
-    """The rows of the parts in order; a part is loaded when one of its rows is asked for."""
+    """The rows of the parts in order; a part is loaded when one of its rows is asked for.
+
+    Pickles as the memory-mapped tables of the parts that are loaded.
+    """
+
+    numbered = True
 
     def __init__(
         self, config: DatasetConfig, files: Iterator[DataFile], *, labels: bool = False
@@ -232,50 +240,93 @@ class TableSource:
         self._labels = labels
         self._views = config.observed
         self._unread = files
-        self._read: list[tuple[int, DataFile, dict[str, datasets.Dataset]]] = []
+        self._read: list[_Part] = []
+        self._starts: list[int] = []
         self._num_rows = 0
 
     def row(self, index: int) -> Row:
-        while self._num_rows <= index:
-            if not self._load_next():
-                raise IndexError(index)
-        first, data, columns = next(f for f in reversed(self._read) if f[0] <= index)
+        part, place = self._found(index)
         cells: dict[str, tuple[Any, ...]] = {}
         problem = None
-        for name, view in self._views.items():
+        for name in self._views:
             try:
-                cells[name] = self._cells(view, data, columns, index - first)
+                cells[name] = self._cells(part, place, name)
             except DataError as error:
                 problem = problem or str(error)
         identity = str(index)
         if self._config.id is not None:
-            identity = str(columns[self._config.id][index - first][self._config.id])
-        return Row(identity, cells, f"row {index - first} of {data.file}", data.file, problem)
+            identity = str(part.columns[self._config.id][place][self._config.id])
+        return Row(identity, cells, f"row {place} of {part.file}", part.file, problem)
 
-    def _cells(
-        self,
-        view: ObservedView,
-        data: DataFile,
-        columns: Mapping[str, datasets.Dataset],
-        index: int,
-    ) -> tuple[Any, ...]:
-        assert view.kind is not None
-        folder = Path(data.file).parent
-        anywhere = self._config.files_anywhere or data.made_by_datasets
-        if KINDS[view.kind].in_files:
-            (column,) = view.columns
-            return (TableCell(columns[column], column, index, view.kind, folder, anywhere),)
-
-        def refer(name: str) -> FileReference:
-            return FileReference(file_beside(folder, name, anywhere=anywhere))
-
-        values = [_named(columns[c].features[c], columns[c][index][c]) for c in view.columns]
-        return as_cells(view, values, refer, labels=self._labels)
+    def cells(self, number: int, view: str) -> tuple[Any, ...]:
+        return self._cells(*self._found(number), view)
 
     def count(self) -> int:
         while self._load_next():
             pass
         return self._num_rows
+
+    def strings(self, numbers: Sequence[int]) -> tuple[list[str], dict[str, list[Any]]] | None:
+        columns = {name: view.columns[0] for name, view in self._views.items()}
+        identity = self._config.id
+        for view in self._views.values():
+            if len(view.columns) > 1 or view.captions not in (0, "first", "all"):
+                return None
+        ids: list[str] = []
+        texts: dict[str, list[Any]] = {name: [] for name in columns}
+        for part, places in self._of_parts(numbers):
+            if any(part.columns[c].features[c] not in STRINGS for c in columns.values()):
+                return None
+            for name, column in columns.items():
+                texts[name] += _values(part.columns[column], column, places)
+            if identity is not None:
+                ids += map(str, _values(part.columns[identity], identity, places))
+        if identity is None:
+            ids = [str(number) for number in numbers[: len(next(iter(texts.values())))]]
+        return ids, texts
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_unread": iter(())}
+
+    def _found(self, index: int) -> "tuple[_Part, int]":
+        while self._num_rows <= index:
+            if not self._load_next():
+                raise IndexError(index)
+        at = bisect.bisect_right(self._starts, index) - 1
+        return self._read[at], index - self._starts[at]
+
+    def _of_parts(self, numbers: Sequence[int]) -> "Iterator[tuple[_Part, Sequence[int]]]":
+        """Rows by number as places in the parts, part by part; ends where the source does."""
+        at = 0
+        while at < len(numbers):
+            try:
+                part, place = self._found(int(numbers[at]))
+            except IndexError:
+                return
+            if isinstance(numbers, range):
+                places: Sequence[int] = range(place, min(place + len(numbers) - at, part.num_rows))
+            else:
+                first = int(numbers[at]) - place
+                here = range(first, first + part.num_rows)
+                inside = itertools.takewhile(here.__contains__, map(int, numbers[at:]))
+                places = [number - first for number in inside]
+            yield part, places
+            at += len(places)
+
+    def _cells(self, part: "_Part", place: int, name: str) -> tuple[Any, ...]:
+        view, columns = self._views[name], part.columns
+        assert view.kind is not None
+        folder = Path(part.file).parent
+        anywhere = self._config.files_anywhere or part.made_by_datasets
+        if KINDS[view.kind].in_files:
+            (column,) = view.columns
+            return (TableCell(columns[column], column, place, view.kind, folder, anywhere),)
+
+        def refer(name: str) -> FileReference:
+            return FileReference(file_beside(folder, name, anywhere=anywhere))
+
+        values = [_named(columns[c].features[c], columns[c][place][c]) for c in view.columns]
+        return as_cells(view, values, refer, labels=self._labels)
 
     def _load_next(self) -> bool:
         data = next(self._unread, None)
@@ -294,10 +345,30 @@ class TableSource:
             if isinstance(decoding, ENCODED):  # keep encoded bytes
                 column = column.cast_column(name, type(decoding)(decode=False))
             columns[name] = column
-        self._read.append((self._num_rows, data, columns))
+        self._read.append(_Part(columns, len(data.table), data.file, data.made_by_datasets))
+        self._starts.append(self._num_rows)
         self.stamps |= data.stamps
         self._num_rows += len(data.table)
         return True
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The columns of a data file that are read."""
+
+    columns: Mapping[str, datasets.Dataset]
+    num_rows: int
+    file: str
+    made_by_datasets: bool
+
+
+def _values(table: datasets.Dataset, column: str, places: Sequence[int]) -> list[Any]:
+    """Some cells of a column, as Python objects."""
+    wanted: Any = places
+    if isinstance(places, range):
+        wanted = slice(places.start, places.stop)
+    values: list[Any] = table.with_format("arrow")[wanted].column(column).to_pylist()
+    return values
 
 
 def _named(feature: Any, cell: Any) -> Any:

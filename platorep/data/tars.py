@@ -4,36 +4,21 @@ The member headers are read, the samples stay in the tar and are read by offset.
 """
 
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from array import array
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from platorep.config import DatasetConfig
-from platorep.data.source import Row, as_cells, parse_json
+from platorep.data.source import Row, Stretch, as_cells, parse_json
 from platorep.errors import DataError, listed, nearest, shown
 from platorep.kinds import KINDS, Reference
 from platorep.parameters.views import ObservedView
 from platorep.stamps import Stamp, settled_stamp
 
-
-@dataclass(frozen=True)
-class TarMember:
-    """A member of an uncompressed tar file."""
-
-    path: Path
-    offset: int
-    size: int
-
-    def own_files(self) -> Sequence[Path]:
-        return ()
-
-    def read(self) -> bytes:
-        if self.path.stat().st_size < self.offset + self.size:
-            raise DataError(f"{self.path} ends before the member does")
-        with self.path.open("rb") as file:
-            file.seek(self.offset)
-            return file.read(self.size)
+_Sample = tuple[Path, str, dict[str, Stretch]]
+"""The shard, the key, and the members by ending."""
 
 
 class TarSource:
@@ -42,7 +27,11 @@ class TarSource:
     The columns of views name file endings; `jpg;png` means either, `json.caption` the field
     `caption` of a JSON member. A column called like the view's kind, or like the view, stands for
     the usual endings of the kind. A row's id is `<shard>/<key>`, since keys may repeat.
+
+    Of a row that was passed only its place is kept, and it is read again from there.
     """
+
+    numbered = False
 
     def __init__(
         self, config: DatasetConfig, shards: Iterable[Path], *, pinned: bool = False
@@ -52,29 +41,45 @@ class TarSource:
         self._shards = shards
         self._views = config.observed
         self._id = config.id
-        self._rows: list[Row] = []
+        self._passed: list[Path] = []  # shards
+        self._starts = array("q")  # of each row that was passed: its shard and its first header
+        self._current: _Sample | None = None  # the last that was passed
         self._unread = self._samples()
 
     def row(self, index: int) -> Row:
-        while len(self._rows) <= index:
-            row = next(self._unread, None)
-            if row is None:
+        while self._num_passed <= index:
+            self._current = next(self._unread, None)
+            if self._current is None:
                 raise IndexError(index)
-            self._rows.append(row)
-        return self._rows[index]
+        if index == self._num_passed - 1 and self._current is not None:
+            return self._row(*self._current)
+        number, start = self._starts[2 * index : 2 * index + 2]
+        with closing(_keys(self._passed[number], start)) as keys:
+            _, key, members = next(keys, (start, "", {}))
+        return self._row(self._passed[number], key, members)
 
     def count(self) -> int:
-        self._rows.extend(self._unread)
-        return len(self._rows)
+        for sample in self._unread:
+            self._current = sample
+        return self._num_passed
 
-    def _samples(self) -> Iterator[Row]:
+    def strings(self, numbers: Sequence[int]) -> None:
+        return None
+
+    @property
+    def _num_passed(self) -> int:
+        return len(self._starts) // 2
+
+    def _samples(self) -> Iterator[_Sample]:
         for shard in self._shards:
             if not self._pinned:
                 self.stamps[str(shard)] = settled_stamp(shard)
-            for key, members in _keys(shard):
-                yield self._row(shard, key, members)
+            self._passed.append(shard)
+            for start, key, members in _keys(shard):
+                self._starts.extend((len(self._passed) - 1, start))
+                yield shard, key, members
 
-    def _row(self, shard: Path, key: str, members: dict[str, TarMember]) -> Row:
+    def _row(self, shard: Path, key: str, members: dict[str, Stretch]) -> Row:
         identity, cells, problem = f"{shard.stem}/{key}", dict[str, tuple[Any, ...]](), None
         try:
             for name, view in self._views.items():
@@ -87,33 +92,45 @@ class TarSource:
         return Row(identity, cells, f"sample {key!r} of {shard}", str(shard), problem)
 
 
-def _keys(shard: Path) -> Iterator[tuple[str, dict[str, TarMember]]]:
-    """Consecutive members with one key; hidden files and folders are passed over."""
-    key, members = "", dict[str, TarMember]()
+def _keys(
+    shard: Path, start: int = 0
+) -> Generator[tuple[int, str, dict[str, Stretch]], None, None]:
+    """Consecutive members with one key, and where the first has its header; hidden files and
+    folders are passed over.
+
+    Args:
+        start: The header to begin with.
+    """
+    first, key, members = start, "", dict[str, Stretch]()
     try:
-        with tarfile.open(shard, "r:") as tar:
-            for member in tar:
+        with shard.open("rb") as file:
+            file.seek(start)
+            tar: Any = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115  closes nothing itself
+            for member in iter(tar.next, None):
+                tar.members.clear()  # it would keep them all
                 folder, _, name = member.name.rpartition("/")
                 stem, dot, ending = name.partition(".")
                 if not member.isfile() or member.issparse() or not stem or not dot:
                     continue
                 stem = f"{folder}/{stem}".removeprefix("./").removeprefix("/")
                 if stem != key and members:
-                    yield key, members
+                    yield first, key, members
                     members = {}
+                if not members:
+                    first = member.offset
                 key = stem
                 if ending.lower() in members:
                     raise DataError(f"sample {key!r} of {shard} has two members .{ending}.")
-                members[ending.lower()] = TarMember(shard, member.offset_data, member.size)
+                members[ending.lower()] = Stretch(shard, member.offset_data, member.size)
     except tarfile.TarError as error:
         raise DataError(
             f"{shard} cannot be read as an uncompressed tar file: {error}. Unpack .tar.gz first."
         ) from error
     if members:
-        yield key, members
+        yield first, key, members
 
 
-def _value(members: dict[str, TarMember], view: ObservedView, column: str, name: str) -> Any:
+def _value(members: dict[str, Stretch], view: ObservedView, column: str, name: str) -> Any:
     """What a column of a view holds: a member, or a text or a field of one."""
     assert view.kind is not None
     kind = KINDS[view.kind]
@@ -131,7 +148,7 @@ def _no_file(name: str) -> Reference:
     raise DataError(f"{shown(name)} names a file; expected the sample itself in the shard")
 
 
-def _field(members: dict[str, TarMember], name: str, key: str) -> Any:
+def _field(members: dict[str, Stretch], name: str, key: str) -> Any:
     """A member's text without the line ending at its end, or a field of a JSON member."""
     ending, _, field = name.partition(".")
     member = members.get(name) or members.get(ending)

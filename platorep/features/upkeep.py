@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from platorep.data.manifest import refuse_damaged_manifest
+from platorep.data.table import refuse_damaged_table
 from platorep.errors import AbsentError, ConfigError, DamagedError, PlatorepError
 from platorep.features.cells import CURE, Cell, all_cells
 from platorep.files import ByteLocks, read_sealed, remove, storage_errors
@@ -113,11 +113,11 @@ def _of_cell(cell: Cell) -> list[Trouble]:
 
 
 def _beside_cells(root: Path) -> list[Path]:
-    """Measurements; what is known of models; manifests of data; checkpoints, and seals of pairs, of
+    """Measurements; what is known of models; tables of rows; checkpoints, and seals of pairs, of
     the toy world."""
     toyworld = root / "toyworld"
     return [
-        *sorted((root / "manifests").glob("[!.]*")),
+        *sorted(path for path in (root / "rows").glob("[!.]*") if path.suffix != ".lock"),
         *sorted((root / "measurements").glob("[!.]*.json")),
         *sorted((root / "models").glob("[!.]*.json")),
         *sorted(toyworld.glob("[!.]*/step*")),
@@ -129,8 +129,8 @@ def _of_path(path: Path) -> list[Trouble]:
     try:
         if path.parent.name in ("measurements", "models"):
             read_sealed(path, of=path.stem, cure="The same command makes it again.")
-        elif path.parent.name == "manifests":
-            refuse_damaged_manifest(path)
+        elif path.parent.name == "rows":
+            refuse_damaged_table(path)
         elif path.name.startswith("step"):
             is_whole(path)
         else:
@@ -144,14 +144,14 @@ def _of_path(path: Path) -> list[Trouble]:
 
 def _left_beside_cells(root: Path) -> list[Path]:
     """What killed processes left under other names."""
-    folders = ("measurements", "models", "manifests", "tables", "toyworld", "toyworld/*")
+    folders = ("measurements", "models", "manifests", "rows/*", "tables", "toyworld", "toyworld/*")
     patterns = [f"{folder}/.*.partial" for folder in folders]
     return sorted(path for pattern in patterns for path in root.glob(pattern))
 
 
 def _lock_of(path: Path) -> Path:
     """The lock that whoever writes a file or folder beside the cells holds."""
-    if path.parent.name in ("measurements", "models", "toyworld"):
+    if path.parent.name in ("measurements", "models", "rows", "toyworld"):
         return path.parent / f"{path.name.lstrip('.').partition('.')[0]}.lock"
     return path.parent.with_suffix(".lock")
 
