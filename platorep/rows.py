@@ -4,7 +4,6 @@ A column of ten million ids as a tuple takes a gigabyte and seconds; memory-mapp
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, overload
 import pyarrow as pa
 
 from platorep.errors import IntegrityError
+from platorep.files import canonical_json
 from platorep.stamps import Stamp, stamp
 
 BLOCK_ROWS = 1 << 16
@@ -134,28 +134,13 @@ def _mapped_strings(table: MappedTable, column: str, rows: range) -> Strings:
     return table.strings(column)[rows.start : rows.stop]
 
 
-def columns_sha256(*columns: Sequence[str]) -> str:
-    """The SHA-256 of `files.canonical_json` of lists of strings, one after the other."""
-    spelled = hashlib.sha256(b"[")
-    for number, column in enumerate(columns):
-        spelled.update(b",[" if number else b"[")
-        _spell(spelled, ([*block] for block in Strings.of(column).blocks()))
-        spelled.update(b"]")
-    spelled.update(b"]")
-    return spelled.hexdigest()
-
-
 def rows_sha256(*columns: Sequence[str]) -> str:
     """The SHA-256 of `files.canonical_json` of a list of rows, each a list of its strings."""
     spelled = hashlib.sha256(b"[")
     blocks = zip(*(Strings.of(column).blocks() for column in columns), strict=True)
-    _spell(spelled, ([*map(list, zip(*block, strict=True))] for block in blocks))
+    for number, block in enumerate(blocks):
+        rows = canonical_json(list(zip(*block, strict=True)))
+        spelled.update(b"," if number else b"")
+        spelled.update(rows[1:-1].encode())
     spelled.update(b"]")
     return spelled.hexdigest()
-
-
-def _spell(spelled: Any, blocks: Iterable[list[Any]]) -> None:
-    for number, block in enumerate(blocks):
-        text = json.dumps(block, separators=(",", ":"), ensure_ascii=False)[1:-1]
-        spelled.update(b"," if number else b"")
-        spelled.update(text.encode())
