@@ -37,7 +37,7 @@ def extract(run: Run) -> Failures:
     failures = run.failures("extract")
     if options.num_processes > 1:
         report.say(f"process {options.process} of {options.num_processes}: only its share is done")
-    dataset = load_dataset(run.config.dataset, offline=options.offline)
+    dataset = load_dataset(run.config.dataset, offline=options.offline, report=report)
     studies = {"bridge", "units"}  # which write down their own settings
     results.begin(run.config.model_dump(mode="json", exclude=studies), report)
     _record_dataset(dataset, results, report)
