@@ -17,6 +17,7 @@ from platorep.engines import Kept
 from platorep.errors import AbsentError, IntegrityError
 from platorep.files import cache_root, digest, storage_errors
 from platorep.models import Model, open_remembered
+from platorep.results import differences
 from platorep.run import Run
 
 
@@ -95,12 +96,11 @@ class ModelThere:
     def _refuse_another(self, found: Mapping[str, Any]) -> None:
         if digest(dict(found)) == digest(dict(self.identity)):
             return
-        names = sorted({*found, *self.identity})
-        other = [name for name in names if found.get(name) != self.identity.get(name)]
+        other = ", ".join(differences(self.identity, found)) or "its description"
         raise IntegrityError(
-            f"model {self.spec.label!r} is another on node {socket.gethostname()}: {other[0]} is "
-            f"{found.get(other[0])!r} there, expected {self.identity.get(other[0])!r}. Give every "
-            "node the same files (HF_HOME, local folders), or name a `revision`."
+            f"model {self.spec.label!r} is another on node {socket.gethostname()}: {other} differs "
+            "from the driver's. Give every node the same files (HF_HOME, local folders) and "
+            "libraries, or name a `revision`."
         )
 
 
