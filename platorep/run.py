@@ -13,7 +13,7 @@ import torch
 
 from platorep.config import ExperimentConfig, ModelSpec, config_path, load_config
 from platorep.engines import Engine, LocalEngine
-from platorep.errors import ConfigError, DamagedError, NotComputedError
+from platorep.errors import AbsentError, ConfigError, DamagedError, NotComputedError
 from platorep.failures import Failures
 from platorep.files import cache_root, digest, read_sealed, write_sealed
 from platorep.holding import held
@@ -52,7 +52,12 @@ class Run:
 
     @cached_property
     def device(self) -> torch.device:
-        return resolve_device(self.options.device)
+        try:
+            return resolve_device(self.options.device)
+        except AbsentError:
+            if self.works_elsewhere:  # whose device it is
+                return torch.device("cpu")
+            raise
 
     @property
     def works_elsewhere(self) -> bool:
@@ -62,9 +67,10 @@ class Run:
     @cached_property
     def worker_device(self) -> torch.device:
         """Where the engine's workers compute; which GPU is theirs to choose."""
-        if self.options.device == "auto" and self.works_elsewhere:
-            return torch.device("cuda" if self.engine.has_gpus else "cpu")
-        return self.device
+        if not self.works_elsewhere:
+            return self.device
+        auto = "cuda" if self.engine.has_gpus else "cpu"
+        return torch.device(auto if self.options.device == "auto" else self.options.device)
 
     @cached_property
     def measured(self) -> tuple[ModelSpec, ...]:
