@@ -54,17 +54,24 @@ class ExperimentRows:
         rows = range(self.num_rows if stop is None else min(stop, self.num_rows))
         return self.at(columns, rows)
 
+    def ids(self) -> Strings:
+        """Of all rows. Raises: as `read`."""
+        return self._columns((), range(self.num_rows))["id"]
+
     def at(self, columns: Iterable[str], rows: range) -> pd.DataFrame:
         """Such rows. Raises: as `read`."""
-        blocks: dict[str, Blocks] = {"id": self.identities[""].ids}
-        blocks |= {name: self.identities[name].hashes for name in columns}
-        try:
-            found = RowsFile(self.path).read(blocks, rows)
-        except (OSError, ValueError) as error:
-            raise DamagedError(f"{self.path} is damaged: {error}. Delete it. {AGAIN}") from error
+        found = self._columns(columns, rows)
         table = pa.table({name: column.arrow for name, column in found.items()})
         frame: pd.DataFrame = table.to_pandas()
         return frame
+
+    def _columns(self, columns: Iterable[str], rows: range) -> dict[str, Strings]:
+        blocks: dict[str, Blocks] = {"id": self.identities[""].ids}
+        blocks |= {name: self.identities[name].hashes for name in columns}
+        try:
+            return RowsFile(self.path).read(blocks, rows)
+        except (OSError, ValueError) as error:
+            raise DamagedError(f"{self.path} is damaged: {error}. Delete it. {AGAIN}") from error
 
 
 def open_rows(results: Results) -> ExperimentRows:

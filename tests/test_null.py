@@ -266,6 +266,8 @@ def test_the_shuffled_control_is_no_order_of_the_null(groups: list[int] | None) 
     assert not np.array_equal(control, shuffled_order(12, 6, groups))
     if groups is not None:
         assert [groups[i] for i in control] == groups
+        as_numbers = np.array([7 - group for group in groups])  # which numbers is of no matter
+        assert np.array_equal(control, shuffled_order(12, 5, as_numbers))
 
 
 def test_calibration_worked_by_hand() -> None:

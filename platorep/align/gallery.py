@@ -204,12 +204,13 @@ class GalleryScoring:
     def _order(self, seed: int) -> Int64[np.ndarray, " rows"]:
         """Rows change places among the queries, among what a gallery adds, and in their group."""
         level, num_queries = self.galleries.level, self.galleries.num_queries
-        joined = np.where(np.arange(len(level)) < num_queries, -1, level).tolist()
+        joined = np.where(np.arange(len(level)) < num_queries, 0, 1 + level.astype(np.int64))
         file = self.align.null.within
-        groups = [""] * len(level)
         if file is not None:
             groups = groups_of_rows(file, "align.null.within", self.run.results)
-        return shuffled_order(len(level), seed, list(zip(joined, groups, strict=True)))
+            codes, names = pd.factorize(np.array(groups, dtype=object))
+            joined = joined * len(names) + codes
+        return shuffled_order(len(level), seed, joined)
 
     def _rows(
         self, pair: pd.Series, x: Path, y: Path, order: Int64[np.ndarray, " rows"] | None

@@ -17,6 +17,7 @@ from platorep.align.scoring import Settings, score_pair
 from platorep.align.summaries import ALL, Summaries, prepared_layers, summarize
 from platorep.align.tables import best_layers
 from platorep.config import NullConfig
+from platorep.experiment_rows import open_rows
 from platorep.failures import Failures
 from platorep.models.arrays import read_arrays
 from platorep.run import Run
@@ -32,13 +33,13 @@ def score_file(run: Run, file: Path) -> tuple[Failures, pd.DataFrame]:
         IntegrityError: the file cannot be read as features.
         AbsentError: there is no such file, or no model of the experiment was extracted.
     """
-    config, results = run.config, run.results
+    config = run.config
     failures = run.failures("score")
     asked = [a for a in asked_metrics(config) if a.config.best_of is None]
     align = config.align.model_copy(update={"null": NullConfig(permutations=0)})
     settings = Settings(align, {ALL: None}, run.device)
-    rows = results.read_table(results.rows, "extract")
-    rows = rows[: align.scored_rows(len(rows))]
+    there = open_rows(run.results)
+    rows = there.read(stop=align.scored_rows(there.num_rows))
     loaded = read_arrays(file)
     for note in loaded.notes:
         run.report.warn(note)

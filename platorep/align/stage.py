@@ -32,6 +32,7 @@ from platorep.align.tables import best_table, family_of_tests, scores_table
 from platorep.align.todo import open_pieces
 from platorep.config import AlignConfig, ExperimentConfig
 from platorep.errors import ConfigError
+from platorep.experiment_rows import open_rows
 from platorep.failures import Failures
 from platorep.files import digest
 from platorep.reporting import Reporter
@@ -60,7 +61,8 @@ def align(run: Run) -> tuple[Failures, pd.DataFrame]:
     _warn_of_changes(config, results.read_json(results.run, "extract").get("config"), report)
     galleries = open_galleries(run, int(facts["num_rows"]))
     n = config.align.scored_rows(int(facts["num_rows"]))
-    rows = results.read_table(results.rows, "extract")[:n]
+    there = open_rows(results)
+    rows = there.read(there.columns, stop=n)
     warn_of_copies(pairs, rows, report)
     warn_of_same_observations(config.align.repeats, rows, report)
     descriptions = Descriptions(config.align, results, overwrite=run.anew)

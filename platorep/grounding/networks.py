@@ -143,7 +143,8 @@ def _outputs(run: Run, networks: Sequence[Network]) -> Float[np.ndarray, "p p"] 
     if run.config.dataset.source != "toyworld":
         return None
     world = run.config.dataset.world
-    ids = find_cell(run, networks[0].spec).cell.rows().ids[: len(networks[0].layers[-1])]
+    cell = find_cell(run, networks[0].spec).cell
+    ids = cell.some_rows(range(len(networks[0].layers[-1]))).ids
     truth = attributes(world, [sample_scene(world, scene_index(one)) for one in ids])["all"]
     assert truth.shape[1] == len(ATTRIBUTES)
     said = [

@@ -47,7 +47,7 @@ def draw_order(
 
 
 def shuffled_order(
-    n: int, seed: int, within: Sequence[Hashable] | None = None
+    n: int, seed: int, within: Sequence[Hashable] | Int64[np.ndarray, " n"] | None = None
 ) -> Int64[np.ndarray, " n"]:
     """The order of the shuffled control: none of the orders of the null, whatever their seed.
 
@@ -62,7 +62,9 @@ def shuffled_order(
 
 
 def _permutation(
-    n: int, rng: np.random.Generator, within: Sequence[Hashable] | None
+    n: int,
+    rng: np.random.Generator,
+    within: Sequence[Hashable] | Int64[np.ndarray, " n"] | None,
 ) -> Int64[np.ndarray, " n"]:
     if within is None:
         return rng.permutation(n)
@@ -71,15 +73,23 @@ def _permutation(
             f"permutations within groups need one group per sample: {n} samples, "
             f"{len(within)} groups given."
         )
-    members: dict[Hashable, list[int]] = {}
-    for sample, group in enumerate(within):
-        members.setdefault(group, []).append(sample)
-    if max(map(len, members.values())) < 2:
+    number = _numbered(within)
+    sizes = np.bincount(number)
+    if sizes.max() < 2:
         raise DataError(
             "permutations within groups: every group has a single sample, so nothing can change "
             "places. Use larger groups, or none."
         )
     order = np.arange(n)
-    for places in members.values():
+    for places in np.split(number.argsort(kind="stable"), sizes.cumsum()[:-1]):
         order[places] = rng.permutation(places)
     return order
+
+
+def _numbered(groups: Sequence[Hashable] | Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+    """The groups as numbers, from 0 in the order in which they come first."""
+    if isinstance(groups, np.ndarray):
+        _, first, which = np.unique(groups, return_index=True, return_inverse=True)
+        return first.argsort().argsort()[which]
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(group, len(numbers)) for group in groups])
