@@ -37,6 +37,7 @@ class Wanted:
 class Part:
     """The candidates of some queries in one gallery; what it does not hold has the score -inf."""
 
+    level: int
     scores: Float[Tensor, "m c"]
     nearest: Float[Tensor, "m c"]
     """The best score of all candidates with the same name."""
@@ -70,9 +71,9 @@ class Chunk:
         if self._level is not None:
             scores = scores.masked_fill(self._level > level, -torch.inf)
         if self.sources is None:
-            return Part(scores, scores, scores)
+            return Part(level, scores, scores, scores)
         nearest, first = best_of_each(scores, self.names)
-        return Part(scores, nearest, scores.where(first, -torch.inf))
+        return Part(level, scores, nearest, scores.where(first, -torch.inf))
 
 
 @dataclass(frozen=True)
@@ -124,8 +125,8 @@ class Candidates:
 
     def above(
         self,
-        scores: Float[Tensor, "q b"],
         levels: Int8[Tensor, " b"],
+        scores: Float[Tensor, "q b"],
         floor: Float[Tensor, "levels q"],
     ) -> Pairs:
         """The pairs whose scores are not below the floor of their column's level; levels rise."""

@@ -10,6 +10,7 @@ Axes: q queries, b rows of a block, d features, k neighbors.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -28,7 +29,8 @@ from platorep.metrics.nearest import (
     product_error,
 )
 from platorep.metrics.pairs import PAIR_ENTRIES
-from platorep.metrics.selection import kth_largest
+from platorep.metrics.rough import RoughProducts
+from platorep.metrics.selection import largest_at
 from platorep.switches import default_switches
 
 Block = tuple[Int64[np.ndarray, " b"], Float[Tensor, "b d"]]
@@ -108,6 +110,7 @@ class GallerySearch:
         self._offset = queries.double().mean(dim=0) if center else None
         self._own = self._vectors(queries)
         self._largest = float(self._own.squares.max())
+        self._rough = RoughProducts.where_faster(self._own)
         self._device = queries.device
         self._level = torch.from_numpy(galleries.level).to(self._device)
         sources = galleries.sources
@@ -116,6 +119,7 @@ class GallerySearch:
         self._candidates = self._no_candidates(self._largest)
         self._pairs = np.empty(0, dtype=np.int64)  # row * q + query, of what is compared again
         self._distances = np.empty(0)
+        self._cuts: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = {}
 
     @property
     def _q(self) -> int:
@@ -182,10 +186,12 @@ class GallerySearch:
         for rows, features in blocks(None):
             for start in range(0, len(rows), size):
                 numbers = torch.from_numpy(rows[start : start + size]).to(self._device)
+                block = features[start : start + size].to(self._device)
                 levels, order = self._level[numbers].sort(stable=True)
                 order = order[: int((levels < len(self._candidates.floor)).sum())]
-                block = features[start : start + size].to(self._device)[order]
-                self._look_through(numbers[order], levels[: len(order)], block)
+                if len(order) < len(levels) or levels[0] < levels[-1]:
+                    numbers, levels, block = numbers[order], levels[: len(order)], block[order]
+                self._look_through(numbers, levels, block)
                 if not np.isfinite(self._largest):
                     raise DataError(
                         f"a row from {int(rows[0])} to {int(rows[-1])} is too long for float32. "
@@ -199,21 +205,46 @@ class GallerySearch:
         self, numbers: Int64[Tensor, " b"], levels: Int8[Tensor, " b"], block: Float[Tensor, "b d"]
     ) -> None:
         """Take what may matter from some rows, in order of level."""
-        scores = self._scores(block, numbers)
-        pairs = self._candidates.above(scores, levels, self._candidates.floor)
-        values = scores.view(-1)[pairs.queries * len(numbers) + pairs.columns]
-        self._candidates.add(pairs, values, numbers[pairs.columns].int())
-
-    def _scores(
-        self, block: Float[Tensor, "b d"], numbers: Int64[Tensor, " b"]
-    ) -> Float[Tensor, "q b"]:
-        """What orders the rows for each query, as `Search.scores`; its own rows at -inf."""
-        own = self._own
+        own, candidates = self._own, self._candidates
+        if not len(numbers):
+            return
         around, zero = self._vectors(block).around(own.origin)
         squares = torch.linalg.vector_norm(around, dim=1).square()
         self._largest = max(self._largest, float(squares.max()))
         inner = self._similarity == "inner_product"
         shift = around @ own.origin if inner else -squares / 2
+        if self._rough is not None and self._largest < torch.inf and not zero.any():
+            floor = candidates.floor - self._error
+            choose = partial(candidates.above, levels)
+            near = self._rough.near(around, shift, floor, choose)
+            if near is not None:
+                pairs, values = near
+                level = levels[pairs.columns].long()
+                keep = values >= candidates.floor[level, pairs.queries]
+                keep &= ~self._same(pairs.queries, numbers[pairs.columns])
+                pairs = pairs.only(keep)
+                candidates.add(pairs, values[keep], numbers[pairs.columns].int())
+                return
+        scores = self._scores(around, shift, zero, numbers)
+        pairs = candidates.above(levels, scores, candidates.floor)
+        values = scores.view(-1)[pairs.queries * len(numbers) + pairs.columns]
+        candidates.add(pairs, values, numbers[pairs.columns].int())
+
+    def _same(self, queries: Int64[Tensor, " e"], rows: Int64[Tensor, " e"]) -> Bool[Tensor, " e"]:
+        """Whether a row is the query, or of its source."""
+        if self._sources is None:
+            return queries == rows
+        return self._sources[queries] == self._sources[rows]
+
+    def _scores(
+        self,
+        around: Float[Tensor, "b d"],
+        shift: Float[Tensor, " b"],
+        zero: Bool[Tensor, " b"],
+        numbers: Int64[Tensor, " b"],
+    ) -> Float[Tensor, "q b"]:
+        """What orders the rows for each query, as `Search.scores`; its own rows at -inf."""
+        own = self._own
         scores = product(own.around_origin, around).add_(shift)
         if self._similarity == "cosine":  # cosine 0 to everybody: distance sqrt(2)
             if zero.any():
@@ -231,7 +262,7 @@ class GallerySearch:
     def _compare_again(self, blocks: Blocks) -> None:
         """Exact distances of all candidates that a product cannot put in order."""
         found = [
-            self._near(chunk, w) + queries.start
+            self._near(chunk, queries.start, w)
             for queries, chunk in self._candidates.chunks()
             for w in self._wanted
         ]
@@ -279,23 +310,28 @@ class GallerySearch:
             )
         return found
 
-    def _cut(self, part: Part, k: int) -> tuple[Float[Tensor, "m 1"], Bool[Tensor, " m"]]:
+    def _cut(
+        self, part: Part, first_query: int, k: int
+    ) -> tuple[Float[Tensor, "m 1"], Bool[Tensor, " m"]]:
         """The score at place k, and which queries have it undecided."""
-        cut, following = kth_largest(part.best, k), kth_largest(part.best, k + 1)
-        if not cut.isfinite().all():
-            lacking = int((~cut.isfinite()).nonzero()[0])
-            there = int(part.best[lacking].isfinite().sum())
-            raise DataError(
-                f"k={k}: a query has only {there} sources beside its own in a gallery. Ask for "
-                "fewer neighbors, or for larger galleries."
-            )
-        return cut[:, None], cut - following <= 2 * self._error
+        key = first_query, part.level, k
+        if key not in self._cuts:
+            cut, following = largest_at(part.best, k)
+            if not cut.isfinite().all():
+                lacking = int((~cut.isfinite()).nonzero()[0])
+                there = int(part.best[lacking].isfinite().sum())
+                raise DataError(
+                    f"k={k}: a query has only {there} sources beside its own in a gallery. Ask for "
+                    "fewer neighbors, or for larger galleries."
+                )
+            self._cuts[key] = cut[:, None], cut - following <= 2 * self._error
+        return self._cuts[key]
 
-    def _near(self, chunk: Chunk, w: Wanted) -> Int64[np.ndarray, " p"]:
-        """Row * q + place in the chunk of the undecided candidates."""
+    def _near(self, chunk: Chunk, first_query: int, w: Wanted) -> Int64[np.ndarray, " p"]:
+        """Row * q + query of the undecided candidates."""
         part = chunk.at(w.level)
-        undecided = self._undecided(part, *self._cut(part, w.k))
-        query = undecided.nonzero()[:, 0]
+        undecided = self._undecided(part, *self._cut(part, first_query, w.k))
+        query = undecided.nonzero()[:, 0] + first_query
         found: np.ndarray = (chunk.rows[undecided].long() * self._q + query).cpu().numpy()
         return found
 
@@ -308,7 +344,7 @@ class GallerySearch:
 
     def _list(self, chunk: Chunk, first_query: int, w: Wanted) -> Nearest:
         part = chunk.at(w.level)
-        cut, unsure = self._cut(part, w.k)
+        cut, unsure = self._cut(part, first_query, w.k)
         margin = torch.where(unsure, 4 * self._error, 0.0)[:, None]
         taken = torch.where(unsure[:, None], part.best > cut + margin, part.best >= cut)
         ties = None

@@ -114,11 +114,11 @@ def fastest(vectors: Vectors) -> torch.dtype | None:
         return None
     if kind == "cuda":
         return torch.float16  # as fast as bfloat16, with three digits more
-    return torch.bfloat16 if _multiplies_bfloat16() else None
+    return torch.bfloat16 if multiplies_bfloat16() else None
 
 
 @functools.cache
-def _multiplies_bfloat16() -> bool:
+def multiplies_bfloat16() -> bool:
     """Whether this processor takes less than half as long as for float32, and rounds once."""
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):

@@ -96,18 +96,25 @@ def at_least(
 
 def kth_largest(scores: Float[Tensor, "m c"], k: int) -> Float[Tensor, " m"]:
     """The k-th largest of every row; -inf where it has fewer."""
+    return largest_at(scores, k)[0]
+
+
+def largest_at(
+    scores: Float[Tensor, "m c"], k: int
+) -> tuple[Float[Tensor, " m"], Float[Tensor, " m"]]:
+    """The k-th largest of every row, and the one after; -inf where it has fewer."""
+    if (missing := k + 1 - scores.shape[1]) > 0:
+        scores = torch.nn.functional.pad(scores, (0, missing), value=-torch.inf)
     count = scores.shape[1]
-    if count < k:
-        return scores.new_full((len(scores),), -torch.inf)
     if scores.device.type != "cpu":
-        if k <= 64:
-            return scores.topk(k, dim=1).values[:, -1]
-        return scores.kthvalue(count - k + 1, dim=1).values
-    values = scores.numpy()
+        ends = scores.topk(k + 1, dim=1).values[:, -2:]
+        return ends[:, 0], ends[:, 1]
+    values, places = scores.numpy(), [count - k - 1, count - k]
     found = in_threads(
-        lambda rows: np.partition(values[rows], count - k, axis=1)[:, count - k], *scores.shape
+        lambda rows: np.partition(values[rows], places, axis=1)[:, places], *scores.shape
     )
-    return torch.from_numpy(np.concatenate(found))
+    following, last = torch.from_numpy(np.concatenate(found)).T
+    return last, following
 
 
 def in_threads(work: Callable[[slice], T], num_rows: int, width: int) -> list[T]:
