@@ -37,18 +37,6 @@ class Machine:
         limits = [limit for group in self._groups("memory") for limit in _memory_limits(group)]
         return min([int(psutil.virtual_memory().total), *limits, *self._slurm_memory()])
 
-    def free_bytes(self) -> int:
-        """What of it is free now, or would be, as file caches are."""
-        import psutil
-
-        of_groups = (
-            max(0, limit - _memory_used(group))
-            for group in self._groups("memory")
-            for limit in _memory_limits(group)
-        )
-        available = int(psutil.virtual_memory().available)
-        return min([self.memory_bytes(), available, *of_groups])
-
     def num_cores(self) -> int:
         """How many cores this process may keep busy; one at least.
 
@@ -114,11 +102,6 @@ def memory_bytes() -> int:
     return Machine().memory_bytes()
 
 
-def free_bytes() -> int:
-    """What of `memory_bytes` is free now."""
-    return Machine().free_bytes()
-
-
 def num_cores() -> int:
     """How many cores this process may keep busy."""
     return Machine().num_cores()
@@ -158,16 +141,6 @@ def _memory_limits(group: Path) -> Iterator[int]:
     """Above `high` the kernel slows a group down until it has less."""
     for name in ("memory.max", "memory.high", "memory.limit_in_bytes"):
         yield from (int(line) for line in _lines(group / name) if line.isdecimal())
-
-
-def _memory_used(group: Path) -> int:
-    used = sum(
-        int(line)
-        for name in ("memory.current", "memory.usage_in_bytes")
-        for line in _lines(group / name)
-    )
-    stat = dict(line.split() for line in _lines(group / "memory.stat"))
-    return used - int(stat.get("total_inactive_file", stat.get("inactive_file", 0)))
 
 
 def _cpu_quotas(group: Path) -> Iterator[float]:

@@ -23,7 +23,7 @@ CGROUP2 = "1573 1572 0:29 / /sys/fs/cgroup ro,nosuid,relatime - cgroup2 cgroup r
 
 @pytest.fixture(autouse=True)
 def large_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    memory = SimpleNamespace(total=HOST, available=HOST - GIB)
+    memory = SimpleNamespace(total=HOST)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
     monkeypatch.setattr(machine, "num_visible_cores", lambda: 64)
 
@@ -38,7 +38,7 @@ def fake(root: Path, files: Mapping[str, str], **variables: str) -> Machine:
 
 def test_nothing_is_known_but_the_host(tmp_path: Path) -> None:
     bare = fake(tmp_path, {})
-    assert (bare.memory_bytes(), bare.free_bytes(), bare.num_cores()) == (HOST, HOST - GIB, 64)
+    assert (bare.memory_bytes(), bare.num_cores()) == (HOST, 64)
 
 
 def test_a_container_of_version_2(tmp_path: Path) -> None:
@@ -49,13 +49,10 @@ def test_a_container_of_version_2(tmp_path: Path) -> None:
             "proc/self/mountinfo": "22 1 8:1 / / rw - ext4 /dev/sda rw\n" + CGROUP2,
             "sys/fs/cgroup/memory.max": f"{4 * GIB}\n",
             "sys/fs/cgroup/memory.high": "max\n",
-            "sys/fs/cgroup/memory.current": f"{3 * GIB}\n",
-            "sys/fs/cgroup/memory.stat": f"anon {GIB}\nfile {2 * GIB}\ninactive_file {GIB}\n",
             "sys/fs/cgroup/cpu.max": "200000 100000\n",
         },
     )
     assert found.memory_bytes() == 4 * GIB
-    assert found.free_bytes() == 2 * GIB  # what is cached of files counts as free
     assert found.num_cores() == 2
 
 
@@ -71,19 +68,17 @@ def test_the_least_of_all_levels_counts(tmp_path: Path) -> None:
             f"sys/fs/cgroup{path}/cpu.max": "max 100000\n",
             f"{job}/step_0/memory.max": f"{16 * GIB}\n",
             f"{job}/memory.max": f"{8 * GIB}\n",
-            f"{job}/memory.current": f"{9 * GIB}\n",
             f"{job}/cpu.max": "150000 100000\n",
-            "sys/fs/cgroup/system.slice/memory.high": f"{12 * GIB}\n",
+            "sys/fs/cgroup/system.slice/memory.high": f"{7 * GIB}\n",
             "sys/fs/cgroup/elsewhere/memory.max": "1\n",
         },
     )
-    assert found.memory_bytes() == 8 * GIB
-    assert found.free_bytes() == 0
+    assert found.memory_bytes() == 7 * GIB
     assert found.num_cores() == 2  # one and a half
 
 
 VERSION_1 = {
-    "proc/self/cgroup": "8:memory:/docker/a\n4:cpu,cpuacct:/docker/a\n1:name=systemd:/docker/a\n",
+    "proc/self/cgroup": "8:memory:/docker/a/job\n4:cpu,cpuacct:/docker/a\n1:name=systemd:/\n",
     "proc/self/mountinfo": (
         "32 31 0:29 /docker/a /sys/fs/cgroup/cpu,cpuacct ro - cgroup cgroup rw,cpu,cpuacct\n"
         "35 31 0:32 /docker/a /sys/fs/cgroup/memory ro master:1 - cgroup cgroup rw,memory\n"
@@ -96,14 +91,13 @@ def test_a_container_of_version_1_sees_its_group_at_the_mount(tmp_path: Path) ->
         tmp_path,
         VERSION_1
         | {
-            "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{6 * GIB}\n",
-            "sys/fs/cgroup/memory/memory.usage_in_bytes": f"{5 * GIB}\n",
-            "sys/fs/cgroup/memory/memory.stat": f"inactive_file 1\ntotal_inactive_file {GIB}\n",
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{8 * GIB}\n",
+            "sys/fs/cgroup/memory/job/memory.limit_in_bytes": f"{6 * GIB}\n",
             "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "50000\n",
             "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000\n",
         },
     )  # fmt: skip
-    assert (found.memory_bytes(), found.free_bytes(), found.num_cores()) == (6 * GIB, 2 * GIB, 1)
+    assert (found.memory_bytes(), found.num_cores()) == (6 * GIB, 1)
 
 
 def test_version_1_without_limits(tmp_path: Path) -> None:
@@ -112,12 +106,11 @@ def test_version_1_without_limits(tmp_path: Path) -> None:
         VERSION_1
         | {
             "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{UNLIMITED}\n",
-            "sys/fs/cgroup/memory/memory.usage_in_bytes": f"{5 * GIB}\n",
             "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "-1\n",
             "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000\n",
         },
     )
-    assert (found.memory_bytes(), found.free_bytes(), found.num_cores()) == (HOST, HOST - GIB, 64)
+    assert (found.memory_bytes(), found.num_cores()) == (HOST, 64)
 
 
 def test_both_versions_side_by_side(tmp_path: Path) -> None:
