@@ -9,11 +9,13 @@ PlatorepError
 |- IntegrityError               5  what is there is not what was asked for (rows, checksum, format)
 |  `- DamagedError              5  a file of platorep's own is not what was written
 |- UnreadableError              6  the operating system refuses to read something
+|- WorkerDiedError              6  a worker of an engine died, again and again
 `- StorageError                 6  the disk is full or the cache cannot be written
 """
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 MOST_NAMES, MOST_COMPARED, MOST_CHARACTERS = 100, 5000, 200
 """Of names in a message, of names looked through for a similar one, of one value in a message."""
@@ -57,6 +59,10 @@ class UnreadableError(PlatorepError):
     exit_code = 6
 
 
+class WorkerDiedError(PlatorepError):
+    exit_code = 6
+
+
 class StorageError(PlatorepError):
     exit_code = 6
 
@@ -71,6 +77,9 @@ class UnknownNameError(PlatorepError):
         super().__init__(
             f"unknown {kind} {shown(name)}.{nearest(name, self.known)} Known: {listed(self.known)}."
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:  # pickled by its parts, not by its message
+        return type(self), (self.kind, self.name, self.known), self.__dict__
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -16,6 +17,10 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 import pytest
 import torch
 from processes import Forks
+from ray_cluster import Cluster
+
+if TYPE_CHECKING:
+    from platorep.engines.ray import RayEngine
 
 
 @pytest.fixture
@@ -32,6 +37,25 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's feature cache."""
     monkeypatch.setenv("PLATOREP_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A Ray cluster of three nodes, on this machine."""
+    cluster = Cluster(3)
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture(scope="session")
+def ray_engine(cluster: Cluster) -> Iterator["RayEngine"]:
+    """Workers of the cluster, of all tests."""
+    from platorep.engines.ray import RayEngine
+    from platorep.reporting import Reporter
+
+    engine = RayEngine(cluster.address, Reporter(-1))
+    yield engine
+    engine.close()
 
 
 @pytest.fixture(scope="session")

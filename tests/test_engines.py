@@ -8,6 +8,8 @@ import pytest
 from platorep.engines import Done, Engine, LocalEngine, Talk, Unit, Work
 from platorep.reporting import Reporter
 
+pytestmark = pytest.mark.xdist_group("ray")  # whose cluster is started once
+
 
 @contextmanager
 def opens_powers(talk: Talk, base: int, *refused: int) -> Iterator[Work]:
@@ -36,27 +38,35 @@ def report() -> Reporter:
     return Reporter(0)
 
 
+@pytest.fixture(params=["local", "ray"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    if request.param == "local":
+        return LocalEngine()
+    engine: Engine = request.getfixturevalue("ray_engine")
+    return engine
+
+
 def values(found: list[Done]) -> list[object]:
     return [done.value if done.error is None else str(done.error) for done in found]
 
 
-def test_parts_come_back_with_their_units_and_failures(report: Reporter) -> None:
+def test_parts_come_back_with_their_units_and_failures(engine: Engine, report: Reporter) -> None:
     units = [
         Unit(name="two", opens=opens_powers, given=(2, 5), parts=(3, 5, 4), num_parts=3),
         Unit(name="nothing", opens=opens_powers, given=(0,), parts=(1, 2), num_parts=2),
         Unit(name="three", opens=opens_powers, given=(3,), parts=(2,)),
     ]
-    found = list(LocalEngine().carry_out(units, report))
+    found = list(engine.carry_out(units, report))
+    found.sort(key=lambda done: units.index(done.unit))  # which may be done at the same time
     assert values(found) == [8, "not 5", 16, "no powers of 0", 9]
     assert [done.part for done in found] == [3, 5, 4, None, 2]
-    assert [done.unit.name for done in found] == ["two"] * 3 + ["nothing", "three"]
     with pytest.raises(ValueError, match="not 5"):
         found[1].result()
-    assert report.warnings == ["opened 2", "closed 2", "opened 3", "closed 3"]
+    said = [[text for text in report.warnings if text.endswith(base)] for base in "23"]
+    assert said == [["opened 2", "closed 2"], ["opened 3", "closed 3"]]
 
 
-def test_what_is_kept_is_given_to_others(report: Reporter) -> None:
-    engine = LocalEngine()
+def test_what_is_kept_is_given_to_others(engine: Engine, report: Reporter) -> None:
     (first,) = engine.carry_out(
         [Unit(name="a", opens=opens_keeping, given=(engine.put([1]),), parts=(2,), keeps=True)],
         report,
@@ -93,5 +103,21 @@ def test_progress_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert "powers: 2 x in" in capsys.readouterr().err
 
 
-def test_the_local_engine_is_one() -> None:
-    assert isinstance(LocalEngine(), Engine)
+def test_every_engine_is_one(engine: Engine) -> None:
+    assert isinstance(engine, Engine)
+    assert engine.num_workers == {LocalEngine: 1}.get(type(engine), 3)
+
+
+def test_parts_that_cannot_be_drawn_end_their_unit(engine: Engine, report: Reporter) -> None:
+    def parts() -> Iterator[int]:
+        yield 2
+        raise ValueError("row 3 cannot be read")
+
+    units = [
+        Unit(name="two", opens=opens_powers, given=(2,), parts=parts(), num_parts=3),
+        Unit(name="three", opens=opens_powers, given=(3,), parts=(2,)),
+    ]
+    found = list(engine.carry_out(units, report))
+    found.sort(key=lambda done: units.index(done.unit))
+    assert [done.part for done in found if done.error] == [None]
+    assert sorted(values(found), key=str) == [4, 9, "row 3 cannot be read"]

@@ -5,7 +5,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from platorep.engines.unit import Done, Kept, Talk, Unit
+from platorep.engines.telling import Telling
+from platorep.engines.unit import Done, Kept, Talk, Unit, Work
 from platorep.reporting import Reporter
 
 
@@ -34,24 +35,36 @@ class LocalEngine:
 
 
 def _parts(unit: Unit, report: Reporter) -> Iterator[Done]:
+    telling = Telling(unit, report, set())
+    given = [one.value if isinstance(one, KeptHere) else one for one in unit.given]
+    whole = False
     with ExitStack() as stack:
-        advance = None
-        if unit.total:
-            advance = stack.enter_context(report.task(unit.name, unit.total, unit.counted))
-        talk = Talk(report, advance or (lambda count: None))
-        given = [one.value if isinstance(one, KeptHere) else one for one in unit.given]
+        stack.callback(lambda: telling.end(whole=whole))
         try:
-            work = stack.enter_context(unit.opens(talk, *given))
+            work = stack.enter_context(unit.opens(Talk(report, telling.advance), *given))
         except Exception as error:  # whoever listens decides what it means
             yield Done(unit=unit, part=None, error=error)
             return
-        for part in unit.parts:
+        telling.begin()
+        parts = iter(unit.parts)
+        while True:
             try:
-                value = work(part)
+                part = next(parts)
+            except StopIteration:
+                break
             except Exception as error:
-                yield Done(unit=unit, part=part, error=error)
-                continue
-            kept = None
-            if unit.keeps:
-                value, kept = value[0], KeptHere(value[1])
-            yield Done(unit=unit, part=part, value=value, kept=kept)
+                yield Done(unit=unit, part=None, error=error)
+                return
+            yield _done(unit, part, work)
+        whole = True
+
+
+def _done(unit: Unit, part: Any, work: Work) -> Done:
+    try:
+        value = work(part)
+    except Exception as error:
+        return Done(unit=unit, part=part, error=error)
+    kept = None
+    if unit.keeps:
+        value, kept = value[0], KeptHere(value[1])
+    return Done(unit=unit, part=part, value=value, kept=kept)

@@ -2,7 +2,9 @@
 
 A stage cuts its work into units and puts finished parts together; an engine carries units out and
 knows nothing of models. A unit is opened once (a model is loaded, summaries are prepared) and then
-does its parts (ranges of rows, of permutations). Everything in a unit but `parts` can be pickled.
+does its parts (ranges of rows, of permutations). Everything in a unit but `parts` can be pickled,
+and so can its parts and their values. Arrays of NumPy travel fastest: workers of one machine share
+them, read-only, while tensors are copied.
 """
 
 from collections.abc import Callable, Generator, Iterable
@@ -36,7 +38,11 @@ class Talk:
 
 
 class Kept:
-    """A value that stays with the engine, to be given to other units; freed when nobody has it."""
+    """A value that stays with the engine, to be given to other units; freed when nobody has it.
+
+    Where it can be lost, with a machine, its unit is opened again and does its part again; what
+    that unit was given is held as long.
+    """
 
 
 Work = Callable[[Any], Any]
@@ -54,10 +60,11 @@ class Unit:
     given: tuple[Any, ...] = ()
     """A `Kept` among these arrives as its value."""
     parts: Iterable[Any] = (None,)
-    """Drawn one by one, here, when somebody is free to do the next: a generator may read a part's
-    rows then, and may end early."""
+    """Drawn one by one, here, when somebody is free to do the next (or soon will be): a generator
+    may read a part's rows then, and may end early. An error of its own ends the unit."""
     num_parts: int = 1
-    """At most. An engine may open a unit of several parts in several places at once."""
+    """At most. An engine may open a unit of several parts in several places at once, and again
+    where one of these is lost."""
     cost: float = 0.0
     """Of all parts, in seconds or anything that is in proportion to them."""
     needs: Needs = Needs()
@@ -75,7 +82,8 @@ class Done:
 
     unit: Unit
     part: Any
-    """As it was drawn; None if the unit could not be opened, so that no part of it is done."""
+    """As it was drawn; None if the unit could not be opened, or its next part not be drawn: what is
+    not done of it by now will not be."""
     value: Any = None
     kept: Kept | None = None
     error: Exception | None = None
@@ -107,7 +115,8 @@ class Engine(Protocol):
 
     def carry_out(self, units: Iterable[Unit], report: Reporter) -> Generator[Done, None, None]:
         """Parts as they are finished. Units are drawn in their order, as there is room for them:
-        a generator may take a lock, or read, when its unit's turn comes.
+        a generator may take a lock, or read, when its unit's turn comes. One unit may be drawn
+        before there is room, and must not wait for another's results.
 
         Whoever stops listening, and closes it, ends the work.
         """

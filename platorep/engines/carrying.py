@@ -1,0 +1,522 @@
+"""Which worker does what, when workers are processes that start, are busy, and die."""
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from platorep.engines.telling import Telling
+from platorep.engines.unit import Done, Kept, Needs, Unit
+from platorep.engines.worker import Ended, Said
+from platorep.errors import PlatorepError, WorkerDiedError
+from platorep.reporting import Reporter
+
+WINDOW = 2
+"""Parts that a worker has: the next one travels while it does the first."""
+MOST_TRIES = 3
+"""Of a part that its worker dies of, or of opening a unit, or of starting workers at all."""
+STUCK_S, QUIET_S = 0.5, 10.0
+"""After which workers that idle make room for others; after which a wait is told."""
+START_S = 4.0
+"""What a new worker takes until it has its libraries."""
+
+
+class Size(NamedTuple):
+    """What a worker takes of the cluster: units of equal sizes may follow each other in it."""
+
+    cpus: int
+    gpus: float
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Died:
+    """The worker is no more."""
+
+    how: str
+    out_of_memory: bool = False
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What a unit was to be given was on a node that is no more."""
+
+    refs: list[Any]
+
+
+@dataclass(eq=False)
+class KeptThere(Kept):
+    """It lies in the cluster's object store, and can be made again."""
+
+    ref: Any
+    """None: it is lost."""
+    unit: Unit | None = None
+    part: Any = None
+    error: Exception | None = None
+    """Why it could not be made again."""
+
+
+@dataclass(eq=False)
+class Part:
+    value: Any
+    deaths: int = 0
+
+
+@dataclass(eq=False)
+class Call:
+    """Something that a worker was told to do."""
+
+    what: str
+    """`hello`, `open`, `do` or `close`."""
+    stream: Any
+    """Of its messages."""
+    part: Part | None = None
+    given: list[Any] = field(default_factory=list)
+    """References among what it is opened with."""
+    keeps: bool = False
+    advanced: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+
+@dataclass(eq=False)
+class Hand:
+    """A worker, as it is seen from here."""
+
+    actor: Any
+    size: Size
+    calls: deque[Call] = field(default_factory=deque)
+    """Done one after the other; the first is what it is at."""
+    job: "Job | None" = None
+    is_open: bool = False
+
+    @property
+    def is_idle(self) -> bool:
+        return not self.calls and self.job is None
+
+    @property
+    def is_starting(self) -> bool:
+        return bool(self.calls) and self.calls[0].what == "hello"
+
+
+@dataclass(eq=False)
+class Job:
+    """A unit that is under way."""
+
+    unit: Unit
+    parts: Iterator[Any]
+    telling: Telling
+    again: deque[Part] = field(default_factory=deque)
+    """To be done again, since their worker died."""
+    restores: KeptThere | None = None
+    drawn: int = 0
+    drawn_all: bool = False
+    hands: list[Hand] = field(default_factory=list)
+    failed: bool = False
+    deaths: int = 0
+    """Of workers that opened it."""
+    alone: bool = False
+    """Memory ran out: it is tried once more with a node for itself."""
+    open_s: float = 0.0
+    part_s: float = 0.0
+    """The longest so far; 0: none is done."""
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether somebody who is free can do some of it."""
+        return not self.failed and (bool(self.again) or not self.drawn_all)
+
+    @property
+    def left(self) -> int:
+        return len(self.again) + (0 if self.drawn_all else self.unit.num_parts - self.drawn)
+
+
+@runtime_checkable
+class Crew(Protocol):
+    """Starts workers, passes on calls, and hears their messages."""
+
+    def size_of(self, needs: Needs, *, alone: bool) -> Size:
+        """Raises AbsentError if no node is as large."""
+
+    def has_room(self, sizes: Iterable[Size]) -> bool:
+        """Whether the cluster, if it has no other guests, has a core more than these take."""
+
+    def start(self, size: Size) -> Any: ...
+
+    def call(self, actor: Any, method: str, *args: Any) -> Any:
+        """Returns the stream of messages."""
+
+    def hear(self, calls: list[Call], timeout_s: float) -> tuple[Call, Any, Any] | None:
+        """The next message of any call, and what stays in the cluster if it ended and keeps."""
+
+    def end(self, actor: Any) -> None: ...
+
+    def describe(self) -> str:
+        """What of the cluster is free now."""
+
+
+class Carrying:
+    """Carries out units with the workers of a crew.
+
+    Args:
+        hands: Workers that are there; what is left of them stays in the list.
+    """
+
+    def __init__(
+        self, crew: Crew, units: Iterable[Unit], report: Reporter, hands: list[Hand]
+    ) -> None:
+        self._crew, self._units, self._report, self._hands = crew, iter(units), report, hands
+        self._more_units = True
+        self._jobs: list[Job] = []
+        self._waiting: deque[Job] = deque()
+        """Who asks for a worker; one that has some may ask for another."""
+        self._finished: deque[Done] = deque()
+        self._printed: set[str] = set()
+        self._failed_starts = 0
+        self._heard = time.monotonic()
+
+    def done(self) -> Iterator[Done]:
+        try:
+            while True:
+                self._give_work()
+                while self._finished:
+                    yield self._finished.popleft()
+                if not self._jobs and not self._more_units:
+                    return
+                self._hear()
+                while self._finished:
+                    yield self._finished.popleft()
+        finally:
+            self._stop()
+
+    # Giving work
+
+    def _give_work(self) -> None:
+        for hand in self._hands:
+            if hand.job is not None and hand.is_open:
+                self._feed(hand, hand.job)
+        while self._draw_unit():
+            self._place()
+        self._place()
+        if (job := self._worth_another()) is not None:
+            self._waiting.append(job)
+            self._place()
+        self._make_room()
+
+    def _draw_unit(self) -> bool:
+        """Whether there was room, and a unit, for one more to be drawn."""
+        starting = [hand.size for hand in self._hands if hand.is_starting]
+        if not self._more_units or (self._waiting and not self._has_room(*starting)):
+            return False
+        unit = next(self._units, None)
+        if unit is None:
+            self._more_units = False
+            return False
+        self._begin(unit, iter(unit.parts))
+        self._waiting.append(self._jobs[-1])
+        return True
+
+    def _begin(self, unit: Unit, parts: Iterator[Any], restores: KeptThere | None = None) -> Job:
+        job = Job(unit, parts, Telling(unit, self._report, self._printed), restores=restores)
+        self._jobs.append(job)
+        return job
+
+    def _has_room(self, *starting: Size) -> bool:
+        """Whether the cluster has a core for one more than work, idle not, and wait."""
+        sizes = [hand.size for hand in self._hands if not hand.is_idle and not hand.is_starting]
+        wanted = [self._size_of(job) for job in self._waiting]
+        waiting = [size for size in wanted if size is not None]
+        return self._crew.has_room([*sizes, *max(waiting, [*starting], key=len)])
+
+    def _size_of(self, job: Job) -> Size | None:
+        try:
+            return self._crew.size_of(job.unit.needs, alone=job.alone)
+        except PlatorepError:
+            return None
+
+    def _place(self) -> None:
+        """Give whoever waits a worker of its size, or have one started."""
+        waiting, wanted = list(self._waiting), list[Size]()
+        if any(job.alone for job in waiting):  # nobody else may start, so that a node is emptied
+            waiting = [job for job in waiting if job.alone or job.restores is not None]
+        for job in waiting:
+            if not job.has_parts:
+                self._waiting.remove(job)
+                self._finish_if_done(job)
+                continue
+            if self._lacks_what_it_is_given(job):
+                continue
+            try:
+                size = self._crew.size_of(job.unit.needs, alone=job.alone)
+            except PlatorepError as error:
+                self._waiting.remove(job)
+                self._fail(job, error)
+                continue
+            idle = [hand for hand in self._hands if hand.is_idle and hand.size == size]
+            if idle:
+                self._waiting.remove(job)
+                self._open(idle[0], job)
+                continue
+            wanted.append(size)
+            starting = sum(hand.is_starting and hand.size == size for hand in self._hands)
+            if starting < wanted.count(size):
+                hand = Hand(self._crew.start(size), size)
+                self._call(hand, "hello")
+                self._hands.append(hand)
+
+    def _lacks_what_it_is_given(self, job: Job) -> bool:
+        """Have made again what was lost of it."""
+        lost = [kept for kept in job.unit.given if isinstance(kept, KeptThere) and kept.ref is None]
+        for kept in lost:
+            if kept.error is not None or kept.unit is None:
+                error = kept.error or WorkerDiedError(
+                    f"{job.unit.name}: what it was given is lost. Start the command again: what is "
+                    "finished is kept."
+                )
+                self._waiting.remove(job)
+                self._fail(job, error)
+                return True
+            if not any(other.restores is kept for other in self._jobs):
+                self._report.warn(f"{kept.unit.name}: made again, since a node with it is gone")
+                self._waiting.appendleft(self._begin(kept.unit, iter([kept.part]), kept))
+        return bool(lost)
+
+    def _worth_another(self) -> Job | None:
+        """The unit of several parts that would gain most from one more worker, if any does."""
+        if self._more_units or self._waiting or not self._has_room():
+            return None
+        idle = {hand.size for hand in self._hands if hand.is_idle}
+
+        def saved(job: Job) -> float:
+            """Seconds, once the new worker has opened it."""
+            if not job.hands or not job.part_s or not job.has_parts or job.alone:
+                return 0.0
+            seconds = job.left * job.part_s
+            fewer = seconds / len(job.hands) - seconds / (len(job.hands) + 1)
+            return fewer - job.open_s - (0.0 if job.hands[0].size in idle else START_S)
+
+        best = max(self._jobs, key=saved, default=None)
+        return best if best is not None and saved(best) > 0 else None
+
+    def _make_room(self) -> None:
+        """End a worker that idles where one of another size waits for room."""
+        starting = [hand for hand in self._hands if hand.is_starting]
+        now = time.monotonic()
+        if any(now - hand.calls[0].started > STUCK_S for hand in starting):
+            wanted = {hand.size for hand in starting}
+            for hand in self._hands:
+                if hand.is_idle and hand.size not in wanted:
+                    self._end(hand)
+                    return
+
+    def _feed(self, hand: Hand, job: Job) -> None:
+        """Keep a worker's window full; have it close the unit when there is nothing more."""
+        window = WINDOW if job.left > len(job.hands) else 1
+        while len(hand.calls) < window and (part := self._next_part(job)) is not None:
+            self._call(hand, "do", part.value, job.unit.keeps)
+            hand.calls[-1].part, hand.calls[-1].keeps = part, job.unit.keeps
+        if not hand.calls:
+            hand.is_open = False
+            self._call(hand, "close")
+
+    def _next_part(self, job: Job) -> Part | None:
+        if job.failed:
+            return None
+        if job.again:
+            return job.again.popleft()
+        if job.drawn_all:
+            return None
+        try:
+            value = next(job.parts)
+        except StopIteration:
+            job.drawn_all = True
+            return None
+        except Exception as error:
+            self._fail(job, error)
+            return None
+        job.drawn += 1
+        return Part(value)
+
+    def _open(self, hand: Hand, job: Job) -> None:
+        hand.job = job
+        job.hands.append(hand)
+        given = [one.ref if isinstance(one, KeptThere) else one for one in job.unit.given]
+        self._call(hand, "open", job.unit.name, job.unit.opens, self._report.verbosity, *given)
+        hand.calls[-1].given = [one.ref for one in job.unit.given if isinstance(one, KeptThere)]
+
+    def _call(self, hand: Hand, method: str, *args: Any) -> None:
+        hand.calls.append(Call(method, self._crew.call(hand.actor, method, *args)))
+
+    # Hearing
+
+    def _hear(self) -> None:
+        """Wait for the next message; tell what is waited for if that takes long."""
+        calls = {hand.calls[0]: hand for hand in self._hands if hand.calls}
+        heard = self._crew.hear(list(calls), timeout_s=STUCK_S)
+        if heard is None:
+            self._tell_what_is_waited_for()
+            return
+        self._heard = time.monotonic()
+        call, message, kept = heard
+        hand = calls[call]
+        if isinstance(message, Died):
+            self._bury(hand, message)
+        elif isinstance(message, Lost):
+            self._take_back(hand, message)
+        elif isinstance(message, Said):
+            self._tell(hand, call, message)
+        else:
+            self._tell(hand, call, message)
+            hand.calls.popleft()
+            self._end_of(hand, call, message, kept)
+
+    def _tell(self, hand: Hand, call: Call, message: Said | Ended) -> None:
+        if hand.job is not None:
+            call.advanced += hand.job.telling.tell(hand, message.words)
+
+    def _end_of(self, hand: Hand, call: Call, ended: Ended, ref: Any) -> None:
+        if (job := hand.job) is None:  # it said hello
+            self._failed_starts = 0
+        elif call.what == "open":
+            if ended.error is not None:
+                self._release(hand)
+                self._fail(job, ended.error)
+                return
+            hand.is_open, job.open_s = True, ended.seconds
+            job.telling.begin()
+        elif call.what == "do":
+            assert call.part is not None
+            job.part_s = max(job.part_s, ended.seconds)
+            self._note(job, call.part, ended, ref)
+        else:
+            self._release(hand)
+            if ended.error is not None:
+                self._fail(job, ended.error)
+            self._finish_if_done(job)
+
+    def _note(self, job: Job, part: Part, ended: Ended, ref: Any) -> None:
+        """A part is done, or failed; what was lost and is made again is nobody's result."""
+        if job.restores is not None:
+            job.restores.ref, job.restores.error = ref, ended.error
+            return
+        kept = KeptThere(ref, job.unit, part.value) if ref is not None else None
+        self._finished.append(
+            Done(unit=job.unit, part=part.value, value=ended.value, kept=kept, error=ended.error)
+        )
+
+    def _release(self, hand: Hand) -> None:
+        if hand.job is not None:
+            hand.job.hands.remove(hand)
+        hand.job, hand.is_open = None, False
+
+    def _finish_if_done(self, job: Job) -> None:
+        if job in self._jobs and not job.hands and not job.has_parts:
+            job.telling.end(whole=not job.failed)
+            self._jobs.remove(job)
+
+    def _fail(self, job: Job, error: Exception) -> None:
+        """No further part of it will be done."""
+        if not job.failed:
+            job.failed = True
+            if job.restores is not None:
+                job.restores.error = error
+            else:
+                self._finished.append(Done(unit=job.unit, part=None, error=error))
+        self._finish_if_done(job)
+
+    def _take_back(self, hand: Hand, lost: Lost) -> None:
+        """It could not be opened, since what it is given has to be made again first."""
+        hand.calls.popleft()
+        job = hand.job
+        for kept in job.unit.given if job is not None else ():
+            if isinstance(kept, KeptThere) and kept.ref in lost.refs:
+                kept.ref = None
+        self._release(hand)
+        if job is not None and job not in self._waiting:
+            self._waiting.append(job)
+
+    def _bury(self, hand: Hand, died: Died) -> None:
+        """Have done elsewhere what a dead worker had; what killed it, only so many times."""
+        job, calls = hand.job, hand.calls
+        self._release(hand)
+        self._end(hand)
+        if job is None:
+            self._failed_starts += 1
+            if self._failed_starts >= MOST_TRIES:
+                raise WorkerDiedError(f"no worker could be started: {died.how}")
+            return
+        job.telling.forget(hand)
+        job.telling.advance(-sum(call.advanced for call in calls))
+        parts = [call.part for call in calls if call.part is not None]
+        job.again.extendleft(reversed(parts))
+        blamed = calls[0]
+        if blamed.what == "close":
+            self._finish_if_done(job)
+            return
+        deaths = self._blame(job, blamed)
+        last = deaths >= MOST_TRIES or (job.alone and died.out_of_memory)
+        error = _death(job.unit, blamed, died, deaths)
+        job.alone = job.alone or died.out_of_memory
+        if not last:
+            self._report.warn(f"{error} It is tried again.")
+        elif blamed.part is None:
+            self._fail(job, error)
+        else:
+            job.again.remove(blamed.part)
+            self._note(job, blamed.part, Ended([], 0.0, error=error), None)
+        if job.has_parts and job not in self._waiting and not job.hands:
+            self._waiting.appendleft(job)
+        self._finish_if_done(job)
+
+    @staticmethod
+    def _blame(job: Job, call: Call) -> int:
+        """How often a worker has died of this."""
+        if call.part is None:
+            job.deaths += 1
+            return job.deaths
+        call.part.deaths += 1
+        return call.part.deaths
+
+    def _tell_what_is_waited_for(self) -> None:
+        at_work = any(hand.job is not None for hand in self._hands)
+        if self._waiting and not at_work and time.monotonic() - self._heard > QUIET_S:
+            job, self._heard = self._waiting[0], time.monotonic()
+            size = self._size_of(job)
+            self._report.say(
+                f"{job.unit.name}: waits for {size and described(size)}; {self._crew.describe()}"
+            )
+
+    # Ending
+
+    def _end(self, hand: Hand) -> None:
+        self._hands.remove(hand)
+        self._crew.end(hand.actor)
+
+    def _stop(self) -> None:
+        """Whoever is still at work, since nobody listens any more, is ended."""
+        for hand in [hand for hand in self._hands if not hand.is_idle]:
+            self._end(hand)
+        for job in self._jobs:
+            job.telling.end(whole=False)
+
+
+def described(size: Size) -> str:
+    """`2 CPUs, 0.5 GPU, 3.1 GB of memory`."""
+    words = [f"{size.cpus} CPU{'s' if size.cpus > 1 else ''}"]
+    words += [f"{size.gpus:g} GPU{'s' if size.gpus > 1 else ''}"] if size.gpus else []
+    words += [f"{size.memory_bytes / 1e9:.1f} GB of memory"] if size.memory_bytes else []
+    return ", ".join(words)
+
+
+def _death(unit: Unit, call: Call, died: Died, deaths: int) -> WorkerDiedError:
+    doing = "opened it" if call.part is None else "was at work on it"
+    cure = (
+        "Memory ran out: give it a node with more, or let it need less (smaller batches, "
+        "`dtype: bfloat16`)."
+        if died.out_of_memory
+        else "If it dies each time, look for memory that runs out (`dmesg`, Ray's logs)."
+    )
+    return WorkerDiedError(
+        f"{unit.name}: its worker died while it {doing} (try {deaths} of {MOST_TRIES}): "
+        f"{died.how} {cure}"
+    )
