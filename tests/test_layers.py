@@ -1,6 +1,7 @@
 """The rooms of the house and who may import whom; importing the package is light."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -93,7 +94,7 @@ def test_imports_point_down(module: Path) -> None:
 
 @pytest.mark.parametrize("entry", ["platorep", "platorep.config", "platorep.cli"])
 def test_importing_is_light(entry: str) -> None:
-    heavy = {"torch", "transformers", "timm", "matplotlib", "pandas", "datasets", "scipy"}
+    heavy = {"torch", "transformers", "timm", "matplotlib", "pandas", "datasets", "scipy", "ray"}
     code = f"import sys, {entry}; print(*({heavy!r} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split() == []
@@ -103,3 +104,13 @@ def test_a_folder_is_read_without_the_library_for_tables() -> None:
     code = "import sys, platorep.data; print('datasets' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["False"]
+
+
+def test_one_module_imports_ray() -> None:
+    """Who does without `platorep[ray]` never meets it."""
+    importing = {
+        path.relative_to(ROOT).as_posix()
+        for path in ROOT.rglob("*.py")
+        if re.search(r"^\s*(import|from) ray\b", path.read_text(encoding="utf-8"), re.M)
+    }
+    assert importing == {"engines/ray.py"}

@@ -17,7 +17,7 @@ from platorep.cli import studies
 from platorep.cli import theory as theory_commands
 from platorep.cli.checking import CHECK, check
 from platorep.cli.experiment import finish, open_experiment
-from platorep.cli.options import EXPERIMENT, TALK, WORK, CommandLine, Json, command
+from platorep.cli.options import ENGINE, EXPERIMENT, TALK, WORK, CommandLine, Json, command
 from platorep.cli.running import exit_on_error, others_on_stderr, print_table
 from platorep.errors import ConfigError, IntegrityError
 from platorep.reporting import Reporter
@@ -45,7 +45,7 @@ def main() -> None:
     app()
 
 
-@command(app, "run", *EXPERIMENT, *WORK, "batch_size", "overwrite", "offline", *TALK)
+@command(app, "run", *EXPERIMENT, *WORK, *ENGINE, "batch_size", "overwrite", "offline", *TALK)
 def run(line: CommandLine) -> None:
     """All stages in a row: extract, measure, align, plot. Redoes nothing that is done."""
     experiment = open_experiment(line)
@@ -70,7 +70,7 @@ def plan(line: CommandLine) -> None:
 @command(
     app,
     "extract",
-    *(*EXPERIMENT, *WORK, "batch_size", "overwrite", "offline"),
+    *(*EXPERIMENT, *WORK, *ENGINE, "batch_size", "overwrite", "offline"),
     *("shard", "download_only", *TALK),
 )
 def extract(line: CommandLine) -> None:
@@ -82,7 +82,7 @@ def extract(line: CommandLine) -> None:
     finish(experiment, stage, line)
 
 
-@command(app, "measure", *EXPERIMENT, *WORK, "overwrite", "offline", *TALK)
+@command(app, "measure", *EXPERIMENT, *WORK, *ENGINE, "overwrite", "offline", *TALK)
 def measure(line: CommandLine) -> None:
     """Put a number on each model's competence: bits per byte, probes, or numbers of others."""
     experiment = open_experiment(line)
@@ -91,7 +91,7 @@ def measure(line: CommandLine) -> None:
     finish(experiment, measure_stage, line)
 
 
-@command(app, "align", *EXPERIMENT, *WORK, "overwrite", *TALK)
+@command(app, "align", *EXPERIMENT, *WORK, *ENGINE, "overwrite", *TALK)
 def align(line: CommandLine) -> None:
     """Score all layer pairs of all model pairs from cached features."""
     experiment = open_experiment(line)

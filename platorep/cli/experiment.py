@@ -3,13 +3,17 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from platorep.cli.options import CommandLine
+from platorep.cli.options import CommandLine, EngineName
 from platorep.cli.running import others_on_stderr, print_table
+from platorep.errors import ConfigError
 from platorep.reporting import Reporter
 
 if TYPE_CHECKING:
+    from platorep.engines import Engine
     from platorep.run import Run
 
 
@@ -33,7 +37,7 @@ def open_experiment(line: CommandLine, *, shared: bool = False) -> "Run":
     from platorep.run import Options, open_run, share_of_work
 
     process, num_processes = share_of_work(line.shard) if shared else (0, 1)
-    return open_run(
+    run = open_run(
         line.config,
         overrides=overrides,
         models=line.models or ["*"],
@@ -48,13 +52,26 @@ def open_experiment(line: CommandLine, *, shared: bool = False) -> "Run":
         ),
         report=Reporter(line.verbosity),
     )
+    return replace(run, engine=_engine(line, run.report))
+
+
+def _engine(line: CommandLine, report: Reporter) -> "Engine":
+    if line.engine is EngineName.ray:
+        from platorep.engines.ray import RayEngine
+
+        return RayEngine(line.address, report)
+    if line.address is not None:
+        raise ConfigError(f"--address {line.address} is of a cluster of Ray: add --engine ray.")
+    from platorep.engines import LocalEngine
+
+    return LocalEngine()
 
 
 def finish(
     run: "Run", stage: Callable[["Run"], tuple[Sequence[Exception], Any]], line: CommandLine
 ) -> None:
     """Do the work, print its table, and only then end with the right exit code if cells failed."""
-    with others_on_stderr():
+    with others_on_stderr(), closing(run.engine):
         errors, table = stage(run)
     print_table(table, line.as_json)
     if errors:

@@ -18,6 +18,11 @@ class Overwrite(StrEnum):
     always = "always"
 
 
+class EngineName(StrEnum):
+    local = "local"
+    ray = "ray"
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -94,6 +99,17 @@ class CommandLine:
             "--shard", metavar="I/N", help="This process's share; else the launcher's word."
         ),
     ] = None
+    engine: Annotated[
+        EngineName, typer.Option("--engine", help="Who works: this process, or workers of Ray.")
+    ] = EngineName.local
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            metavar="HOST:PORT",
+            help="Of a Ray cluster; else RAY_ADDRESS; else this machine's cores and GPUs.",
+        ),
+    ] = None
     download_only: Annotated[
         bool, typer.Option("--download-only", help="Fetch models and data, compute nothing.")
     ] = False
@@ -111,6 +127,7 @@ REQUIRED = ("config", "model", "file", "names", "experiments")
 TALK = ("as_json", "quiet", "verbose")
 EXPERIMENT = ("config", "overrides", "limit", "output")
 WORK = ("models", "device", "keep_going")
+ENGINE = ("engine", "address")
 
 Command = Callable[[CommandLine], None]
 

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -175,7 +175,7 @@ class Carrying:
         self._failed_starts = 0
         self._heard = time.monotonic()
 
-    def done(self) -> Iterator[Done]:
+    def done(self) -> Generator[Done, None, None]:
         try:
             while True:
                 self._give_work()

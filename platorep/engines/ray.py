@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -92,7 +92,7 @@ class RayEngine:
     def has_gpus(self) -> bool | None:
         return bool(ray.cluster_resources().get("GPU"))
 
-    def carry_out(self, units: Iterable[Unit], report: Reporter) -> Iterator[Done]:
+    def carry_out(self, units: Iterable[Unit], report: Reporter) -> Generator[Done, None, None]:
         return Carrying(self._crew, units, report, self._hands).done()
 
     def put(self, value: Any) -> Kept:

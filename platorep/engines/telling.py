@@ -61,7 +61,7 @@ class Telling:
         for key in list(self._tasks):
             self._end(key, None if whole else _GoneError())
 
-    def _begin(self, key: Any, name: str, total: int, counted: str) -> None:
+    def _begin(self, key: Any, name: str, total: int | None, counted: str) -> None:
         context = self._report.task(name, total, counted)
         self._tasks[key] = context, context.__enter__()
 

@@ -146,7 +146,7 @@ class Relay(Reporter):
         self.add("printed", f"{self._name}: {line}" if self._name else line)
 
     @contextmanager
-    def task(self, name: str, total: int, unit: str) -> Iterator[Advance]:
+    def task(self, name: str, total: int | None, unit: str) -> Iterator[Advance]:
         number = next(self._numbers)
         self.add("begin", number, name, total, unit)
         yield lambda amount: self.add("step", number, amount)
