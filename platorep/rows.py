@@ -6,13 +6,13 @@ A column of ten million ids as a tuple takes a gigabyte and seconds; memory-mapp
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any, overload
 
 import pyarrow as pa
 
 from platorep.errors import IntegrityError
-from platorep.files import canonical_json
 from platorep.stamps import Stamp, stamp
 
 BLOCK_ROWS = 1 << 16
@@ -139,8 +139,9 @@ def rows_sha256(*columns: Sequence[str]) -> str:
     spelled = hashlib.sha256(b"[")
     blocks = zip(*(Strings.of(column).blocks() for column in columns), strict=True)
     for number, block in enumerate(blocks):
-        rows = canonical_json(list(zip(*block, strict=True)))
-        spelled.update(b"," if number else b"")
-        spelled.update(rows[1:-1].encode())
+        cells = [map(encode_basestring, column) for column in block]
+        spelled.update(b",[" if number else b"[")
+        spelled.update("],[".join(map(",".join, zip(*cells, strict=True))).encode())
+        spelled.update(b"]")
     spelled.update(b"]")
     return spelled.hexdigest()

@@ -247,8 +247,11 @@ def test_first_seen_is_a_dictionary(own: dict[str, Any]) -> None:
     seen, first = FirstSeen(rows.__getitem__, **own), dict[str, int]()
     for _ in range(40):
         block = [f"v{draw.randrange(200)}" for _ in range(draw.randrange(12))]
-        assert seen.find(block).tolist() == [first.get(value, -1) for value in block]
-        seen.add(block)
+        found = seen.find(block)
+        assert found.first.tolist() == [first.get(value, -1) for value in block]
+        places = [place for place in range(len(block)) if draw.random() < 0.8]
+        block = [block[place] for place in places]
+        seen.add(block, found.at(places))
         for value in block:
             first.setdefault(value, len(rows))
             rows.append(value)

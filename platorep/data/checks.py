@@ -1,5 +1,6 @@
 """Rows of a source -> what is known of each alone: hashes, texts, places, or why it is unusable."""
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -119,11 +120,10 @@ class Checks:
         block = self._empty(numbers, ids, row)
         samples: dict[str, list[str]] = {}
         for view, column in texts.items():
-            for place, text in enumerate(column):
-                if not text or text.isspace():
-                    block.problems[place] = ""
-            samples[view] = [text or "" for text in column]
-            block.columns[f"sha256:{view}"] = [sha256(text.encode()) for text in samples[view]]
+            empty = [i for i, text in enumerate(column) if not text or text.isspace()]
+            block.problems |= dict.fromkeys(empty, "")
+            samples[view] = [text or "" for text in column] if empty else column
+            block.columns[f"sha256:{view}"] = _hashes(samples[view])
         for view, change in self._changed.items():
             kind, before = self._kinds[view], samples[change.of]
             hashes = block.columns[f"sha256:{change.of}"]
@@ -131,11 +131,11 @@ class Checks:
                 changed_sample(kind, text, change, of)
                 for text, of in zip(before, hashes, strict=True)
             ]
-            block.columns[f"sha256:{view}"] = [sha256(text.encode()) for text in samples[view]]
+            block.columns[f"sha256:{view}"] = _hashes(samples[view])
             block.columns[f"same:{view}"] = list(map(str.__eq__, before, samples[view]))
         for view, of_view in samples.items():
             block.columns[f"text:{view}"] = of_view
-            block.columns[f"words:{view}"] = [len(text.split()) for text in of_view]
+            block.columns[f"words:{view}"] = list(map(len, map(str.split, of_view)))
         for place in block.problems:  # told as of any other row
             block.problems[place] = str(self._outcome(row(place))[2])
         return block
@@ -192,6 +192,12 @@ class Checks:
                 stamps |= {str(f): settled_stamp(f) for f in reference.own_files()}
         with _named(view, kind.name):
             return kind.encode(cells, settings)
+
+
+def _hashes(texts: Sequence[str]) -> list[str]:
+    """`sha256` of each, without a call for each."""
+    new = hashlib.sha256
+    return [new(content).hexdigest() for content in map(str.encode, texts)]
 
 
 @contextmanager

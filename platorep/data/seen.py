@@ -1,6 +1,7 @@
 """Which earlier row had a value first, of any number of rows, in sixteen bytes a row."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,20 @@ def hashed(values: Sequence[str]) -> UInt64[np.ndarray, " n"]:
     """A number of 64 bits for each string, the same in every process."""
     numbers: np.ndarray = pd.util.hash_array(np.array(values, dtype=object), categorize=False)
     return numbers
+
+
+@dataclass(frozen=True)
+class Found:
+    """What `FirstSeen` knows of some values."""
+
+    first: Int64[np.ndarray, " n"]
+    """The number of the first row that had the value, or -1."""
+    hashes: UInt64[np.ndarray, " n"]
+    alike: Int64[np.ndarray, " n"]
+    """The number of the first row that had a value of the same hash, or -1."""
+
+    def at(self, places: Sequence[int]) -> "Found":
+        return Found(self.first[places], self.hashes[places], self.alike[places])
 
 
 class FirstSeen:
@@ -33,27 +48,27 @@ class FirstSeen:
         self._others: dict[str, int] = {}  # values whose hash is that of another, earlier one
         self._num_rows = 0
 
-    def find(self, values: Sequence[str]) -> Int64[np.ndarray, " n"]:
-        """For each value the number of the first row that had it, or -1."""
-        found = self._first_with(self._hashed(values))
-        for place in np.flatnonzero(found >= 0).tolist():
-            if self._value(int(found[place])) != values[place]:
-                found[place] = self._others.get(values[place], -1)
-        return found
-
-    def add(self, values: Sequence[str]) -> None:
-        """The values of the next rows."""
+    def find(self, values: Sequence[str]) -> Found:
+        """What is known of each value."""
         hashes = self._hashed(values)
-        unique, first, which = np.unique(hashes, return_index=True, return_inverse=True)
-        known = self._first_with(unique)
-        again = (known >= 0)[which] | (first[which] != np.arange(len(values)))
+        alike = self._first_with(hashes)
+        first = alike.copy()
+        for place in np.flatnonzero(alike >= 0).tolist():
+            if self._value(int(alike[place])) != values[place]:
+                first[place] = self._others.get(values[place], -1)
+        return Found(first, hashes, alike)
+
+    def add(self, values: Sequence[str], found: Found) -> None:
+        """The values of the next rows, and what was known of them before."""
+        hashes, own, which = np.unique(found.hashes, return_index=True, return_inverse=True)
+        again = (found.alike >= 0) | (own[which] != np.arange(len(values)))
         for place in np.flatnonzero(again).tolist():
-            earlier = int(known[which[place]])
-            value = values[int(first[which[place]])] if earlier < 0 else self._value(earlier)
+            earlier, first = int(found.alike[place]), int(own[which[place]])
+            value = values[first] if earlier < 0 else self._value(earlier)
             if value != values[place]:
                 self._others.setdefault(values[place], self._num_rows + place)
-        new = known < 0
-        self._merge(unique[new], self._num_rows + first[new].astype(np.int64))
+        new = found.alike[own] < 0
+        self._merge(hashes[new], self._num_rows + own[new].astype(np.int64))
         self._num_rows += len(values)
 
     def _first_with(self, hashes: UInt64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:

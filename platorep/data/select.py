@@ -15,7 +15,7 @@ from platorep.config import DatasetConfig
 from platorep.data.checks import Block
 from platorep.data.events import Copies, DroppedRow
 from platorep.data.near import HASH_BITS, NEAR_BITS, NearHashes
-from platorep.data.seen import FirstSeen
+from platorep.data.seen import FirstSeen, Found
 from platorep.errors import DataError, shown
 
 NUM_FIRST_COPIES = 5
@@ -58,13 +58,17 @@ class Selector:
             for place, text in enumerate(block.ids)
         ]
         block.columns["id"] = ids
-        problems = self._compared(block, ids)
+        values = {name: [v or "" for v in block.columns[name]] for name in self._seen}
+        found = {name: seen.find(values[name]) for name, seen in self._seen.items()}
+        problems = self._compared(block, values, {name: of.first for name, of in found.items()})
         columns = block.columns | {"row": np.asarray(block.numbers, dtype=np.int64)}
         if problems:
             kept = [place for place in range(len(block)) if place not in problems]
             columns = {name: [column[i] for i in kept] for name, column in columns.items()}
+            found = {name: of.at(kept) for name, of in found.items()}
+            values = {name: [of[i] for i in kept] for name, of in values.items()}
         table = pa.table({name: columns[name] for name in self._schema.names}, self._schema)
-        self._add(table)
+        self._add(table, values, found)
         dropped = [
             DroppedRow(int(block.numbers[i]), ids[i], _writable(block.row(i).file), problems[i])
             for i in sorted(problems)
@@ -76,7 +80,8 @@ class Selector:
         for view, near in self._looks.items():
             for value in table.column(f"looks:{view}").to_pylist():
                 near.add(value)
-        self._add(table)
+        values = {name: table.column(name).to_pylist() for name in self._seen}
+        self._add(table, values, {name: self._seen[name].find(of) for name, of in values.items()})
         self.copies = copies
 
     def sealed(self, tables: int, mapped: pa.Table) -> None:
@@ -85,23 +90,31 @@ class Selector:
         self._starts.append(self.num_kept - len(mapped))
         self._tables.append(mapped)
 
-    def _add(self, table: pa.Table) -> None:
+    def _add(
+        self,
+        table: pa.Table,
+        values: Mapping[str, Sequence[str]],
+        found: Mapping[str, Found],
+    ) -> None:
         self._starts.append(self.num_kept)
         self._tables.append(table)
         self.num_kept += len(table)
         for name, seen in self._seen.items():
-            seen.add(table.column(name).to_pylist())
+            seen.add(values[name], found[name])
 
     def _value(self, name: str, number: int) -> Any:
         """Of a kept row, by its number among them."""
         at = bisect.bisect_right(self._starts, number) - 1
         return self._tables[at].column(name)[number - self._starts[at]].as_py()
 
-    def _compared(self, block: Block, ids: Sequence[str]) -> dict[int, str]:
+    def _compared(
+        self,
+        block: Block,
+        values: Mapping[str, Sequence[str]],
+        earlier: Mapping[str, Int64[np.ndarray, " n"]],
+    ) -> dict[int, str]:
         """By place: why a row is dropped. Only rows are looked at that share something."""
-        values = {name: [v or "" for v in block.columns[name]] for name in self._seen}
-        earlier = {name: seen.find(values[name]) for name, seen in self._seen.items()}
-        suspects = set(block.problems)
+        ids, suspects = values["id"], set(block.problems)
         for name, numbers in earlier.items():
             twice = pd.Series(values[name], dtype=object).duplicated(keep=False).to_numpy()
             suspects |= set(np.flatnonzero(twice | (numbers >= 0)).tolist())
