@@ -15,6 +15,8 @@ from jaxtyping import Bool, Float, Float64, Integer
 from scipy import sparse
 from torch import Tensor
 
+from platorep.metrics.sparse import sparse_rows
+
 DIRECT_ROWS = 4096
 """Up to this n, every (sample, neighbor) is a column of its own; above, only those that occur."""
 OVERLAP_ENTRIES = 1 << 22
@@ -42,8 +44,13 @@ class Lists:
 
     def reordered(self, order: Integer[np.ndarray, " n"]) -> "Lists":
         """The same lists with the samples in another order: rows move, names change."""
-        place = np.argsort(order).astype(np.int32)
-        return Lists(self.n, self.ends, place[self.rows], place[self.columns], self.weights)
+        place = torch.from_numpy(np.argsort(order).astype(np.int32))
+        # several times faster than NumPy, which makes 8 bytes of each index first
+        rows, columns = (
+            place.index_select(0, torch.from_numpy(part)).numpy()
+            for part in (self.rows, self.columns)
+        )
+        return Lists(self.n, self.ends, rows, columns, self.weights)
 
     def transposed(self) -> "Lists":
         """For every sample, who has it in its list."""
@@ -119,9 +126,17 @@ class _Columns:
 def _sparse(y: Lists) -> Overlaps:
     columns = _Columns(y)
     fixed = columns.matrix(y).T.tocsr()
+    counted = _counts(fixed) if y.weights is None else None
 
     def overlaps(x: Lists) -> Float64[np.ndarray, "l_x l_y"]:
         moving = columns.matrix(x)
+        # sums of ones stay exact in float32 below 2**24
+        if counted is not None and x.weights is None and x.ends[1] < 1 << 24:
+            ones = _counts(moving)
+            if ones is not None:
+                zeros = torch.zeros(x.num_layers, y.num_layers)
+                total: np.ndarray = torch.addmm(zeros, ones, counted).double().numpy()
+                return total
         # rows of a product do not know of each other: any split gives the same to the bit
         threads = torch.get_num_threads() if moving.nnz > THREAD_ENTRIES else 1
         bounds = np.linspace(0, x.num_layers, threads + 1).round().astype(int)
@@ -133,6 +148,15 @@ def _sparse(y: Lists) -> Overlaps:
         return np.concatenate([part.result() for part in parts]).astype(np.float64)
 
     return overlaps
+
+
+def _counts(matrix: sparse.csr_array) -> Tensor | None:
+    """A matrix of ones for MKL, whose products of two take half as long as SciPy's; None where it
+    is not there, or the matrix is too wide for it."""
+    if not torch._C.has_mkl or matrix.indices.dtype != np.int32 or not matrix.nnz:
+        return None
+    ends, columns = torch.from_numpy(matrix.indptr), torch.from_numpy(matrix.indices)
+    return sparse_rows(ends, columns, torch.ones(matrix.nnz), matrix.shape[1])
 
 
 Entries = tuple[Tensor, Tensor, Tensor, Tensor]

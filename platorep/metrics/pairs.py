@@ -4,8 +4,6 @@ leave open.
 Axes: m and n rows, d features, p pairs, c places of a short list.
 """
 
-import functools
-import warnings
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +12,7 @@ from torch import Tensor
 
 from platorep.metrics.selection import kth_largest, pairs_of
 from platorep.metrics.shortlist import Narrowed, Shortlist, narrow
+from platorep.metrics.sparse import sparse_rows
 
 PAIR_ENTRIES = 1 << 22
 """Feature values held at once, when pairs are compared."""
@@ -97,21 +96,8 @@ def _sampled(
     column: Int64[Tensor, " p"],
 ) -> Float[Tensor, " p"]:
     """Without copies of the rows: some entries of a product."""
-    _hear_out_warning()
     ends = torch.zeros(len(x) + 1, dtype=torch.int64)
     torch.cumsum(torch.bincount(row, minlength=len(x)), dim=0, out=ends[1:])
-    zeros = torch.zeros(len(row), dtype=x.dtype)
-    entries = _sparse(ends, column, zeros, size=(len(x), len(y)))
+    entries = sparse_rows(ends, column, x.new_zeros(len(row)), len(y))
     found: Tensor = torch.sparse.sampled_addmm(entries, x, y.T, beta=0.0).values()
     return found
-
-
-_sparse = functools.partial(torch.sparse_csr_tensor, check_invariants=False)
-
-
-@functools.cache
-def _hear_out_warning() -> None:
-    """Torch says once in a process that its sparse tensors are young; what is used here is not."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
-        _sparse(torch.tensor([0, 0]), torch.empty(0, dtype=torch.int64), torch.empty(0), (1, 1))
