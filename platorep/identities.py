@@ -34,6 +34,10 @@ class Identity:
     ids: Blocks
     hashes: Blocks
 
+    def __post_init__(self) -> None:
+        for name in ("ids", "hashes"):  # lists, as JSON has them, would be equal to no tuple
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
 
 @dataclass(frozen=True, kw_only=True)
 class RowIdentities:
