@@ -228,7 +228,7 @@ def _unlike(path: Path, expected: str) -> str:
     return "" if found == expected else "is damaged: its checksum is another"
 
 
-def sha256(content: bytes) -> str:
+def sha256(content: bytes | memoryview) -> str:
     return hashlib.sha256(content).hexdigest()
 
 

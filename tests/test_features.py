@@ -8,6 +8,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from platorep import tensors
 from platorep.errors import AbsentError, ConfigError, DamagedError, DataError, IntegrityError
 from platorep.features import (
     Cell,
@@ -18,6 +19,7 @@ from platorep.features import (
 )
 from platorep.features.upkeep import cell_table, clean, damaged_files
 from platorep.files import write_sealed
+from platorep.tensors import Verified
 
 ROWS = RowIdentities(ids=("a", "b", "c"), hashes=("1", "2", "3"))
 LAYERS = [torch.arange(6.0).reshape(3, 2), torch.arange(12.0).reshape(3, 4) / 7]
@@ -130,6 +132,29 @@ def test_no_flipped_byte_changes_a_number_unseen(cell: Cell, layers: list[int] |
         else:
             assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     assert seen > 0.3 * (len(content) if layers else len(content) / 3)
+
+
+def test_a_shard_is_verified_once_as_long_as_its_file_is_the_same(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verified: Verified = set()
+    hashed: list[int] = []
+    whole = cell.read_shard(0, [1], verified=verified)[0]
+    checks = tensors._checks
+    monkeypatch.setattr(tensors, "_checks", lambda found: hashed.append(1) or checks(found))
+
+    one = cell.read_shard(0, [1], places=torch.tensor([1]), verified=verified)[0]
+
+    assert torch.equal(one, whole[[1]])
+    assert not hashed
+    cell.read_shard(0, [0], verified=verified)  # another layer
+    assert len(hashed) == 1
+    path = cell.shard_path(0)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DamagedError):
+        cell.read_shard(0, [1], places=torch.tensor([1]), verified=verified)
 
 
 def test_a_truncated_shard_is_seen(cell: Cell) -> None:

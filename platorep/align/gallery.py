@@ -4,10 +4,11 @@ The search of one layer, for all galleries at once, is one finished piece on dis
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,9 @@ from platorep.preprocess import prepare, refuse_not_finite
 from platorep.reporting import Advance
 from platorep.run import Run
 from platorep.statistics import shuffled_order
+from platorep.tensors import Verified
 
+T = TypeVar("T")
 SEARCH_VERSION = 2  # raise when the meaning of a neighbor list changes
 ROWS_TOGETHER = 8192  # read before they are searched; no influence on the result
 COLUMNS = (
@@ -263,6 +266,7 @@ class LayerRows:
         self._label, self._cell, self._advance = model.label, model.cell, advance
         every = range(len(self._cell.layers))
         self._layers = [layer] if layer in every else list(every)  # the last one: all side by side
+        self._verified: Verified = set()
         features = self._cell.read(align.gallery.queries)
         try:
             self._prepared = prepare(features, align.preprocess, self._layers)
@@ -271,7 +275,13 @@ class LayerRows:
         self.queries = _side_by_side([part.rows for part in self._prepared])
 
     def __call__(self, rows: Int64[np.ndarray, " m"] | None) -> Iterator[Block]:
-        """Blocks of these rows, or of all, in order."""
+        """Blocks of these rows, or of all, in order; the next is read while one is looked at."""
+        for block in ahead(self._blocks(rows)):
+            if rows is None:
+                self._advance(len(block[0]))
+            yield block
+
+    def _blocks(self, rows: Int64[np.ndarray, " m"] | None) -> Iterator[Block]:
         parts: list[Block] = []
         for shard in range(self._cell.num_shards):
             here = self._cell.shard_range(shard)
@@ -283,17 +293,19 @@ class LayerRows:
             if sum(len(part[0]) for part in parts) >= ROWS_TOGETHER:
                 yield _joined(parts)
                 parts = []
-            if rows is None:
-                self._advance(len(numbers))
         if parts:
             yield _joined(parts)
 
     def _read(self, shard: int, places: Int64[np.ndarray, " m"]) -> Float[Tensor, "m d"]:
-        layers = self._cell.read_shard(shard, self._layers)
-        first = self._cell.shard_range(shard).start
-        for index, part in zip(self._layers, layers, strict=True):
-            self._refuse_not_finite(part, index, first)
-        rows = [part[torch.from_numpy(places)] for part in layers]
+        here = self._cell.shard_range(shard)
+        rows = self._cell.read_shard(
+            shard,
+            self._layers,
+            places=None if len(places) == len(here) else torch.from_numpy(places),
+            verified=self._verified,
+        )
+        for index, part in zip(self._layers, rows, strict=True):
+            self._refuse_not_finite(part, index, here.start)
         done = [prepared(part) for prepared, part in zip(self._prepared, rows, strict=True)]
         return _side_by_side(done)
 
@@ -309,5 +321,16 @@ def _side_by_side(layers: Sequence[Float[Tensor, "n _"]]) -> Float[Tensor, "n d"
 
 
 def _joined(parts: Sequence[tuple[Int64[np.ndarray, " _"], Float[Tensor, "_ d"]]]) -> Block:
+    if len(parts) == 1:
+        return parts[0]
     numbers, features = zip(*parts, strict=True)
     return np.concatenate(numbers), torch.cat(features)
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same, each made in another thread while the one before is used."""
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, items, None)
+        while (item := following.result()) is not None:
+            following = pool.submit(next, items, None)
+            yield item

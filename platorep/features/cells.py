@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from platorep.errors import AbsentError, DamagedError, DataError, IntegrityError
@@ -27,7 +27,7 @@ from platorep.files import (
     write_sealed,
 )
 from platorep.identities import BLOCK_ROWS, Identity, RowIdentities, RowsFile, write_rows
-from platorep.tensors import read_tensors, write_tensors
+from platorep.tensors import Verified, read_tensors, write_tensors
 
 FORMAT_VERSION = 1  # raise when the layout or the meaning of a field changes
 CURE = "`platorep cache clean --broken` removes what is damaged; then run `platorep extract` again."
@@ -270,12 +270,20 @@ class Cell:
         write_tensors(self.shard_path(index), tensors, self._shard_metadata(index))
 
     def read_shard(
-        self, index: int, layers: Sequence[int] | None = None
-    ) -> list[Float[Tensor, "n _"]]:
+        self,
+        index: int,
+        layers: Sequence[int] | None = None,
+        *,
+        places: Int64[Tensor, " m"] | None = None,
+        verified: Verified | None = None,
+    ) -> list[Float[Tensor, "_ _"]]:
         """The rows of one shard, one float32 tensor per layer.
 
         Args:
             layers: Only these, by number; nothing else is read from the disk.
+            places: Only these rows of the shard.
+            verified: The shards that have been read before: if they are still the same files,
+                nothing but `places` is read from the disk.
 
         Raises:
             AbsentError: the shard is not there.
@@ -287,14 +295,18 @@ class Cell:
 
         path = self.shard_path(index)
         try:
-            tensors = read_tensors(path, self._shard_metadata(index), CURE, choose=chosen)
+            tensors = read_tensors(
+                path, self._shard_metadata(index), CURE, choose=chosen, verified=verified
+            )
         except FileNotFoundError as error:
             rows = self.shard_range(index)
             raise AbsentError(
                 f"no rows {rows.start} to {rows.stop - 1} in {self.folder}: expected {path.name}. "
                 "Run `platorep extract` with this experiment again: it makes only what is missing."
             ) from error
-        return [tensor.float() for tensor in tensors.values()]
+        return [
+            (tensor if places is None else tensor[places]).float() for tensor in tensors.values()
+        ]
 
     def _not_finite(
         self, layer: int, row: int, num_rows: int, values: Float[Tensor, " d"]
