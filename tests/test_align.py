@@ -4,6 +4,7 @@ import itertools
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from platorep.align import align
 from platorep.align.models import Aligned, warn_of_copies
 from platorep.align.own import score_file
 from platorep.config import ExperimentConfig
+from platorep.engines import Engine, LocalEngine
 from platorep.errors import (
     AbsentError,
     ConfigError,
@@ -63,6 +65,7 @@ class Bench:
         self.root = folder / "cache"
         self.results = Results(folder / "results")
         self.report = Reporter(-1)
+        self.engine: Engine = LocalEngine()
         write_json(
             self.results.run, {"dataset": {"name": "data", "num_rows": N, "fingerprint": "f"}}
         )
@@ -122,16 +125,15 @@ class Bench:
     def align(self, *, overwrite: bool = False, fail_fast: bool = False, **said: Any) -> Any:
         """Errors by cell, all scores, the best ones."""
         config = self.config(**said)
-        failures, best = align(
-            run_of(
-                config,
-                self.results,
-                self.root,
-                self.report,
-                keep_going=not fail_fast,
-                overwrite="always" if overwrite else "missing",
-            )
+        run = run_of(
+            config,
+            self.results,
+            self.root,
+            self.report,
+            keep_going=not fail_fast,
+            overwrite="always" if overwrite else "missing",
         )
+        failures, best = align(replace(run, engine=self.engine))
         scores = self.results.read_table(self.results.scores, "align")
         written = self.results.read_table(self.results.best, "align")
         pd.testing.assert_frame_equal(written, best, check_dtype=False)

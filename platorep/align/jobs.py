@@ -145,7 +145,7 @@ class Scoring:
             parts=parts,
             num_parts=len(parts),
             cost=float(len(kept) * len(parts)),
-            needs=Needs(gpu_bytes=int(self._settings.device.type == "cuda")),
+            needs=Needs(gpu_bytes=int(self._settings.on_gpu)),
         )
 
     def _parts(self, task: Task) -> Iterator[Part]:

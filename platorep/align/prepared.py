@@ -4,7 +4,7 @@ Axes: n samples, d features.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -15,6 +15,7 @@ from platorep.config import AlignConfig
 from platorep.errors import DataError
 from platorep.features import Cell
 from platorep.preprocess import model_threshold, prepare_layer
+from platorep.workplace import Home
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,10 @@ class RawLayer:
     threshold: float | None
     """As `platorep.preprocess.prepare_layer` takes it."""
     side_by_side: bool = False
+
+    def loaded(self) -> "RawLayer":
+        """With the features at hand."""
+        return replace(self, features=list(self.features))
 
     def prepared(self, label: str, align: AlignConfig) -> Float[Tensor, "n d"]:
         """The layer as it is scored.
@@ -79,6 +84,14 @@ class ModelLayers:
             return RawLayer(number, self._read(number), self._threshold)
         one_by_one = (layer for index in every for layer in self._read(index))
         return RawLayer(number, one_by_one, self._threshold, side_by_side=True)
+
+    def in_cache(self, home: Home) -> "ModelLayers | None":
+        """The same layers as they are found where this is called; None where they cannot be."""
+        root = home.seen()
+        if root is None or home.is_here:
+            return None if root is None else self
+        cell = Cell(root / self.cell.folder.relative_to(home.root))
+        return ModelLayers(self.label, cell, self._align)
 
     def _read(self, number: int) -> list[Float[Tensor, "n _"]]:
         return self.cell.read(self._num_rows, [number])

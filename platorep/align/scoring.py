@@ -78,6 +78,10 @@ class Settings:
     within: Sequence[str] | None = None
     """The group of each row, for permutations inside groups."""
 
+    @property
+    def on_gpu(self) -> bool:
+        return self.device.type == "cuda"
+
     def num_permutations(self, a: Asked) -> int:
         return self.align.null.permutations if a.has_null else 0
 

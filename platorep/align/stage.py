@@ -39,6 +39,7 @@ from platorep.reporting import Reporter
 from platorep.results import MadeFrom
 from platorep.run import Run
 from platorep.statistics import FEW_ROWS, shuffled_order, warn_too_few
+from platorep.workplace import home_of
 
 
 def align(run: Run) -> tuple[Failures, pd.DataFrame]:
@@ -65,18 +66,10 @@ def align(run: Run) -> tuple[Failures, pd.DataFrame]:
     rows = there.read(there.columns, stop=n)
     warn_of_copies(pairs, rows, report)
     warn_of_same_observations(config.align.repeats, rows, report)
-    descriptions = Descriptions(config.align, results, overwrite=run.anew)
-    pieces, groups = open_pieces(run, n)
-    settings = _settings(run, n, groups)
-    summarizing = Summarizing(run, settings, descriptions, failures)
-    scoring = BlockScoring(asked, settings, summarizing, Scoring(run, settings, failures), pieces)
-    scored = _score(run, pairs, pieces, scoring, failures)
+    scored, layers = _scored(run, asked, pairs, n, failures)
     models = {model.label: model for pair in pairs for model in pair}
     scores = scores_table(facts["name"], scored)
     best = best_table(facts["name"], n, config.align, asked, models, scored)
-    whole = [s.label for s in run.specs if s.label in models and s.label not in failures.errors]
-    summarizing.describe([models[label] for label in whole])
-    layers = descriptions.table([models[label] for label in whole])
     made_from = _made_from(config, facts, models)
     context = Context(
         run=run,
@@ -124,6 +117,25 @@ def _pairs(run: Run, failures: Failures) -> list[Pair]:
     if not pairs:
         failures.raise_if_all(1)
     return pairs
+
+
+def _scored(
+    run: Run, asked: Sequence[Asked], pairs: Sequence[Pair], n: int, failures: Failures
+) -> tuple[dict[Labels, PairScores], pd.DataFrame]:
+    """The scores of all pairs without what failed, and `layers.csv`."""
+    descriptions = Descriptions(run.config.align, run.results, overwrite=run.anew)
+    pieces, groups = open_pieces(run, n)
+    settings = _settings(run, n, groups)
+    with home_of(run) as home:
+        summarizing = Summarizing(run, home, settings, descriptions, failures)
+        scoring = Scoring(run, settings, failures)
+        blocks = BlockScoring(asked, settings, summarizing, scoring, pieces)
+        scored = _score(run, pairs, pieces, blocks, failures)
+        models = {model.label: model for pair in pairs for model in pair}
+        labels = [s.label for s in run.specs if s.label in models]
+        whole = [models[label] for label in labels if label not in failures.errors]
+        summarizing.describe(whole)
+    return scored, descriptions.table(whole)
 
 
 def _settings(run: Run, n: int, groups: Sequence[str] | None) -> Settings:

@@ -5,7 +5,7 @@ Axes: n samples, d features.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from platorep.align.asked import Asked, ask
@@ -16,14 +16,25 @@ from platorep.align.prepared import ModelLayers, RawLayer
 from platorep.align.scoring import Settings
 from platorep.align.summaries import LayerSummaries, summarize_layer
 from platorep.config import MetricConfig
-from platorep.engines import Kept, Needs, Talk, Unit, Work
+from platorep.engines import Done, Kept, Needs, Talk, Unit, Work
 from platorep.failures import Errors, Failures
 from platorep.run import Run
+from platorep.workplace import Home
 
 AtLayers = Mapping[str, Sequence[int]]
 """Metric label -> numbers of layers."""
 WORKING_BYTES = 32
 """For each value of a layer: it is read, prepared (in float64) and summarized."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be known of the layers of one model."""
+
+    metrics: tuple[MetricConfig, ...]
+    at: AtLayers
+    described: bool
+    """Also what each layer is like."""
 
 
 @dataclass(frozen=True)
@@ -49,31 +60,30 @@ class LayerDone:
 
 @contextmanager
 def opens_summaries(
-    talk: Talk,
-    layers: ModelLayers,
-    metrics: Sequence[MetricConfig],
-    at: AtLayers,
-    settings: Settings,
-    described: bool,
+    talk: Talk, layers: ModelLayers, home: Home, wanted: Wanted, settings: Settings
 ) -> Iterator[Work]:
     """The work of a unit: a layer, or its number where the cache can be read -> `LayerDone` and
     `LayerSummaries`."""
-    asked = [ask(config) for config in metrics]
+    asked = [ask(config) for config in wanted.metrics]
     names, device = layers.cell.layers, settings.device
+    layers_here = layers.in_cache(home)
 
-    def work(part: int | RawLayer) -> tuple[LayerDone, LayerSummaries]:
-        raw = layers.raw(part) if isinstance(part, int) else part
-        number = raw.number
-        prepared = raw.prepared(layers.label, settings.align).to(device)
+    def work(part: int | RawLayer) -> tuple[LayerDone | None, LayerSummaries]:
+        if isinstance(part, int):
+            if layers_here is None:
+                return None, {}
+            part = layers_here.raw(part)
+        number = part.number
+        prepared = part.prepared(layers.label, settings.align).to(device)
         row = None
-        if described and not raw.side_by_side:
-            (features,) = raw.features
+        if wanted.described and not part.side_by_side:
+            (features,) = part.features
             row = describe(number, names[number], features, prepared)
-        del raw  # before the summaries need room
+        del part  # before the summaries need room
         errors = Errors()
         made = attempt(
             lambda some: summarize_layer(some, prepared, settings.sets, device),
-            [a for a in asked if number in at[a.label]],
+            [a for a in asked if number in wanted.at[a.label]],
             lambda a: a.label,
             errors,
         )
@@ -82,14 +92,33 @@ def opens_summaries(
     yield work
 
 
+@dataclass(eq=False)
+class _Coming:
+    """What has come back of a model."""
+
+    model: Aligned
+    wanted: Wanted
+    left: set[int]
+    """Layers that have not come back."""
+    layers: dict[int, Kept] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+
+
 class Summarizing:
     """Has the summaries of models made, and notes what cannot be had."""
 
     def __init__(
-        self, run: Run, settings: Settings, descriptions: Descriptions, failures: Failures
+        self,
+        run: Run,
+        home: Home,
+        settings: Settings,
+        descriptions: Descriptions,
+        failures: Failures,
     ) -> None:
-        self._run, self._settings = run, settings
+        self._run, self._home, self._settings = run, home, settings
         self._descriptions, self.failures = descriptions, failures
+        self._carried = False
+        """Whether layers are read here, since some worker does not see the cache."""
 
     @cached_property
     def _given(self) -> Kept:
@@ -100,71 +129,74 @@ class Summarizing:
         self.summarize([], [(model, {}) for model in models if self._descriptions.lack(model)])
 
     def summarize(
-        self, asked: Sequence[Asked], wanted: Sequence[tuple[Aligned, AtLayers]]
+        self, asked: Sequence[Asked], models: Sequence[tuple[Aligned, AtLayers]]
     ) -> dict[str, Held]:
         """The summaries of models at some of their layers, without the models that fail."""
-        failures = self.failures
-        units: dict[Unit, Aligned] = {}
-        layers: dict[str, dict[int, Kept]] = {model.label: {} for model, _ in wanted}
-        rows: dict[str, list[Row]] = {model.label: [] for model, _ in wanted}
+        every = [self._coming(asked, model, at) for model, at in models]
+        while todo := [one for one in every if one.left and not self._failed(one)]:
+            units: dict[Unit, _Coming] = {}
+            for done in self._run.engine.carry_out(self._units(todo, units), self._run.report):
+                self._take(units[done.unit], done)
+        return {one.model.label: self._held(one) for one in every if not self._failed(one)}
 
-        def drawn() -> Iterator[Unit]:
-            for model, at in wanted:
-                unit = self._unit(model, asked, at)
-                units[unit] = model
-                yield unit
+    def _coming(self, asked: Sequence[Asked], model: Aligned, at: AtLayers) -> _Coming:
+        configs = tuple(a.config for a in asked if a.label in at)
+        wanted = Wanted(configs, at, self._descriptions.lack(model))
+        left = set().union(*at.values())
+        if wanted.described:
+            left |= set(range(len(model.cell.layers)))
+        return _Coming(model, wanted, left)
 
-        for done in self._run.engine.carry_out(drawn(), self._run.report):
-            model = units[done.unit]
-            if model.label in failures.errors:
-                continue
-            with failures.catch(model.label):
-                found: LayerDone = done.result()
-                assert done.kept is not None
-                layers[model.label][found.number] = done.kept
-                for metric, error in found.errors.items():
-                    self._note(f"{model.label}, {metric}", error)
-                rows[model.label] += [] if found.row is None else [found.row]
-                if len(rows[model.label]) == len(model.cell.layers):
-                    self._descriptions.keep(model, rows[model.label])
-        return {
-            model.label: self._held(model, at, layers[model.label])
-            for model, at in wanted
-            if model.label not in failures.errors
-        }
+    def _units(self, todo: Sequence[_Coming], units: dict[Unit, _Coming]) -> Iterator[Unit]:
+        for one in todo:
+            model = one.model
+            layers = ModelLayers(model.label, model.cell, self._settings.align)
+            widths = [int(layer["width"]) for layer in model.cell.meta["layers"]]
+            room = WORKING_BYTES * model.cell.num_rows * max(widths)
+            unit = Unit(
+                name=f"summaries of {model.label}",
+                opens=opens_summaries,
+                given=(layers, self._home, one.wanted, self._given),
+                parts=self._parts(one, layers),
+                num_parts=len(one.left),
+                cost=float(sum(widths)),
+                needs=Needs(memory_bytes=room, gpu_bytes=room * self._settings.on_gpu),
+                keeps=True,
+            )
+            units[unit] = one
+            yield unit
 
-    def _unit(self, model: Aligned, asked: Sequence[Asked], at: AtLayers) -> Unit:
-        described = self._descriptions.lack(model)
-        layers = ModelLayers(model.label, model.cell, self._settings.align)
-        numbers = set().union(*at.values())
-        if described:
-            numbers |= set(range(len(model.cell.layers)))
-        widths = [int(layer["width"]) for layer in model.cell.meta["layers"]]
-        room = WORKING_BYTES * model.cell.num_rows * max(widths)
-        configs = [a.config for a in asked if a.label in at]
-        return Unit(
-            name=f"summaries of {model.label}",
-            opens=opens_summaries,
-            given=(layers, configs, at, self._given, described),
-            parts=self._parts(layers, sorted(numbers)),
-            num_parts=len(numbers),
-            cost=float(sum(widths)),
-            needs=Needs(
-                memory_bytes=room, gpu_bytes=room if self._settings.device.type == "cuda" else 0
-            ),
-            keeps=True,
-        )
-
-    def _parts(self, layers: ModelLayers, numbers: Sequence[int]) -> Iterator[int | RawLayer]:
-        for number in numbers:
-            if layers.label in self.failures.errors:
+    def _parts(self, one: _Coming, layers: ModelLayers) -> Iterator[int | RawLayer]:
+        for number in sorted(one.left):
+            if self._failed(one):
                 return
-            yield number
+            yield layers.raw(number).loaded() if self._carried else number
 
-    def _held(self, model: Aligned, at: AtLayers, layers: Mapping[int, Kept]) -> Held:
-        able = frozenset(m for m in at if f"{model.label}, {m}" not in self.failures.errors)
-        asked = {number for metric in able for number in at[metric]}
-        return Held({number: layers[number] for number in sorted(asked)}, able)
+    def _take(self, one: _Coming, done: Done) -> None:
+        if self._failed(one):
+            return
+        with self.failures.catch(one.model.label):
+            found: LayerDone | None = done.result()
+            if found is None:
+                self._carried = True
+                return
+            assert done.kept is not None
+            one.left.remove(found.number)
+            one.layers[found.number] = done.kept
+            for metric, error in found.errors.items():
+                self._note(f"{one.model.label}, {metric}", error)
+            one.rows += [] if found.row is None else [found.row]
+            if len(one.rows) == len(one.model.cell.layers):
+                self._descriptions.keep(one.model, one.rows)
+
+    def _held(self, one: _Coming) -> Held:
+        label, at = one.model.label, one.wanted.at
+        able = frozenset(m for m in at if f"{label}, {m}" not in self.failures.errors)
+        numbers = sorted({number for metric in able for number in at[metric]})
+        return Held({number: one.layers[number] for number in numbers}, able)
+
+    def _failed(self, one: _Coming) -> bool:
+        return one.model.label in self.failures.errors
 
     def _note(self, name: str, error: Exception) -> None:
         if name not in self.failures.errors:  # once, whichever layer it was

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -40,11 +41,7 @@ def own_metric(
     """
 
     def summarize_layer(layer: Layer, parameters: OwnMetric) -> Held:
-        extra = parameters.model_extra or {}
-
-        def again(features: Tensor) -> Any:
-            return summarize(features, **extra)
-
+        again = partial(summarize, **(parameters.model_extra or {}))  # which can be pickled
         return Held(layer.n, layer.reason, again(layer.features), layer.features, again)
 
     def score(x: Held, y: Held, parameters: OwnMetric) -> float:

@@ -1,0 +1,151 @@
+"""Alignment by workers elsewhere: all that they are given and give back is pickled, a unit is open
+in several places at once, and its parts come back in any order."""
+
+import json
+import pickle
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_align import FEATURES, PICKY, Bench, K, N
+
+from platorep.engines import Done, Kept, LocalEngine, Talk, Unit
+from platorep.errors import ConfigError, DataError
+from platorep.reporting import Reporter
+
+
+@dataclass(frozen=True, eq=False)
+class Stored(Kept):
+    content: bytes
+
+
+class Elsewhere:
+    """Two workers.
+
+    Args:
+        unseen: A part of paths that is another there.
+    """
+
+    num_workers = 2
+    has_gpus = False
+
+    def __init__(self, unseen: str = "") -> None:
+        self._unseen = unseen
+        self.parts: list[Any] = []
+
+    def carry_out(self, units: Iterable[Unit], report: Reporter) -> Generator[Done, None, None]:
+        for unit in units:
+            yield from reversed(list(self._parts(unit, Talk(report, lambda count: None))))
+
+    def _parts(self, unit: Unit, talk: Talk) -> Iterator[Done]:
+        given = [g.content if isinstance(g, Stored) else pickle.dumps(g) for g in unit.given]
+        with ExitStack() as stack:
+            there = [
+                stack.enter_context(unit.opens(talk, *map(self._arrive, given))) for _ in range(2)
+            ]
+            for number, part in enumerate(unit.parts):
+                self.parts.append(part)
+                try:
+                    value = there[number % 2](self._arrive(pickle.dumps(part)))
+                except Exception as error:
+                    yield Done(unit=unit, part=part, error=error)
+                    continue
+                kept = None
+                if unit.keeps:
+                    value, kept = value[0], Stored(pickle.dumps(value[1]))
+                yield Done(unit=unit, part=part, value=pickle.loads(pickle.dumps(value)), kept=kept)
+
+    def _arrive(self, content: bytes) -> Any:
+        here = self._unseen.encode()
+        return pickle.loads(content.replace(here, here[::-1]) if here else content)
+
+    def put(self, value: Any) -> Kept:
+        return Stored(pickle.dumps(value))
+
+    def close(self) -> None:
+        """There is nothing to end."""
+
+
+RICH: dict[str, Any] = {
+    "metrics": [
+        {"name": "mutual_knn", "k": K},
+        {"name": "cka", "estimator": "debiased"},
+        {"name": "rsa", "layers": "last"},
+        {"name": "procrustes", "layers": "best of mutual_knn"},
+    ],
+    "null": {"permutations": 26},
+    "held_out": True,
+    "interval": {"parts": 2},
+    "controls": {"shuffled_pairs": True},
+}
+
+
+def tables(folder: Path, engine: str, **said: Any) -> tuple[dict[str, bytes], Elsewhere | None]:
+    """The bytes of all tables, and the engine, of workers that see the cache, or see it not."""
+    bench = Bench(folder / engine)
+    elsewhere = Elsewhere("unseen" if engine == "unseen" else "")
+    bench.engine = LocalEngine() if engine == "local" else elsewhere
+    errors, *_ = bench.align(**RICH, **said)
+    assert not errors
+    names = ("scores", "best", "layers")
+    return {name: getattr(bench.results, name).read_bytes() for name in names}, elsewhere
+
+
+def test_the_tables_are_the_same_to_the_bit(tmp_path: Path) -> None:
+    settings = {"concatenated": True, "preprocess": {"clip_scope": "model"}}
+    here, _ = tables(tmp_path, "local", **settings)
+    seen, engine = tables(tmp_path, "seen", **settings)
+    unseen, carrier = tables(tmp_path, "unseen", **settings)
+
+    assert seen == here
+    assert unseen == here
+    layers = {len(features) + 1 for features in FEATURES.values()}
+    numbers = [part for part in engine.parts if isinstance(part, int)]
+    assert set(numbers) == set(range(max(layers)))
+    carried = [part for part in carrier.parts if isinstance(part, int)]
+    assert len(carried) < len(numbers)  # no more are tried, once one is not seen
+
+
+@pytest.mark.parametrize("layers", ["all", "best of mutual_knn"])
+@pytest.mark.parametrize("unseen", ["", "cache"])
+def test_failures_are_as_large_as_what_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layers: str, unseen: str
+) -> None:
+    """A pair under one metric, a model under one metric, a model."""
+    bench = Bench(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "picky_metric.py").write_text(PICKY)
+    broken = [layer.clone() for layer in FEATURES["eyes-b"]]
+    broken[2][5, 1] = torch.nan
+    bench.put("eyes-b", broken)
+    bench.put("words-a", [torch.randn(N, N, generator=torch.Generator().manual_seed(5))])
+    bench.put("words-b", [FEATURES["words-b"][0]])
+    bench.put("eyes-a", [FEATURES["eyes-a"][1]])
+    own = "picky_metric:picky"
+    metrics = [{"name": "mutual_knn", "k": K}] + [
+        {"name": name, "layers": layers} for name in (own, "cca_mean")
+    ]
+    bench.engine = Elsewhere(unseen)
+
+    errors, _, best = bench.align(metrics=metrics)
+
+    expected = {
+        "eyes-b": DataError,
+        "words-a, cca_mean": ConfigError,
+        f"words-b x eyes-a, {own}": ZeroDivisionError,
+    }
+    assert {name: type(error) for name, error in errors.items()} == expected
+    lines = [json.loads(line) for line in bench.results.failures.read_text().splitlines()]
+    assert sorted(line["cell"] for line in lines) == sorted(expected)
+    assert "eyes-b: layer 2, row 5" in str(errors["eyes-b"])
+    assert best.groupby("metric")["x"].agg(list).to_dict() == {
+        "mutual_knn{k: 3}": ["words-a", "words-b"],
+        own: ["words-a"],
+        "cca_mean": ["words-b"],
+    }
+    with pytest.raises((DataError, ConfigError)):
+        bench.align(metrics=metrics, fail_fast=True)
