@@ -3,6 +3,8 @@ in several places at once, and its parts come back in any order."""
 
 import json
 import pickle
+import subprocess
+import sys
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -149,3 +151,15 @@ def test_failures_are_as_large_as_what_failed(
     }
     with pytest.raises((DataError, ConfigError)):
         bench.align(metrics=metrics, fail_fast=True)
+
+
+def test_no_model_is_held_whole(tmp_path: Path) -> None:
+    """Twenty layers of 8 MiB: 100 MB at the most, where all of them, and prepared, took 600."""
+    script = Path(__file__).parent / "align_memory.py"
+    made = subprocess.run(
+        [sys.executable, str(script), str(tmp_path), "model"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert int(made.stdout) < 20 * 8 * 2**20

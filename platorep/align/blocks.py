@@ -7,6 +7,7 @@ from platorep.align.asked import Asked
 from platorep.align.jobs import Scoring, Task
 from platorep.align.models import Aligned
 from platorep.align.pieces import Pieces
+from platorep.align.prepared import working_bytes
 from platorep.align.scoring import (
     Job,
     Labels,
@@ -70,9 +71,13 @@ class BlockScoring:
                         held.pop(model.label, None)
 
     def _blocks(self, models: Sequence[Aligned]) -> list[list[Aligned]]:
+        """Half of what the layer that is worked on leaves of the budget is for the summaries of
+        each side."""
         align, sets, device = self.settings.align, self.settings.sets, self.settings.device
         n = align.scored_rows(models[0].cell.num_rows)
-        return blocks(models, self._first, sets, n, budget_bytes(align, device) // 2)
+        working = max(working_bytes(model.cell, align) for model in models)
+        room = max(0, budget_bytes(align, device) - working) // 2
+        return blocks(models, self._first, sets, n, room)
 
     def _hold(self, held: dict[str, Held], models: Iterable[Aligned]) -> None:
         """Have the summaries made that are not there."""

@@ -17,6 +17,16 @@ from platorep.features import Cell
 from platorep.preprocess import model_threshold, prepare_layer
 from platorep.workplace import Home
 
+BYTES_PER_VALUE = 32
+"""Of a layer that is worked on: read, prepared (in float64) and summarized."""
+
+
+def working_bytes(cell: Cell, align: AlignConfig) -> int:
+    """Memory for the largest layer of a model while it is worked on, beside its summaries."""
+    widths = [int(layer["width"]) for layer in cell.meta["layers"]]
+    width = sum(widths) if align.concatenated else max(widths)
+    return BYTES_PER_VALUE * align.scored_rows(cell.num_rows) * width
+
 
 @dataclass(frozen=True)
 class RawLayer:

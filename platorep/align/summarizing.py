@@ -12,7 +12,7 @@ from platorep.align.asked import Asked, ask
 from platorep.align.attempts import attempt
 from platorep.align.layers import Descriptions, Row, describe
 from platorep.align.models import Aligned
-from platorep.align.prepared import ModelLayers, RawLayer
+from platorep.align.prepared import ModelLayers, RawLayer, working_bytes
 from platorep.align.scoring import Settings
 from platorep.align.summaries import LayerSummaries, summarize_layer
 from platorep.config import MetricConfig
@@ -23,8 +23,6 @@ from platorep.workplace import Home
 
 AtLayers = Mapping[str, Sequence[int]]
 """Metric label -> numbers of layers."""
-WORKING_BYTES = 32
-"""For each value of a layer: it is read, prepared (in float64) and summarized."""
 
 
 @dataclass(frozen=True)
@@ -151,15 +149,14 @@ class Summarizing:
         for one in todo:
             model = one.model
             layers = ModelLayers(model.label, model.cell, self._settings.align)
-            widths = [int(layer["width"]) for layer in model.cell.meta["layers"]]
-            room = WORKING_BYTES * model.cell.num_rows * max(widths)
+            room = working_bytes(model.cell, self._settings.align)
             unit = Unit(
                 name=f"summaries of {model.label}",
                 opens=opens_summaries,
                 given=(layers, self._home, one.wanted, self._given),
                 parts=self._parts(one, layers),
                 num_parts=len(one.left),
-                cost=float(sum(widths)),
+                cost=float(room * len(one.left)),
                 needs=Needs(memory_bytes=room, gpu_bytes=room * self._settings.on_gpu),
                 keeps=True,
             )

@@ -211,8 +211,8 @@ class AlignConfig(Section):
     concatenated: bool = False
     """One more candidate layer per model, after the last: all layers side by side."""
     memory: Annotated[str, Field(pattern=r"^\d+(\.\d+)? ?(MiB|GiB)$")] | None = None
-    """Most that summaries of layers may take, such as `6GiB`; absent: a quarter of what there is.
-    No score depends on it."""
+    """Most that summaries of layers, and the layer that is worked on, may take, such as `6GiB`;
+    absent: a quarter of what there is. No score depends on it."""
     gallery: GalleryConfig | None = None
     """Also score the chosen layers in galleries of growing size."""
     repeats: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
