@@ -13,24 +13,17 @@ from functools import cached_property
 import torch
 
 from platorep.data import EventDataset
-from platorep.engines import Done, Engine, LocalEngine, Needs, Unit
+from platorep.engines import Done, Engine, LocalEngine, Unit
 from platorep.failures import Errors
 from platorep.files import ByteLocks
 from platorep.forward import Forward, Made, Rows, opens_network
 from platorep.models import Ids, Model, open_remembered
 from platorep.models.base import Samples
-from platorep.models.cost import BYTES_PER_TOKEN, weight_bytes
+from platorep.models.cost import BYTES_PER_TOKEN
 from platorep.reporting import Reporter
 from platorep.run import Run
 from platorep.work import Work, by_network, by_rows
-from platorep.workplace import Home, home_of, model_there
-
-DECODERS = 3
-"""Processes beside one that computes on a GPU, where samples are decoded."""
-PROCESS_BYTES = 2**30
-"""Of a process with torch and its decoders, without weights."""
-ACTIVATION_BYTES = 3 * 2**30
-"""Of GPU memory beside the weights; where that is too little, batches are halved."""
+from platorep.workplace import Home, home_of, model_there, needs_of
 
 
 def complete(run: Run, works: Iterable[Work], dataset: EventDataset, errors: Errors) -> None:
@@ -153,17 +146,6 @@ class _Making:
         shares = ((work, 1 - work.share_done()) for work in by_view)
         return sum(share * (forward_flops(w.model, self.dataset) or 0.0) for w, share in shares)
 
-    def needs(self, work: Work) -> Needs:
-        run, spec = self.run, work.target.spec
-        on_gpu = run.worker_device.type == "cuda"
-        weights = weight_bytes(work.model.describe(), work.target.key.compute_dtype) or 0
-        return Needs(
-            cpus=1 + (DECODERS if on_gpu and spec.kind != "text" else 0),
-            memory_bytes=weights + PROCESS_BYTES,
-            gpu_bytes=weights + ACTIVATION_BYTES if on_gpu else 0,
-            every_gpu=on_gpu and spec.device_map is not None,
-        )
-
 
 @dataclass
 class _Carried:
@@ -255,7 +237,7 @@ class _Carried:
             parts=self._parts(network),
             num_parts=len(network.ranges),
             cost=0.0 if self.home.is_here else self.making.cost(network.works),
-            needs=Needs() if self.home.is_here else self.making.needs(first),
+            needs=needs_of(run, first.model, first.target.key.compute_dtype),
             total=sum(len(works[0].rows_of(i)) for (_, i), works in network.ranges.items()),
             counted="rows",
         )

@@ -33,6 +33,7 @@ from platorep.performance.job import Job
 from platorep.reporting import Reporter
 from platorep.run import Run
 from platorep.work import Work
+from platorep.workplace import Home
 
 COLUMNS = (
     *("stage", "cell", "state", "rows", "layers", "width", "parameters"),
@@ -124,7 +125,9 @@ class _Plan:
         stored = getattr(torch, self.run.config.extract.store).itemsize
         errors = Errors()
         nothing = replace(self.run.options, overwrite="never", offline=True)
-        job = Job(replace(self.run, options=nothing, report=Reporter(-2)), errors)
+        job = Job(
+            replace(self.run, options=nothing, report=Reporter(-2)), errors, Home(self.run.root)
+        )
         for config in sorted(self.run.config.performance, key=lambda c: measure_of(c).of_others):
             row = {"stage": "measure", "cell": config.name}
             about_it = plan_measure(config, self.run.measured, self.widths, stored)

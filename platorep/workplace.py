@@ -13,12 +13,20 @@ from typing import Any
 from uuid import uuid4
 
 from platorep.config import ModelSpec
-from platorep.engines import Kept
+from platorep.engines import Kept, Needs
 from platorep.errors import AbsentError, IntegrityError
 from platorep.files import cache_root, digest, storage_errors
 from platorep.models import Model, open_remembered
+from platorep.models.cost import weight_bytes
 from platorep.results import differences
 from platorep.run import Run
+
+DECODERS = 3
+"""Processes beside one that computes on a GPU, where samples are decoded."""
+PROCESS_BYTES = 2**30
+"""Of a process with torch and its decoders, without weights."""
+ACTIVATION_BYTES = 3 * 2**30
+"""Of GPU memory beside the weights; where that is too little, batches are halved."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +126,20 @@ def model_there(run: Run, model: Model, home: Home) -> tuple[ModelThere, Kept | 
         made="" if made is None else str(made.relative_to(cache_root())),
     )
     return there, run.engine.put(files) if files else files
+
+
+def needs_of(run: Run, model: Model, dtype: str) -> Needs:
+    """What a worker needs to have a model in memory and to read rows."""
+    if not run.works_elsewhere:
+        return Needs()
+    on_gpu = run.worker_device.type == "cuda"
+    weights = weight_bytes(model.describe(), dtype) or 0
+    return Needs(
+        cpus=1 + (DECODERS if on_gpu and model.spec.kind != "text" else 0),
+        memory_bytes=weights + PROCESS_BYTES,
+        gpu_bytes=weights + ACTIVATION_BYTES if on_gpu else 0,
+        every_gpu=on_gpu and model.spec.device_map is not None,
+    )
 
 
 def _local_paths(spec: ModelSpec) -> Iterator[str]:

@@ -6,10 +6,15 @@ from functools import cached_property
 from typing import Any
 
 from platorep.config import LabelledConfig, ModelSpec
+from platorep.data import EventDataset
 from platorep.failures import Errors
+from platorep.making import complete
+from platorep.performance.kept import Measured, Wanted, measurements
 from platorep.performance.labelled import Labelled, read_labelled
 from platorep.reporting import Reporter
 from platorep.run import Run
+from platorep.work import Work
+from platorep.workplace import Home
 
 Row = dict[str, Any]
 """Of `performance.csv`; and `chance` of a probe, for the share of tasks solved."""
@@ -21,11 +26,25 @@ class Job:
 
     run: Run
     failures: Errors
+    home: Home
+    """The cache, for units."""
     rows: list[Row] = field(default_factory=list)
     """Of the measures that are done."""
     made_from: dict[str, str] = field(default_factory=dict)
     """As `Results.write_table` takes it."""
     _labelled: dict[LabelledConfig, Labelled] = field(default_factory=dict)
+
+    def measurements(self, wanted: Sequence[Wanted]) -> dict[str, Measured]:
+        """By name, those that could be made; the rest is noted."""
+        return measurements(self.run, wanted, self.failures)
+
+    def complete(self, measure: str, works: Sequence[Work], dataset: EventDataset) -> None:
+        """Make what is missing of cells; what fails is the measure of that model."""
+        errors = Errors(keep_going=self.run.options.keep_going)
+        complete(self.run, works, dataset, errors)
+        for label, error in errors.errors.items():
+            with self.failures.catch(f"{measure} of {label}"):
+                raise error
 
     @property
     def report(self) -> Reporter:

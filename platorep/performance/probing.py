@@ -1,47 +1,114 @@
 """A model's probe on labelled images: features from the cache, then the classifier."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
+import torch
+
 from platorep.config import ModelSpec, ProbeConfig
+from platorep.engines import Needs, Talk, Unit
+from platorep.engines import Work as Doing
 from platorep.errors import ConfigError
-from platorep.extract import complete_cell, open_work
+from platorep.extract import open_work
 from platorep.features import Cell
 from platorep.files import digest
-from platorep.models import environment, globs, open_remembered
+from platorep.models import Model, environment, globs, open_remembered
 from platorep.performance.job import Job, Planned, Row
-from platorep.performance.kept import kept
+from platorep.performance.kept import Measured, Wanted, is_kept
 from platorep.performance.labelled import Labelled, num_splits, read_labelled
 from platorep.performance.probes import RULE_VERSION, Examples, run_probe
 from platorep.run import Run
+from platorep.work import Work
+from platorep.workplace import PROCESS_BYTES
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The probe of one model."""
+
+    config: ProbeConfig
+    labelled: Labelled
+    spec: ModelSpec
+    model: Model
+    """With the layers that are asked for, and no others."""
+    works: Sequence[Work]
+    """Of `labelled.datasets`."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.config.name} of {self.spec.label}"
+
+    @property
+    def key(self) -> str:
+        cells = [work.target.key.digest() for work in self.works]
+        if globs(self.spec) and self.config.layers != "all":
+            cells.append(f"layers: {self.config.layers}")
+        return probe_key(self.config, self.labelled, cells)
+
+    def unit(self, run: Run) -> Unit:
+        """The classifier's, on features that are there; what comes back is kept: a `ProbeResult` as
+        JSON, and `chance`."""
+        names = self.model.describe().layers
+        cells = all_layers(run, self.spec, self.labelled) if names else []
+        cells = cells or [work.cell for work in self.works]
+        names = _among_named(self.spec, self.config, names or tuple(cells[0].layers))
+        examples = _examples(self.labelled, cells, names)
+        about = {
+            "model": self.spec.label,
+            "identity": self.model.identity(),
+            "chance": self.labelled.chance,
+        }
+        device = "cpu" if run.works_elsewhere else str(run.device)
+        size = sum(layer.nbytes for part in examples for layer in part.layers)
+        return Unit(
+            name=self.name,
+            opens=opens_probe,
+            given=(self.config, names, run.engine.put(examples), about, device),
+            needs=Needs(memory_bytes=PROCESS_BYTES + 2 * size),
+        )
 
 
 def probe_rows(job: Job, config: ProbeConfig) -> Iterator[Row]:
     """A row for each vision model; one that fails is noted and left out."""
-    labelled = job.labelled(config.dataset)
-    for spec in job.run.measured:
-        with job.failures.catch(f"{config.name} of {spec.label}"):
-            yield from _probe_row(job, config, labelled, spec)
+    labelled, run = job.labelled(config.dataset), job.run
+    probes: list[Probe] = []
+    for spec in run.measured:
+        if spec.modality == "vision" and spec.kind == "image":  # what sees images of a dataset
+            with job.failures.catch(f"{config.name} of {spec.label}"):
+                probes.append(_probe(run, config, labelled, spec))
+    lacking: list[Probe] = []
+    for probe in probes:
+        with job.failures.catch(probe.name):
+            if run.anew or not is_kept(run.root, probe.key):
+                run.must_compute(probe.name)
+                if not all_layers(run, probe.spec, labelled):
+                    lacking.append(probe)
+    for number, data in enumerate(labelled.datasets):
+        job.complete(config.name, [probe.works[number] for probe in lacking], data)
+    left = [probe for probe in probes if probe.name not in job.failures.errors]
+    found = job.measurements(
+        [Wanted(name=one.name, key=one.key, unit=partial(one.unit, run)) for one in left]
+    )
+    for probe in left:
+        if probe.name in found:
+            yield _row(job, probe, found[probe.name])
 
 
-def _probe_row(job: Job, config: ProbeConfig, labelled: Labelled, spec: ModelSpec) -> Iterator[Row]:
-    """One row, or none for what sees no images of a dataset."""
-    if spec.modality != "vision" or spec.kind != "image":
-        return
-    if spec.view != "image":  # as the labelled dataset calls what there is to see
-        spec = spec.model_copy(update={"view": "image"})
-    dtype, result = probed(job.run, config, labelled, spec)
+def _row(job: Job, probe: Probe, result: Measured) -> Row:
+    config, labelled = probe.config, probe.labelled
     if not result["converged"]:
         job.report.warn(
-            f"{config.name} of {spec.label}: the solver did not converge in "
-            f"{config.max_iterations} iterations; raise max_iterations or leave out the larger c"
+            f"{probe.name}: the solver did not converge in {config.max_iterations} iterations; "
+            "raise max_iterations or leave out the larger c"
         )
     setting = "c" if config.probe == "linear" else "k"
     num_train = result["num_train"] + result["num_validation"]
-    yield {
-        "model": spec.label,
+    return {
+        "model": probe.spec.label,
         "measure": config.name,
         "better": "higher",
         "value": result["value"],
@@ -50,7 +117,7 @@ def _probe_row(job: Job, config: ProbeConfig, labelled: Labelled, spec: ModelSpe
         f"{labelled.test.dataset.name}, {result['num_test']} test images of "
         f"{result['num_classes']} classes, {num_train} to train "
         f"on, most frequent class {result['chance']:.3f}",
-        "dtype": dtype,
+        "dtype": probe.works[0].target.key.compute_dtype,
         "chance": result["chance"],  # for the share of tasks solved
     }
 
@@ -84,47 +151,37 @@ def _probed_widths(config: ProbeConfig, widths: Sequence[int]) -> list[int]:
     return [widths[i] for i in layers if -len(widths) <= i < len(widths)]
 
 
-def probed(
-    run: Run, wanted: ProbeConfig, labelled: Labelled, spec: ModelSpec
-) -> tuple[str, dict[str, Any]]:
-    """The compute precision, and the finished measurement: a `ProbeResult` as JSON, and `chance`.
-
-    What is missing of the features is extracted first, into the cache, shard by shard; only the
-    layers that are asked for, unless all of them are there already.
-
-    Raises:
-        PlatorepError: the model or an image cannot be used, or as `run_probe`.
-    """
-    model = open_remembered(tapped(spec, wanted), run.root, offline=run.options.offline)
+def _probe(run: Run, config: ProbeConfig, labelled: Labelled, spec: ModelSpec) -> Probe:
+    """What of the features is missing is extracted into the cache, shard by shard; only the layers
+    that are asked for, unless all of them are there already."""
+    if spec.view != "image":  # as the labelled dataset calls what there is to see
+        spec = spec.model_copy(update={"view": "image"})
+    model = open_remembered(tapped(spec, config), run.root, offline=run.options.offline)
     run.prepare(model)
     works = [open_work(run, model, data) for data in labelled.datasets]
+    return Probe(config, labelled, spec, model, works)
 
-    def make() -> dict[str, Any]:
-        run.must_compute(f"{wanted.name} of {spec.label}")
-        names = model.describe().layers
-        cells = _all_layers(run, spec, labelled) if names else []
-        cells = cells or [
-            complete_cell(run, work, data)
-            for work, data in zip(works, labelled.datasets, strict=True)
-        ]
-        names = _among_named(spec, wanted, names or tuple(cells[0].layers))
-        parts = _examples(labelled, cells, names)
-        settings = wanted.c if wanted.probe == "linear" else wanted.k
+
+@contextmanager
+def opens_probe(
+    talk: Talk,
+    config: ProbeConfig,
+    names: Sequence[str],
+    examples: Sequence[Examples],
+    about: dict[str, Any],
+    device: str,
+) -> Iterator[Doing]:
+    """The unit of work; its only part is the measurement."""
+
+    def work(part: None) -> Measured:
+        settings = config.c if config.probe == "linear" else config.k
         num_fits = len(names) * len(set(settings)) + 1
-        with run.report.task(f"{wanted.name} of {spec.label}", num_fits, "fits") as advance:
-            found = run_probe(wanted, names, *parts, progress=advance)
-        return asdict(found) | {
-            "model": spec.label,
-            "identity": model.identity(),
-            "chance": labelled.chance,
-            "environment": environment(run.device) | {"scikit-learn": version("scikit-learn")},
-        }
+        with talk.report.task(f"{config.name} of {about['model']}", num_fits, "fits") as advance:
+            found = run_probe(config, names, *examples, progress=advance)
+        used = environment(torch.device(device)) | {"scikit-learn": version("scikit-learn")}
+        return asdict(found) | about | {"environment": used}
 
-    cells = [work.target.key.digest() for work in works]
-    by_name = [f"layers: {wanted.layers}"] if globs(spec) and wanted.layers != "all" else []
-    key = probe_key(wanted, labelled, cells + by_name)
-    compute_dtype = works[0].target.key.compute_dtype
-    return compute_dtype, kept(run.root, key, make, run.report, overwrite=run.anew)
+    yield work
 
 
 def probe_key(wanted: ProbeConfig, labelled: Labelled, cells: Sequence[str]) -> str:
@@ -179,7 +236,7 @@ def _keeps_fewer(spec: ModelSpec, wanted: ProbeConfig, kept: Sequence[str | int]
     )
 
 
-def _all_layers(run: Run, spec: ModelSpec, labelled: Labelled) -> list[Cell]:
+def all_layers(run: Run, spec: ModelSpec, labelled: Labelled) -> list[Cell]:
     """The cells with all layers of the model, if another probe has had them made."""
     model = open_remembered(spec, run.root, offline=run.options.offline)
     works = [open_work(run, model, data) for data in labelled.datasets]

@@ -10,6 +10,7 @@ from platorep.performance.job import Job
 from platorep.performance.measures import measure_of
 from platorep.results import networks
 from platorep.run import Run
+from platorep.workplace import home_of
 
 COLUMNS = (
     *("model", "measure", "better", "value", "stderr", "source"),
@@ -27,10 +28,11 @@ def measure(run: Run) -> tuple[Failures, pd.DataFrame]:
     """
     started = time.monotonic()
     failures = run.failures("measure")
-    job = Job(run, failures)
-    for config in sorted(run.config.performance, key=lambda one: measure_of(one).of_others):
-        with failures.catch(config.name):
-            job.rows += list(measure_of(config).rows(job, config))
+    with home_of(run) as home:
+        job = Job(run, failures, home)
+        for config in sorted(run.config.performance, key=lambda one: measure_of(one).of_others):
+            with failures.catch(config.name):
+                job.rows += list(measure_of(config).rows(job, config))
     if not job.rows:
         failures.raise_if_all(1)
     table = pd.DataFrame(job.rows, columns=list(COLUMNS))

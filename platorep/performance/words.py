@@ -6,23 +6,31 @@ Axes: n rows, d features, w words.
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Float64, Int64
 
-from platorep.config import ModelSpec, WordsConfig
+from platorep.config import WordsConfig
 from platorep.data import EventDataset, load_dataset
 from platorep.data.words import texts_with_words
+from platorep.engines import Needs, Talk, Unit
+from platorep.engines import Work as Doing
 from platorep.errors import ConfigError, DataError
-from platorep.extract import complete_cell, open_work
+from platorep.extract import open_work
 from platorep.features import Cell
 from platorep.files import digest
 from platorep.models import environment, open_remembered
 from platorep.performance.job import Job, Planned, Row
-from platorep.performance.kept import kept
+from platorep.performance.kept import Measured, Wanted
+from platorep.run import Run
+from platorep.work import Work
+from platorep.workplace import PROCESS_BYTES
 
 RULE_VERSION = 1  # raise when the meaning of a measurement changes
 Part = Int64[np.ndarray, " _"]
@@ -65,11 +73,8 @@ def words_rows(job: Job, config: WordsConfig) -> Iterator[Row]:
     run = job.run
     dataset = load_dataset(run.config.dataset, offline=job.offline)
     labels = labels_of(config, dataset.views[config.view].texts or ())
-    cells: dict[str, tuple[ModelSpec, Cell, str]] = {}
-    for spec in run.measured:
-        with job.failures.catch(f"{config.name} of {spec.label}"):
-            cells[spec.label] = (spec, *_cell(job, spec, dataset))
-    widths = {label: max(_widths(config, cell)) for label, (_, cell, _) in cells.items()}
+    works = _works(job, config, dataset)
+    widths = {label: max(_widths(config, work.cell)) for label, work in works.items()}
     width = config.width or min(widths.values(), default=1)
     if config.width is None and len(run.specs) < len(run.config.models()):
         job.report.warn(
@@ -80,13 +85,19 @@ def words_rows(job: Job, config: WordsConfig) -> Iterator[Row]:
             f"{config.name}: {width} dimensions cannot be fitted to {len(labels.train)} rows to "
             "train on. Set a smaller `width`."
         )
-    for label, (spec, cell, dtype) in cells.items():
+    asked: dict[str, Wanted] = {}
+    for label, work in works.items():
         if widths[label] < width:
             job.report.say(f"{label} has no {config.name}: {widths[label]} < {width} dimensions")
             continue
-        with job.failures.catch(f"{config.name} of {spec.label}"):
-            found = _measured(job, config, labels, (spec, cell), width)
-            yield _row(config, labels, found, width) | {"model": label, "dtype": dtype}
+        unit = partial(_unit, run, config, labels, work, width)
+        key = words_key(config, labels, work.cell, width)
+        asked[label] = Wanted(name=f"{config.name} of {label}", key=key, unit=unit)
+    found = job.measurements(list(asked.values()))
+    for label, wanted in asked.items():
+        if wanted.name in found:
+            dtype = works[label].target.key.compute_dtype
+            yield _row(config, labels, found[wanted.name], width) | {"model": label, "dtype": dtype}
 
 
 def plan_words(config: WordsConfig, planned: Planned) -> dict[str, Any]:
@@ -257,15 +268,19 @@ def _told(
     return np.stack(told, axis=1), converged
 
 
-def _cell(job: Job, spec: ModelSpec, dataset: EventDataset) -> tuple[Cell, str]:
-    """The features of the experiment's own rows, and their compute precision."""
-    run = job.run
-    model = open_remembered(spec, run.root, offline=job.offline)
-    run.prepare(model)
-    work = open_work(run, model, dataset)
-    if not work.cell.is_complete():
-        run.must_compute(f"the features of {spec.label}")
-    return complete_cell(run, work, dataset), work.target.key.compute_dtype
+def _works(job: Job, config: WordsConfig, dataset: EventDataset) -> dict[str, Work]:
+    """By label, the features of the experiment's own rows; what is missing is extracted."""
+    run, works = job.run, dict[str, Work]()
+    for spec in run.measured:
+        with job.failures.catch(f"{config.name} of {spec.label}"):
+            model = open_remembered(spec, run.root, offline=job.offline)
+            run.prepare(model)
+            work = open_work(run, model, dataset)
+            if not work.cell.is_complete():
+                run.must_compute(f"the features of {spec.label}")
+            works[spec.label] = work
+    job.complete(config.name, list(works.values()), dataset)
+    return {label: work for label, work in works.items() if not work.missing()}
 
 
 def _places(config: WordsConfig, cell: Cell) -> list[int]:
@@ -283,25 +298,38 @@ def _widths(config: WordsConfig, cell: Cell) -> list[int]:
     return [int(cell.meta["layers"][i]["width"]) for i in _places(config, cell)]
 
 
-def _measured(
-    job: Job, config: WordsConfig, labels: Labels, of: tuple[ModelSpec, Cell], width: int
-) -> dict[str, Any]:
-    """The finished measurement of a model: a `WordsResult` as JSON."""
-    spec, cell = of
+def _unit(run: Run, config: WordsConfig, labels: Labels, work: Work, width: int) -> Unit:
+    """What comes back is kept: a `WordsResult` as JSON."""
+    cell, places = work.cell, _places(config, work.cell)
+    features = cell.read()
+    layers = {cell.layers[i]: features[i].numpy() for i in places}
+    device = "cpu" if run.works_elsewhere else str(run.device)
+    size = sum(layer.nbytes for layer in layers.values())
+    return Unit(
+        name=f"{config.name} of {work.label}",
+        opens=opens_words,
+        given=(config, run.engine.put(layers), labels, width, device),
+        needs=Needs(memory_bytes=PROCESS_BYTES + 4 * size),
+    )
 
-    def make() -> dict[str, Any]:
-        job.run.must_compute(f"{config.name} of {spec.label}")
-        places = _places(config, cell)
-        features = cell.read()
-        names = [cell.layers[i] for i in places]
-        layers = [features[i].numpy() for i in places]
-        found = probe_words(config, names, layers, labels, width)
-        return asdict(found) | {
-            "environment": environment(job.run.device) | {"scikit-learn": version("scikit-learn")}
-        }
 
-    return kept(job.run.root, words_key(config, labels, cell, width), make, job.report,
-                overwrite=job.run.anew)  # fmt: skip
+@contextmanager
+def opens_words(
+    talk: Talk,
+    config: WordsConfig,
+    layers: Mapping[str, Float[np.ndarray, "n _"]],
+    labels: Labels,
+    width: int,
+    device: str,
+) -> Iterator[Doing]:
+    """The unit of work; its only part is the measurement."""
+
+    def work(part: None) -> Measured:
+        found = probe_words(config, list(layers), list(layers.values()), labels, width)
+        used = environment(torch.device(device)) | {"scikit-learn": version("scikit-learn")}
+        return asdict(found) | {"environment": used}
+
+    yield work
 
 
 def words_key(config: WordsConfig, labels: Labels, cell: Cell, width: int) -> str:
