@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from platorep.config import ExperimentConfig, ModelSpec
+from platorep.engines import Engine, LocalEngine
 from platorep.reporting import Reporter
 from platorep.results import Results
 from platorep.run import Options, Run
@@ -16,6 +17,7 @@ def run_of(
     root: Path,
     report: Reporter | None = None,
     specs: Iterable[ModelSpec] | None = None,
+    engine: Engine | None = None,
     **options: Any,
 ) -> Run:
     """All models of `config` on the CPU, quietly, unless something else is said."""
@@ -26,4 +28,5 @@ def run_of(
         root=root,
         options=Options(**{"device": "cpu"} | options),
         report=report or Reporter(-1),
+        engine=engine or LocalEngine(),
     )

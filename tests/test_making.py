@@ -17,7 +17,7 @@ from runs import run_of
 
 from platorep.config import ExperimentConfig
 from platorep.data import load_dataset
-from platorep.engines import Engine, LocalEngine
+from platorep.engines import Engine
 from platorep.errors import AbsentError, DataError, IntegrityError
 from platorep.extract import extract, open_work
 from platorep.failures import Errors, Failures
@@ -67,8 +67,7 @@ class Place:
         monkeypatch.setenv("PLATOREP_CACHE", str(self.cache))
 
     def run(self, config: ExperimentConfig, engine: Engine | None = None, **options: Any) -> Run:
-        run = run_of(config, self.results, self.cache, self.report, **options)
-        return replace(run, engine=engine or LocalEngine())
+        return run_of(config, self.results, self.cache, self.report, engine=engine, **options)
 
     def extract(self, config: ExperimentConfig, engine: Engine | None = None) -> Failures:
         return extract(self.run(config, engine))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from elsewhere import Elsewhere
 from runs import run_of
 from transformers import BertConfig, BertModel
 
@@ -98,6 +99,26 @@ def test_what_has_a_number_gets_one(networks: Path, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(
         written.read_table(written.performance, "measure"), table, check_dtype=False
     )
+
+
+def test_the_same_numbers_from_elsewhere(networks: Path, tmp_path: Path) -> None:
+    """Of a causal network twice, which is measured once, and of one that reads ahead."""
+    names = [
+        {"name": str(networks / name), "label": label}
+        for name, label in (("causal", "a"), ("causal", "b"), ("masked", "c"))
+    ]
+    family = {"name": "words", "modality": "language", "models": names}
+    config = experiment(networks, families=[family], align={"pairs": []}, controls={})
+    engine = Elsewhere(tmp_path / "worker")
+
+    there = run(config, tmp_path / "there", engine=engine)
+    here = run(config, tmp_path / "here")
+
+    assert there[0].errors == here[0].errors == {}
+    pd.testing.assert_frame_equal(there[1], here[1])
+    assert len(there[1]) == 2
+    names = [done.unit.name for done in engine.done]  # the heavier one first
+    assert names == ["bits_per_byte of c", "bits_per_byte of a"]
 
 
 def test_a_measurement_is_made_once(networks: Path, tmp_path: Path) -> None:

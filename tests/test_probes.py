@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from elsewhere import Elsewhere
 from numpy.typing import NDArray
 from PIL import Image
 from runs import run_of
@@ -231,6 +232,21 @@ def test_every_vision_model_is_probed(material: Path, tmp_path: Path) -> None:
         in found.loc["conv4", "source"]
     )
     assert found.loc["conv4", "dtype"] == "float32"
+
+
+def test_the_same_probes_from_elsewhere(material: Path, tmp_path: Path) -> None:
+    config = experiment(material, probe(material, probe="knn"), controls=False)
+    engine = Elsewhere(tmp_path / "worker")
+
+    there = run(config, tmp_path / "there", engine=engine)
+    here = run(config, tmp_path / "here")
+
+    assert there[0].errors == here[0].errors == {}
+    pd.testing.assert_frame_equal(there[1], here[1])
+    names = [done.unit.name for done in engine.done]
+    assert sorted({*names}) == [
+        *("colors of conv4", "colors of conv8", "extract conv4", "extract conv8")
+    ]
 
 
 def test_the_features_are_those_of_the_cache(material: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from elsewhere import Elsewhere
 from runs import run_of
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
@@ -141,6 +142,12 @@ def test_a_measure_of_models_at_one_width(tmp_path: Path) -> None:
     assert values.iloc[1] == pytest.approx(0.5, abs=0.2)
     assert (table["better"] == "higher").all()
     assert table["source"].str.contains("4 dimensions of layer.*labels of other rows").all()
+
+    engine = Elsewhere(tmp_path / "worker")
+    place = (tmp_path / "results 2", tmp_path / "cache 2")
+    _, from_elsewhere = measure(run_of(wanted, *place, engine=engine))
+    pd.testing.assert_frame_equal(from_elsewhere, table)
+    assert {done.unit.name for done in engine.done} == {"words of knows.npz", "words of blind.npz"}
 
     again, same = run(wanted, overwrite="never")
     assert not again.errors
