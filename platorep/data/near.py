@@ -79,14 +79,6 @@ class NearHashes:
             self._ask(slot, values, first)
         return np.where(first < self._count, first, _NONE)
 
-    def add(self, value: int) -> None:
-        self.extend(np.array([value], dtype=np.uint64))
-
-    def first_near(self, value: int) -> int | None:
-        """The number of the earliest hash that is near enough, or None."""
-        found = int(self.find(np.array([value], dtype=np.uint64))[0])
-        return None if found < 0 else found
-
     def _empty(self, slot_bits: int) -> None:
         self._slot_bits = slot_bits
         self._last = np.full(len(self._masks) << slot_bits, _NONE, dtype=np.int32)

@@ -14,7 +14,7 @@ from jaxtyping import Int64
 from platorep.config import DatasetConfig
 from platorep.data.checks import Block
 from platorep.data.events import Copies, DroppedRow
-from platorep.data.near import HASH_BITS, NEAR_BITS, NearHashes
+from platorep.data.near import HASH_BITS, NEAR_BITS, NearHashes, Newcomers
 from platorep.data.seen import FirstSeen, Found
 from platorep.errors import DataError, shown
 
@@ -78,8 +78,7 @@ class Selector:
     def replay(self, table: pa.Table, copies: dict[str, Copies]) -> None:
         """Know rows that were kept by an earlier process; `copies` are those up to there."""
         for view, near in self._looks.items():
-            for value in table.column(f"looks:{view}").to_pylist():
-                near.add(value)
+            near.extend(table.column(f"looks:{view}").to_numpy())
         values = {name: table.column(name).to_pylist() for name in self._seen}
         self._add(table, values, {name: self._seen[name].find(of) for name, of in values.items()})
         self.copies = copies
@@ -119,6 +118,10 @@ class Selector:
             twice = pd.Series(values[name], dtype=object).duplicated(keep=False).to_numpy()
             suspects |= set(np.flatnonzero(twice | (numbers >= 0)).tolist())
         here: dict[str, dict[str, int]] = {name: {} for name in self._seen}
+        looks = {
+            view: Newcomers(near, np.array([v or 0 for v in block.columns[f"looks:{view}"]], "u8"))
+            for view, near in self._looks.items()
+        }
         problems: dict[int, str] = {}
         kept: list[int] = []
 
@@ -142,15 +145,17 @@ class Selector:
                 firsts = {view: original(f"sha256:{view}", place) for view in self._views}
                 problem = self._exact_copy(ids[place], firsts)
             if problem is None:
-                problem = self._near_copy(block, place, kept)
+                problem = self._near_copy(block, place, kept, looks)
             if problem is not None:
                 problems[place] = problem
                 continue
             kept.append(place)
             for name, first in here.items():
                 first.setdefault(values[name][place], place)
-            for view, near in self._looks.items():
-                near.add(block.columns[f"looks:{view}"][place])
+            for newcomers in looks.values():
+                newcomers.keep(place)
+        for newcomers in looks.values():
+            newcomers.finish()
         return problems
 
     def _exact_copy(self, of: str, originals: Mapping[str, str | None]) -> str | None:
@@ -165,11 +170,13 @@ class Selector:
                     problem = f"its {view} is the exact copy of that of id {original!r}"
         return problem
 
-    def _near_copy(self, block: Block, place: int, kept: Sequence[int]) -> str | None:
+    def _near_copy(
+        self, block: Block, place: int, kept: Sequence[int], newcomers: Mapping[str, Newcomers]
+    ) -> str | None:
         """Why a sample is nearly that of a kept row, or None; `kept` are places in the block."""
-        for view, near in self._looks.items():
+        for view, of_view in newcomers.items():
             looks = block.columns[f"looks:{view}"]
-            number = near.first_near(looks[place])
+            number = of_view.first_near(place)
             if number is None:
                 continue
             if number < self.num_kept:
