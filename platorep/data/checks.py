@@ -20,7 +20,7 @@ from platorep.kinds.text import num_words
 from platorep.parameters.views import ObservedView
 from platorep.stamps import Stamp, settled_stamp
 
-DECODED_AT_ONCE = 64
+DECODED_AT_ONCE = 128
 TEXTS_AT_ONCE = 1 << 12
 """Rows that are checked together; no influence on the result."""
 

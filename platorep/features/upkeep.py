@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from platorep.data.table import refuse_damaged_table
+from platorep.data.table import ABOUT, refuse_damaged_table
 from platorep.errors import AbsentError, ConfigError, DamagedError, PlatorepError
 from platorep.features.cells import CURE, Cell, all_cells
 from platorep.files import ByteLocks, read_sealed, remove, storage_errors
@@ -117,7 +117,7 @@ def _beside_cells(root: Path) -> list[Path]:
     the toy world."""
     toyworld = root / "toyworld"
     return [
-        *sorted(path for path in (root / "rows").glob("[!.]*") if path.suffix != ".lock"),
+        *sorted(path.parent for path in (root / "rows").glob(f"*/{ABOUT}")),
         *sorted((root / "measurements").glob("[!.]*.json")),
         *sorted((root / "models").glob("[!.]*.json")),
         *sorted(toyworld.glob("[!.]*/step*")),
@@ -145,7 +145,7 @@ def _of_path(path: Path) -> list[Trouble]:
 def _left_beside_cells(root: Path) -> list[Path]:
     """What killed processes left under other names."""
     folders = ("measurements", "models", "manifests", "rows/*", "tables", "toyworld", "toyworld/*")
-    patterns = [f"{folder}/.*.partial" for folder in folders]
+    patterns = [*(f"{folder}/.*.partial" for folder in folders), "rows/*/parts"]
     return sorted(path for pattern in patterns for path in root.glob(pattern))
 
 
