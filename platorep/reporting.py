@@ -44,6 +44,7 @@ class Reporter:
         self.verbosity = verbosity
         self.warnings: list[str] = []
         self._stream = stream or sys.stderr
+        self._bars: _Bars | None = None
 
     def say(self, text: str) -> None:
         if self.verbosity >= 0:
@@ -68,7 +69,8 @@ class Reporter:
         with ExitStack() as shown:
             advance = None
             if self.verbosity >= 0 and self._stream.isatty():
-                advance = shown.enter_context(_bar(self._stream, printable(name), total, unit))
+                self._bars = self._bars or _Bars(self._stream)
+                advance = shown.enter_context(self._bars.bar(printable(name), total, unit))
 
             def count(number: int) -> None:
                 nonlocal finished
@@ -83,38 +85,59 @@ class Reporter:
         self.say(f"{name}: {total} {unit} in {seconds:.1f} s{rate}")
 
     def _line(self, text: str) -> None:
-        print(printable(text, keep="\n\t"), file=self._stream, flush=True)
+        text = printable(text, keep="\n\t")
+        if self._bars is None or not self._bars.line(text):
+            print(text, file=self._stream, flush=True)
 
 
 def _rate(rate: float) -> str:
     return f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
-@contextmanager
-def _bar(stream: IO[str], name: str, total: int | None, unit: str) -> Iterator[Advance]:
-    from rich.console import Console  # rich is slow to import, and only a terminal needs it
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-    from rich.text import Text
+class _Bars:
+    """One bar below the other, of tasks that go on at the same time."""
 
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            return Text(f"{_rate(task.speed)} {unit}/s" if task.speed else f"- {unit}/s")
+    def __init__(self, stream: IO[str]) -> None:
+        from rich.console import Console  # rich is slow to import, and only a terminal needs it
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            ProgressColumn,
+            Task,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+        from rich.text import Text
 
-    columns = (
-        TextColumn("{task.description}", markup=False),  # [a] in a label is no markup
-        BarColumn(),
-        MofNCompleteColumn(),
-        Rate(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(file=stream), transient=True) as progress:
-        task = progress.add_task(name, total=total)
-        yield lambda count: progress.advance(task, count)
+        class Rate(ProgressColumn):
+            def render(self, task: Task) -> Text:
+                unit = task.fields["unit"]
+                return Text(f"{_rate(task.speed)} {unit}/s" if task.speed else f"- {unit}/s")
+
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),  # [a] in a label is no markup
+            BarColumn(),
+            MofNCompleteColumn(),
+            Rate(),
+            TimeRemainingColumn(),
+            console=Console(file=stream),
+            transient=True,
+        )
+
+    @contextmanager
+    def bar(self, name: str, total: int | None, unit: str) -> Iterator[Advance]:
+        task = self._progress.add_task(name, total=total, unit=unit)
+        self._progress.start()  # if it is the first
+        try:
+            yield lambda count: self._progress.advance(task, count)
+        finally:
+            if len(self._progress.task_ids) == 1:
+                self._progress.stop()
+            self._progress.remove_task(task)
+
+    def line(self, text: str) -> bool:
+        """Say it above the bars; whether there are any."""
+        if self._progress.task_ids:
+            self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        return bool(self._progress.task_ids)
