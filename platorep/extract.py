@@ -21,12 +21,12 @@ from platorep.making import complete
 from platorep.models import Model, compute_dtypes, environment, open_remembered
 from platorep.reporting import Reporter
 from platorep.results import Results, cell_settings, networks
-from platorep.run import Options, Run
+from platorep.run import Run
 from platorep.work import ModelCell, Work
 
 
 def extract(run: Run) -> Failures:
-    """Complete this process's share of the cells of the run's models and write `cells.json`.
+    """Complete the cells of the run's models and write `cells.json`.
 
     Raises:
         PlatorepError: the dataset cannot be used, the storage fails, or (every cell failed, or
@@ -35,8 +35,6 @@ def extract(run: Run) -> Failures:
     started = time.monotonic()
     options, report, results = run.options, run.report, run.results
     failures = run.failures("extract")
-    if options.num_processes > 1:
-        report.say(f"process {options.process} of {options.num_processes}: only its share is done")
     dataset = load_dataset(run.config.dataset, offline=options.offline, report=report)
     studies = {"bridge", "units"}  # which write down their own settings
     results.begin(run.config.model_dump(mode="json", exclude=studies), report)
@@ -48,7 +46,6 @@ def extract(run: Run) -> Failures:
             model = open_remembered(spec, run.root, offline=options.offline)
             run.prepare(model)
             works.append(open_work(run, model, dataset))
-    _divide(works, options)
     for work in works if run.anew else ():
         work.outdate()
     _record_cells(run, [work.target for work in works])
@@ -161,22 +158,6 @@ def models_table(cells: dict[str, dict[str, Any]]) -> pd.DataFrame:
     columns += ["order", "view", "changed_of", "repeat_of", "baseline", "num_words"]
     table = pd.DataFrame(rows, columns=columns).sort_values("order")
     return table.astype({"num_parameters": "Int64"}).reset_index(drop=True)
-
-
-def _divide(works: Sequence[Work], options: Options) -> None:
-    """Give this process its share: neighbouring shards, balanced by rows times parameters."""
-    if options.num_processes == 1:
-        return
-    costs = [(work.model.describe().parameters or 1) * work.rows_per_shard for work in works]
-    total = sum(cost * len(work.shards) for cost, work in zip(costs, works, strict=True))
-    done = 0.0
-    for cost, work in zip(costs, works, strict=True):
-        share = []
-        for shard in work.shards:
-            if int((done + cost / 2) / total * options.num_processes) == options.process:
-                share.append(shard)
-            done += cost
-        work.shards = share
 
 
 def _record_dataset(dataset: EventDataset, results: Results, report: Reporter) -> None:

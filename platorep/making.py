@@ -291,7 +291,8 @@ class _Carried:
                 "num_parameters": work.model.describe().parameters,
             },
         )
-        work.cell.write_shard(shard, [torch.from_numpy(layer) for layer in own])
+        # a copy, since what comes from workers may be read-only, which tensors know nothing of
+        work.cell.write_shard(shard, [torch.tensor(layer) for layer in own])
         path = work.cell.shard_path(shard)
         self.making.run.report.detail(f"{work.label}: wrote {path.name}")
 

@@ -1,8 +1,7 @@
 """One command at work on one experiment: what every stage takes."""
 
 import fnmatch
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,9 +30,6 @@ class Options:
     keep_going: bool = True
     overwrite: Literal["never", "missing", "always"] = "missing"
     """never: compute nothing; missing: what is not there; always: everything anew."""
-    process: int = 0
-    num_processes: int = 1
-    """Which share of the extraction is this process's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,48 +193,3 @@ def open_run(
         options=options,
         report=report,
     )
-
-
-def share_of_work(
-    shard: str | None, environment: Mapping[str, str] = os.environ
-) -> tuple[int, int]:
-    """This process's number and the number of processes: `i/n`, or what a cluster's launcher says.
-
-    Without `i/n`: RANK of WORLD_SIZE (torchrun), or the task of a Slurm array and, within it,
-    SLURM_PROCID of SLURM_NTASKS.
-
-    Raises:
-        ConfigError: not of the form i/n with 0 <= i < n.
-    """
-
-    def number(name: str, default: int, least: int = 0) -> int:
-        text = environment.get(name, str(default))
-        value = _whole_number(text)
-        if value is None or value < least:
-            raise ConfigError(f"{name} is {text!r}, expected a number. Use --shard i/n.")
-        return value
-
-    if shard is not None:
-        process, total = map(_whole_number, shard.partition("/")[::2])
-        if process is None or total is None or process >= total:
-            raise ConfigError(f"--shard {shard}: expected i/n with 0 <= i < n, such as 0/4.")
-        return process, total
-    if "RANK" in environment:
-        share = number("RANK", 0), number("WORLD_SIZE", 1)
-    else:
-        first, step = number("SLURM_ARRAY_TASK_MIN", 0), number("SLURM_ARRAY_TASK_STEP", 1, 1)
-        task = (number("SLURM_ARRAY_TASK_ID", first) - first) // step
-        within, per_task = number("SLURM_PROCID", 0), number("SLURM_NTASKS", 1)
-        tasks = number("SLURM_ARRAY_TASK_COUNT", 1)
-        share = task * per_task + within, tasks * per_task
-    if not 0 <= share[0] < share[1]:  # --array=3,5: task 5 is number 2 of 2 by its variables
-        raise ConfigError(
-            f"the launcher's variables make this process number {share[0]} of {share[1]}, counted "
-            "from 0: an array with gaps cannot be divided by its numbers. Use --shard i/n."
-        )
-    return share
-
-
-def _whole_number(text: str) -> int | None:
-    """None for `²`, a digit but no number, and for what no machine counts to."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None

@@ -29,7 +29,7 @@ class ModelCell:
 
 @dataclass
 class Work:
-    """What is to do for one model: the shards of its cell in this process's share."""
+    """What is to do for one model: the shards of its cell."""
 
     target: ModelCell
     model: Model
@@ -68,7 +68,7 @@ class Work:
         return [i for i, now in identities.items() if now in (None, self.outdated.get(i))]
 
     def outdate(self) -> None:
-        """Have all shards of this share made anew."""
+        """Have all shards made anew."""
         identities = {i: stamp(self.cell.shard_path(i)) for i in self.shards}
         self.outdated = {i: now for i, now in identities.items() if now is not None}
 

@@ -1,7 +1,6 @@
 """The extract stage: what lands in the cache, what is left alone, and who makes what."""
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -9,19 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from runs import run_of
 
-from platorep.config import ExperimentConfig, ModelSpec
-from platorep.errors import AbsentError, ConfigError, DataError, IntegrityError, StorageError
-from platorep.extract import ModelCell, Work, _divide, extract
+from platorep.config import ExperimentConfig
+from platorep.errors import AbsentError, DataError, IntegrityError, StorageError
+from platorep.extract import extract
 from platorep.failures import Failures
-from platorep.features import Cell, CellKey, RowIdentities, cell_of
-from platorep.models import Description, Loaded, Model
+from platorep.features import Cell
 from platorep.parameters.toyworld import WorldParameters
 from platorep.reporting import Reporter
 from platorep.results import Results
-from platorep.run import Options, share_of_work
 from platorep.toyworld.folder import write_folder
 
 N, PER_SHARD = 10, 4
@@ -293,164 +289,3 @@ def test_the_place_in_the_cache_does_not_name_the_machine(
     assert {label: entry["folder"] for label, entry in other.entries().items()} == {
         label: entry["folder"] for label, entry in bench.entries().items()
     }
-
-
-# --- who makes what ---
-
-
-class Sized(Model):
-    """A model of which only the size is known."""
-
-    def __init__(self, parameters: int | None) -> None:
-        self._parameters = parameters
-
-    def describe(self) -> Description:
-        return Description(parameters=self._parameters)
-
-    def identity(self) -> dict[str, Any]:
-        return {"parameters": self._parameters}
-
-    def download(self) -> None:
-        raise AssertionError
-
-    def load(self, device: torch.device | str, dtype: torch.dtype) -> Loaded:
-        raise AssertionError
-
-
-def work(parameters: int | None, num_rows: int, per_shard: int, root: Path) -> Work:
-    spec = ModelSpec(name="m", label="m", family="f", modality="other", backend="features")
-    rows = RowIdentities(ids=tuple(map(str, range(num_rows))), hashes=("",) * num_rows)
-    key = CellKey(model={}, rows=rows.fingerprint, compute_dtype="float32", store_dtype="float32")
-    shards = range(-(-num_rows // per_shard))
-    model = Sized(parameters)
-    target = ModelCell(spec, key, cell_of(root, "d", "m", key))
-    return Work(target, model, rows, per_shard, shards)
-
-
-def shares(sizes: Sequence[int | None], num_processes: int, root: Path) -> list[list[list[int]]]:
-    """Process -> model -> its shards."""
-    found = []
-    for process in range(num_processes):
-        works = [work(size, 40, 4, root) for size in sizes]
-        _divide(works, Options(process=process, num_processes=num_processes))
-        found.append([list(one.shards) for one in works])
-    return found
-
-
-@pytest.mark.parametrize("num_processes", [1, 2, 3, 7, 64])
-@pytest.mark.parametrize(
-    "sizes", [(1,), (1, 1, 1), (5, 900, 30, 30), (None, 7), (10**9, 7 * 10**10, 10**8)]
-)
-def test_every_shard_is_somebodys_once(
-    sizes: tuple[int | None, ...], num_processes: int, tmp_path: Path
-) -> None:
-    found = shares(sizes, num_processes, tmp_path)
-
-    for model in range(len(sizes)):
-        counts = Counter(shard for share in found for shard in share[model])
-        assert counts == dict.fromkeys(range(10), 1)
-
-
-def test_the_work_is_balanced_by_parameters(tmp_path: Path) -> None:
-    sizes = (100, 100, 200, 400)  # 10 shards each: 8000 in all
-    found = shares(sizes, 4, tmp_path)
-
-    loads = [
-        sum(size * len(shards) for size, shards in zip(sizes, share, strict=True))
-        for share in found
-    ]
-    assert max(loads) <= 2000 + 400, "within one shard of its fair part"
-    assert [bool(share[0]) for share in found] == [True, False, False, False], "neighbours together"
-
-
-@pytest.mark.parametrize(
-    ("shard", "variables", "expected"),
-    [
-        (None, {}, (0, 1)),
-        ("0/1", {}, (0, 1)),
-        ("2/7", {}, (2, 7)),
-        ("2/7", {"RANK": "1", "WORLD_SIZE": "2"}, (2, 7)),
-        (None, {"RANK": "1", "WORLD_SIZE": "2"}, (1, 2)),
-        (None, {"RANK": "0"}, (0, 1)),
-        (None, {"SLURM_PROCID": "3", "SLURM_NTASKS": "4"}, (3, 4)),
-        (None, {"RANK": "1", "WORLD_SIZE": "2", "SLURM_PROCID": "3", "SLURM_NTASKS": "4"}, (1, 2)),
-        (None, {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "8"}, (3, 8)),
-        (
-            None,  # --array=1-8
-            {
-                "SLURM_ARRAY_TASK_ID": "8",
-                "SLURM_ARRAY_TASK_COUNT": "8",
-                "SLURM_ARRAY_TASK_MIN": "1",
-                "SLURM_ARRAY_TASK_STEP": "1",
-            },
-            (7, 8),
-        ),
-        (
-            None,  # --array=10-20:5
-            {
-                "SLURM_ARRAY_TASK_ID": "15",
-                "SLURM_ARRAY_TASK_COUNT": "3",
-                "SLURM_ARRAY_TASK_MIN": "10",
-                "SLURM_ARRAY_TASK_STEP": "5",
-            },
-            (1, 3),
-        ),
-        (
-            None,  # an array of two tasks with three processes each
-            {
-                "SLURM_ARRAY_TASK_ID": "1",
-                "SLURM_ARRAY_TASK_COUNT": "2",
-                "SLURM_PROCID": "2",
-                "SLURM_NTASKS": "3",
-            },
-            (5, 6),
-        ),
-    ],
-)
-def test_the_share_is_the_flags_or_the_launchers(
-    shard: str | None, variables: dict[str, str], expected: tuple[int, int]
-) -> None:
-    assert share_of_work(shard, variables) == expected
-
-
-@pytest.mark.parametrize(
-    ("shard", "variables"),
-    [
-        ("3/3", {}),
-        ("1", {}),
-        ("-1/3", {}),
-        ("1/x", {}),
-        ("0/0", {}),
-        ("", {}),
-        (None, {"RANK": "x", "WORLD_SIZE": "2"}),
-        (None, {"RANK": "2", "WORLD_SIZE": "2"}),
-        (None, {"RANK": "²", "WORLD_SIZE": "4"}),  # a digit, but no number
-        (None, {"RANK": "1" * 5000, "WORLD_SIZE": "4"}),
-        ("²/4", {}),
-        (None, {"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_STEP": "0"}),
-        (None, {"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_MIN": "2"}),
-        # --array=3,5: the numbers do not say which of the two a task is
-        (
-            None,
-            {
-                "SLURM_ARRAY_TASK_ID": "5",
-                "SLURM_ARRAY_TASK_COUNT": "2",
-                "SLURM_ARRAY_TASK_MIN": "3",
-                "SLURM_ARRAY_TASK_STEP": "1",
-            },
-        ),
-    ],
-)
-def test_a_share_that_is_none_is_refused(shard: str | None, variables: dict[str, str]) -> None:
-    with pytest.raises(ConfigError, match="i/n"):
-        share_of_work(shard, variables)
-
-
-def test_a_share_is_said(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    bench.report = Reporter(0)
-
-    bench.extract(process=1, num_processes=3)
-
-    assert "process 1 of 3" in capsys.readouterr().err
-    found = Counter(name.split("/")[0] for name in bench.times())
-    assert found == {"b.npz": 3}

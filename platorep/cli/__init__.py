@@ -71,11 +71,11 @@ def plan(line: CommandLine) -> None:
     app,
     "extract",
     *(*EXPERIMENT, *WORK, *ENGINE, "batch_size", "overwrite", "offline"),
-    *("shard", "download_only", *TALK),
+    *("download_only", *TALK),
 )
 def extract(line: CommandLine) -> None:
     """Cache the features of every layer of every model."""
-    experiment = open_experiment(line, shared=True)
+    experiment = open_experiment(line)
     from platorep.execute import download, extract_stage
 
     stage = download if line.download_only else extract_stage

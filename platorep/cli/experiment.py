@@ -17,12 +17,8 @@ if TYPE_CHECKING:
     from platorep.run import Run
 
 
-def open_experiment(line: CommandLine, *, shared: bool = False) -> "Run":
-    """The experiment that a command names, with what its options say.
-
-    Args:
-        shared: Whether several processes may divide the work: `--shard`, or what a launcher says.
-    """
+def open_experiment(line: CommandLine) -> "Run":
+    """The experiment that a command names, with what its options say."""
     if line.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # before the hub's library is imported: it looks once
     from platorep.config import config_path, load_config
@@ -34,9 +30,8 @@ def open_experiment(line: CommandLine, *, shared: bool = False) -> "Run":
     sys.path.append(str(path.absolute().parent))  # code of one's own may stand beside the file
     load_config(path, overrides)  # told before torch is imported
 
-    from platorep.run import Options, open_run, share_of_work
+    from platorep.run import Options, open_run
 
-    process, num_processes = share_of_work(line.shard) if shared else (0, 1)
     run = open_run(
         line.config,
         overrides=overrides,
@@ -47,8 +42,6 @@ def open_experiment(line: CommandLine, *, shared: bool = False) -> "Run":
             offline=line.offline,
             keep_going=line.keep_going,
             overwrite=line.overwrite.value,
-            process=process,
-            num_processes=num_processes,
         ),
         report=Reporter(line.verbosity),
     )

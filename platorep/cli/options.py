@@ -93,12 +93,6 @@ class CommandLine:
     keep_going: Annotated[
         bool, typer.Option("--keep-going/--fail-fast", help="After a failed cell: go on, or stop.")
     ] = True
-    shard: Annotated[
-        str | None,
-        typer.Option(
-            "--shard", metavar="I/N", help="This process's share; else the launcher's word."
-        ),
-    ] = None
     engine: Annotated[
         EngineName, typer.Option("--engine", help="Who works: this process, or workers of Ray.")
     ] = EngineName.local

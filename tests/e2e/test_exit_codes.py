@@ -110,7 +110,7 @@ def test_a_wrong_file_says_all_that_is_wrong(forks: Forks, place: Place) -> None
     [
         ("run", "smok"),
         ("run", "none.yaml"),
-        ("extract", "small.yaml", "--shard", "3/3"),
+        ("extract", "small.yaml", "--address", "127.0.0.1:6379"),
         ("extract", "small.yaml", "--models", "gpt*"),
         ("extract", "small.yaml", "--set", "dataset.limt=3"),
         ("extract", "small.yaml", "--limit", "0"),

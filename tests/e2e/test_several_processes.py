@@ -5,9 +5,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-import pytest
 from processes import Ended, Forks
-from small_experiment import NUM_SHARDS, Place, identities, tables
+from small_experiment import NUM_SHARDS, Place, tables
 
 
 def written(ended: Sequence[Ended]) -> Counter[str]:
@@ -42,43 +41,10 @@ def test_three_at_once(forks: Forks, place: Place, undisturbed: Place) -> None:
     assert place.partials() == []
 
 
-@pytest.mark.parametrize(
-    "variables",
-    [
-        None,
-        {"RANK": "{i}", "WORLD_SIZE": "3"},
-        {"SLURM_PROCID": "{i}", "SLURM_NTASKS": "3"},
-        {"SLURM_ARRAY_TASK_ID": "{i}", "SLURM_ARRAY_TASK_COUNT": "3"},
-    ],
-    ids=["--shard", "torchrun", "srun", "array"],
-)
-def test_shards_one_after_the_other(
-    forks: Forks, place: Place, undisturbed: Place, variables: dict[str, str] | None
-) -> None:
-    ended = []
-    for i in range(3):
-        shard = [] if variables else ["--shard", f"{i}/3"]
-        own = {key: value.format(i=i) for key, value in (variables or {}).items()}
-        extract = ("extract", str(place.file), "-v", *shard)
-        ended.append(forks.run(*extract, folder=place.folder, cache=place.cache, environment=own))
-        assert ended[-1].code == 0, ended[-1].stderr
-        assert len(place.shards()) < NUM_SHARDS or i == 2
-
-    assert set(written(ended).values()) == {1}
-    assert written(ended).total() == NUM_SHARDS
-    assert writers(ended) == 3
-    if variables is None:  # the same features: what the later stages make of them is the same
-        made = identities(place.shards())
-        for stage in ("measure", "align", "plot"):
-            end = forks.run(stage, str(place.file), folder=place.folder, cache=place.cache)
-            assert end.code == 0, end.stderr
-        assert identities(place.shards()) == made
-        assert tables(place) == tables(undisturbed)
-
-
 def test_what_is_not_extracted_yet_is_not_aligned(forks: Forks, place: Place) -> None:
-    shard = ("extract", str(place.file), "--shard", "0/3")
-    assert forks.run(*shard, folder=place.folder, cache=place.cache).code == 0
+    extract = ("extract", str(place.file))
+    assert forks.run(*extract, folder=place.folder, cache=place.cache).code == 0
+    place.shards_of("conv8")[0].unlink()
 
     end = forks.run("align", str(place.file), folder=place.folder, cache=place.cache)
 
@@ -127,15 +93,3 @@ def test_a_killed_run_holds_nothing(forks: Forks, place: Place) -> None:
     second = forks.run(*run, *other, folder=place.folder, cache=place.cache)
 
     assert second.code == 0, second.stderr
-
-
-def test_anew_makes_only_the_own_share_anew(forks: Forks, place: Place) -> None:
-    anew = ("extract", str(place.file), "--overwrite", "always")
-    made = []
-    for i in range(3):
-        end = forks.run(*anew, "--shard", f"{i}/3", folder=place.folder, cache=place.cache)
-        assert end.code == 0, end.stderr
-        made.append(identities(place.shards()))
-
-    assert made[0].items() <= made[1].items() <= made[2].items()
-    assert len(made[2]) == NUM_SHARDS
