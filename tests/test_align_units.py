@@ -15,6 +15,7 @@ import pytest
 import torch
 from test_align import FEATURES, PICKY, Bench, K, N
 
+from platorep.align.searching import Shards
 from platorep.engines import Done, Kept, LocalEngine, Talk, Unit
 from platorep.errors import ConfigError, DataError
 from platorep.reporting import Reporter
@@ -26,13 +27,13 @@ class Stored(Kept):
 
 
 class Elsewhere:
-    """Two workers.
+    """Workers, two of whom open each unit.
 
     Args:
         unseen: A part of paths that is another there.
     """
 
-    num_workers = 2
+    num_workers = 16
     has_gpus = False
 
     def __init__(self, unseen: str = "") -> None:
@@ -91,9 +92,9 @@ def tables(folder: Path, engine: str, **said: Any) -> tuple[dict[str, bytes], El
     bench = Bench(folder / engine)
     elsewhere = Elsewhere("unseen" if engine == "unseen" else "")
     bench.engine = LocalEngine() if engine == "local" else elsewhere
-    errors, *_ = bench.align(**RICH, **said)
+    errors, *_ = bench.align(**RICH | said)
     assert not errors
-    names = ("scores", "best", "layers")
+    names = ["scores", "best", "layers"] + ["gallery"] * ("gallery" in said)
     return {name: getattr(bench.results, name).read_bytes() for name in names}, elsewhere
 
 
@@ -110,6 +111,27 @@ def test_the_tables_are_the_same_to_the_bit(tmp_path: Path) -> None:
     assert set(numbers) == set(range(max(layers)))
     carried = [part for part in carrier.parts if isinstance(part, int)]
     assert len(carried) < len(numbers)  # no more are tried, once one is not seen
+
+
+def test_galleries_are_the_same_to_the_bit(tmp_path: Path) -> None:
+    """Shard by shard, in any order, and from features that are sent."""
+    said = {
+        "gallery": {"queries": 8, "sizes": [8, 16, "all"], "k": [1, 3]},
+        "concatenated": True,
+        "metrics": RICH["metrics"][:1],
+        "null": {"permutations": 0},
+        "interval": None,
+    }
+    here, _ = tables(tmp_path, "local", **said)
+    seen, engine = tables(tmp_path, "seen", **said)
+    unseen, carrier = tables(tmp_path, "unseen", **said)
+
+    assert seen == here
+    assert unseen == here
+    shards = [part for part in engine.parts if isinstance(part, Shards)]
+    assert max(len(part.numbers) for part in shards) < 3  # never all of them
+    assert not any(part.features for part in shards)
+    assert any(part.features for part in carrier.parts if isinstance(part, Shards))
 
 
 @pytest.mark.parametrize("layers", ["all", "best of mutual_knn"])

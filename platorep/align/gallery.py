@@ -4,7 +4,6 @@ The search of one layer, for all galleries at once, is one finished piece on dis
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,26 +11,23 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
-import torch
-from jaxtyping import Float, Int64
-from torch import Tensor
+from jaxtyping import Int64
 
 from platorep.align.groups import groups_of_rows
-from platorep.align.lists import lists_stand, read_lists, write_lists
+from platorep.align.lists import lists_stand, read_lists
 from platorep.align.models import Aligned
+from platorep.align.prepared import ModelLayers
 from platorep.align.scoring import SHUFFLED
+from platorep.align.searching import LayerSearch, Searching, SearchSettings
 from platorep.config import AlignConfig, GalleryConfig
-from platorep.errors import ConfigError, DataError
+from platorep.errors import ConfigError
 from platorep.failures import Failures
 from platorep.files import digest, sha256
-from platorep.metrics.gallery import Block, Galleries, search_galleries
-from platorep.metrics.nearest import Nearest
+from platorep.metrics.gallery import Galleries
 from platorep.metrics.overlap import chance_with_sources, common_neighbors, in_order
-from platorep.preprocess import prepare, refuse_not_finite
-from platorep.reporting import Advance
 from platorep.run import Run
 from platorep.statistics import shuffled_order
-from platorep.tensors import Verified
+from platorep.workplace import home_of
 
 T = TypeVar("T")
 SEARCH_VERSION = 2  # raise when the meaning of a neighbor list changes
@@ -160,34 +156,30 @@ class GalleryScoring:
         failures: Failures,
     ) -> dict[tuple[str, int], Path]:
         """The finished search of each layer, made where it is not there."""
-        report, total = self.run.report, len(self.galleries.level)
+        run, metric = self.run, self.align.gallery_metric()
         found: dict[tuple[str, int], Path] = {}
-        with report.task("gallery", len(layers) * total, "rows") as advance:
-            for label, layer in layers:
-                name = f"gallery {label}, layer {layer}"
-                with failures.catch(name):
-                    path = self._path(models[label], layer)
-                    if self.run.anew or not lists_stand(path, report):
-                        self.run.must_compute(name, path)
-                        write_lists(path, self._search(models[label], layer, advance))
-                    else:
-                        advance(total)
-                    found[label, layer] = path
-        return found
-
-    def _search(
-        self, model: Aligned, layer: int, advance: Advance
-    ) -> dict[tuple[int, int], Nearest]:
-        rows = LayerRows(model, layer, self.align, advance)
-        metric = self.align.gallery_metric()
-        return search_galleries(
-            rows.queries.to(self.run.device),
-            rows,
-            self.galleries,
-            sorted({(n, k) for n, k, _ in self.wanted}),
+        todo: list[LayerSearch] = []
+        for label, layer in layers:
+            name = f"gallery {label}, layer {layer}"
+            with failures.catch(name):
+                found[label, layer] = path = self._path(models[label], layer)
+                if run.anew or not lists_stand(path, run.report):
+                    run.must_compute(name, path)
+                    of_model = ModelLayers(label, models[label].cell, self.align)
+                    todo.append(LayerSearch(name, of_model, layer, path))
+        settings = SearchSettings(
+            galleries=self.galleries,
+            wanted=sorted({(n, k) for n, k, _ in self.wanted}),
             similarity=metric.similarity,
             center=metric.center,
         )
+        with home_of(run) as home:
+            Searching(run, home, settings, failures).search(todo)
+        return {
+            (label, layer): path
+            for (label, layer), path in found.items()
+            if f"gallery {label}, layer {layer}" not in failures.errors
+        }
 
     def _path(self, model: Aligned, layer: int) -> Path:
         """Where the search of a layer lies; named by all that decides it."""
@@ -252,85 +244,3 @@ class GalleryScoring:
             own = sources[: self.galleries.num_queries]
             found[n, k] = chance_with_sources(sizes, own, k), int((sizes > 0).sum())
         return found
-
-
-class LayerRows:
-    """One layer of a model, prepared, block by block.
-
-    Thresholds, means and components are those of the queries, whatever other rows there are: so
-    rows that join a gallery change no query, and the queries are the very ones that `align` scored.
-    """
-
-    def __init__(self, model: Aligned, layer: int, align: AlignConfig, advance: Advance) -> None:
-        assert align.gallery is not None
-        self._label, self._cell, self._advance = model.label, model.cell, advance
-        every = range(len(self._cell.layers))
-        self._layers = [layer] if layer in every else list(every)  # the last one: all side by side
-        self._verified: Verified = set()
-        features = self._cell.read(align.gallery.queries)
-        try:
-            self._prepared = prepare(features, align.preprocess, self._layers)
-        except DataError as error:
-            raise DataError(f"{model.label}: {error}") from error
-        self.queries = _side_by_side([part.rows for part in self._prepared])
-
-    def __call__(self, rows: Int64[np.ndarray, " m"] | None) -> Iterator[Block]:
-        """Blocks of these rows, or of all, in order; the next is read while one is looked at."""
-        for block in ahead(self._blocks(rows)):
-            if rows is None:
-                self._advance(len(block[0]))
-            yield block
-
-    def _blocks(self, rows: Int64[np.ndarray, " m"] | None) -> Iterator[Block]:
-        parts: list[Block] = []
-        for shard in range(self._cell.num_shards):
-            here = self._cell.shard_range(shard)
-            numbers = np.arange(here.start, here.stop)
-            if rows is not None:
-                numbers = rows[slice(*np.searchsorted(rows, [here.start, here.stop]))]
-            if len(numbers):
-                parts.append((numbers, self._read(shard, numbers - here.start)))
-            if sum(len(part[0]) for part in parts) >= ROWS_TOGETHER:
-                yield _joined(parts)
-                parts = []
-        if parts:
-            yield _joined(parts)
-
-    def _read(self, shard: int, places: Int64[np.ndarray, " m"]) -> Float[Tensor, "m d"]:
-        here = self._cell.shard_range(shard)
-        rows = self._cell.read_shard(
-            shard,
-            self._layers,
-            places=None if len(places) == len(here) else torch.from_numpy(places),
-            verified=self._verified,
-        )
-        for index, part in zip(self._layers, rows, strict=True):
-            self._refuse_not_finite(part, index, here.start)
-        done = [prepared(part) for prepared, part in zip(self._prepared, rows, strict=True)]
-        return _side_by_side(done)
-
-    def _refuse_not_finite(self, part: Float[Tensor, "n _"], index: int, first_row: int) -> None:
-        try:
-            refuse_not_finite(part, index, first_row)
-        except DataError as error:
-            raise DataError(f"{self._label}: {error}") from error
-
-
-def _side_by_side(layers: Sequence[Float[Tensor, "n _"]]) -> Float[Tensor, "n d"]:
-    return layers[0] if len(layers) == 1 else torch.cat(list(layers), dim=1)
-
-
-def _joined(parts: Sequence[tuple[Int64[np.ndarray, " _"], Float[Tensor, "_ d"]]]) -> Block:
-    if len(parts) == 1:
-        return parts[0]
-    numbers, features = zip(*parts, strict=True)
-    return np.concatenate(numbers), torch.cat(features)
-
-
-def ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same, each made in another thread while the one before is used."""
-    with ThreadPoolExecutor(1) as pool:
-        following = pool.submit(next, items, None)
-        while (item := following.result()) is not None:
-            following = pool.submit(next, items, None)
-            yield item

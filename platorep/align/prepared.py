@@ -14,7 +14,7 @@ from torch import Tensor
 from platorep.config import AlignConfig
 from platorep.errors import DataError
 from platorep.features import Cell
-from platorep.preprocess import model_threshold, prepare_layer
+from platorep.preprocess import PreparedLayer, model_threshold, prepare_layer
 from platorep.workplace import Home
 
 BYTES_PER_VALUE = 32
@@ -49,15 +49,20 @@ class RawLayer:
         Raises:
             DataError: as `prepare_layer`; names the model too.
         """
+        rows = [layer.rows for layer in self.steps(label, align)]
+        return torch.cat(rows, dim=1) if self.side_by_side else rows[0]
+
+    def steps(self, label: str, align: AlignConfig) -> Iterator[PreparedLayer]:
+        """The layer, or each of those side by side, with what other rows must go through.
+
+        Raises: as `prepared`.
+        """
         first = 0 if self.side_by_side else self.number
         try:
-            rows = [
-                prepare_layer(layer, index, align.preprocess, self.threshold).rows
-                for index, layer in enumerate(self.features, first)
-            ]
+            for index, layer in enumerate(self.features, first):
+                yield prepare_layer(layer, index, align.preprocess, self.threshold)
         except DataError as error:
             raise DataError(f"{label}: {error}") from error
-        return torch.cat(rows, dim=1) if self.side_by_side else rows[0]
 
 
 class ModelLayers:
@@ -65,11 +70,11 @@ class ModelLayers:
     that is asked. Each is read and prepared when it is asked for; the last one is kept."""
 
     def __init__(self, label: str, cell: Cell, align: AlignConfig) -> None:
-        self.label, self.cell, self._align = label, cell, align
+        self.label, self.cell, self.align = label, cell, align
         self._last: tuple[int, Tensor] | None = None
 
     def __len__(self) -> int:
-        return len(self.cell.layers) + self._align.concatenated
+        return len(self.cell.layers) + self.align.concatenated
 
     def __iter__(self) -> Iterator[Float[Tensor, "n _"]]:
         return (self[number] for number in range(len(self)))
@@ -80,7 +85,7 @@ class ModelLayers:
             raise IndexError(number)
         if self._last is None or self._last[0] != number:
             self._last = None  # before the next one is read
-            self._last = number, self.raw(number).prepared(self.label, self._align)
+            self._last = number, self.raw(number).prepared(self.label, self.align)
         return self._last[1]
 
     def raw(self, number: int) -> RawLayer:
@@ -89,11 +94,20 @@ class ModelLayers:
         Raises:
             AbsentError, DamagedError: a shard is not there, or damaged.
         """
-        every = range(len(self.cell.layers))
-        if number in every:
+        if number < len(self.cell.layers):
             return RawLayer(number, self._read(number), self._threshold)
-        one_by_one = (layer for index in every for layer in self._read(index))
+        one_by_one = (layer for index in self.behind(number) for layer in self._read(index))
         return RawLayer(number, one_by_one, self._threshold, side_by_side=True)
+
+    def behind(self, number: int) -> list[int]:
+        """The layers of the cell that a layer consists of."""
+        num_layers = len(self.cell.layers)
+        return [number] if number < num_layers else list(range(num_layers))
+
+    def size_bytes(self, number: int) -> int:
+        """Of a layer's features of all rows, in memory."""
+        widths = [int(self.cell.meta["layers"][index]["width"]) for index in self.behind(number)]
+        return 4 * self.cell.num_rows * sum(widths)
 
     def in_cache(self, home: Home) -> "ModelLayers | None":
         """The same layers as they are found where this is called; None where they cannot be."""
@@ -101,15 +115,15 @@ class ModelLayers:
         if root is None or home.is_here:
             return None if root is None else self
         cell = Cell(root / self.cell.folder.relative_to(home.root))
-        return ModelLayers(self.label, cell, self._align)
+        return ModelLayers(self.label, cell, self.align)
 
     def _read(self, number: int) -> list[Float[Tensor, "n _"]]:
         return self.cell.read(self._num_rows, [number])
 
     @property
     def _num_rows(self) -> int:
-        return self._align.scored_rows(self.cell.num_rows)
+        return self.align.scored_rows(self.cell.num_rows)
 
     @cached_property
     def _threshold(self) -> float | None:
-        return model_threshold(lambda: self.cell.blocks(self._num_rows), self._align.preprocess)
+        return model_threshold(lambda: self.cell.blocks(self._num_rows), self.align.preprocess)
