@@ -1,11 +1,14 @@
 """What simulate_cluster.py foretells, beside what Ray takes: four networks, one and two workers.
 
-    python scripts/check_simulation.py [--rows 2048] [--workers 1 2]
+    python scripts/check_simulation.py [--rows 2048] [--workers 1 2] [--asleep]
 
 Llamas of 2, 3, 4 and 6 layers with random weights read made-up texts. A process with one thread
 measures what opening each and a range of 256 rows take, and how long it itself took to start; then
 `platorep extract --engine ray` does all, and once more, when nothing is left to do. Seconds are
 those of the stage, without the start of the cluster, and less those of the second time.
+
+First the schedule alone, which no other work on the machine troubles: units that sleep, of four
+costs, carried out by workers that are there already.
 """
 
 import argparse
@@ -17,6 +20,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +35,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rows", type=int, default=2048)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--asleep", action="store_true", help="the schedule alone")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
         measure(arguments.measure, time.time())
         return
     simulation = runpy.run_path(str(Path(__file__).with_name("simulate_cluster.py")))
+    for workers in arguments.workers:
+        check_sleeping(simulation, workers)
+    if arguments.asleep:
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         build(folder, arguments.rows)
@@ -52,6 +63,43 @@ def main() -> None:
             foretold = simulation["simulate"](tasks, cluster).seconds
             taken = extract(folder, workers)
             print(f"{workers} workers: foretold {foretold:.1f} s, taken {taken:.1f} s")
+
+
+SLEEPING = (("a", 2.0), ("b", 1.3), ("c", 1.0), ("d", 0.7))
+"""Seconds of a range; there are eight, and opening takes half a second."""
+
+
+def check_sleeping(simulation: dict[str, Any], workers: int) -> None:
+    from platorep.engines import Needs, Unit
+    from platorep.engines.ray import RayEngine
+    from platorep.reporting import Reporter
+
+    def units() -> Iterator[Any]:
+        for name, part_s in SLEEPING:
+            asleep = partial(sleeps, part_s)
+            yield Unit(name=name, opens=asleep, parts=range(8), num_parts=8, needs=Needs())
+
+    os.environ["PLATOREP_CORES"] = str(workers)
+    engine = RayEngine(None, Reporter(-1))
+    for _ in ("workers start", "workers are there"):
+        began, taken = time.monotonic(), {}
+        for done in engine.carry_out(units(), Reporter(-1)):
+            done.result()
+            taken[done.unit.name] = time.monotonic() - began
+    engine.close()
+    tasks = [
+        simulation["Task"](name=name, open_s=0.5, num_parts=8, part_s=part_s)
+        for name, part_s in SLEEPING
+    ]
+    foretold = simulation["simulate"](tasks, simulation["Cluster"](gpus=workers)).ends
+    ends = ", ".join(f"{name} {foretold[name]:.1f} ({taken[name]:.1f})" for name in taken)
+    print(f"{workers} workers, asleep: foretold (taken) end of {ends} s")
+
+
+@contextmanager
+def sleeps(part_s: float, _: Any) -> Iterator[Any]:
+    time.sleep(0.5)
+    yield lambda part: time.sleep(part_s)
 
 
 def build(folder: Path, num_rows: int) -> None:

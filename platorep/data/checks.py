@@ -1,7 +1,6 @@
 """Rows of a source -> what is known of each alone: hashes, texts, places, or why it is unusable."""
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from platorep.errors import ConfigError, DataError, shown
 from platorep.files import sha256
 from platorep.kinds import KINDS, Reference
 from platorep.kinds.text import num_words
+from platorep.machine import MOST_DECODERS, num_cores
 from platorep.parameters.views import ObservedView
 from platorep.stamps import Stamp, settled_stamp
 
@@ -75,7 +75,7 @@ class Checks:
             )
         self._names = [name for name in table_schema(config, source).names if ":" in name]
         self._only_texts = all(kind.name == "text" for kind in self._kinds.values())
-        self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+        self._pool = ThreadPoolExecutor(min(num_cores(), MOST_DECODERS))
         self.at_once = TEXTS_AT_ONCE if self._only_texts else DECODED_AT_ONCE
 
     def close(self) -> None:
