@@ -31,7 +31,7 @@ BLOCK_ENTRIES = 1 << 23
 """Similarities held at once, when the Gram matrix is not kept."""
 MOST_AGAIN = {"cpu": 1 / 20, "cuda": 1 / 2000}
 """Comparing so many of all pairs again takes as long as their product in float32 (measured)."""
-SAMPLE_ROWS = 128
+SAMPLE_ROWS = 64
 """Rows that show whether many pairs will have to be compared again."""
 ROUNDED_ENTRIES = 1 << 24
 """Scores in few digits held at once; on a GPU as many as a quarter of its free memory has room

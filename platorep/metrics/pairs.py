@@ -54,20 +54,21 @@ class PairScores:
         Args:
             limit: Share of all pairs that may be compared.
         """
-        lower = short.values - short.error[:, None]
-        upper = short.values + short.error[:, None]
-        found = narrow(lower, upper, k)
-        cut = kth_largest(short.values, k)[:, None]
-        at_cut = (short.values - cut).abs() <= short.error[:, None]
+        values, error = short.values, short.error[:, None]
+        cut = kth_largest(values, k)[:, None]
+        lower, upper = values - error, values + error
+        found = Narrowed.between(lower, upper, cut - error, cut + error, k)
+        at_cut = (values - cut).abs() <= error
         for part in (at_cut, ~at_cut):
-            todo = found.near & found.is_open[:, None] & part
-            again = pairs_of(todo)
-            if len(again.columns) > limit * len(todo) * len(self.rows):
+            again = pairs_of(found.near & found.is_open[:, None] & part)
+            if len(again.columns) > limit * len(values) * len(self.rows):
                 return None
             if len(again.columns):
                 row, place = again.queries, again.columns
                 scores = self.scores(block, row, short.columns[row, place])
-                lower[row, place], upper[row, place] = scores - self.error, scores + self.error
+                where = row * values.shape[1] + place
+                lower.view(-1).index_copy_(0, where, scores - self.error)
+                upper.view(-1).index_copy_(0, where, scores + self.error)
                 found = narrow(lower, upper, k)
         return found
 

@@ -54,12 +54,13 @@ class Pairs:
 def pairs_of(mask: Bool[Tensor, "q b"]) -> Pairs:
     """The marked pairs."""
     q, width = mask.shape
-    found = _marked(mask)
+    found = marked_entries(mask)
     begins = torch.searchsorted(found, torch.arange(q + 1, device=mask.device) * width)
     return Pairs(begins, found % max(width, 1))
 
 
-def _marked(mask: Bool[Tensor, "q b"]) -> Int64[Tensor, " e"]:
+def marked_entries(mask: Bool[Tensor, "q b"]) -> Int64[Tensor, " e"]:
+    """Where the marked ones are, counted row after row; rising."""
     if mask.device.type != "cpu":
         return mask.flatten().nonzero().flatten()
     entries = mask.numpy()

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from platorep.metrics.selection import kth_largest, pairs_of
+from platorep.metrics.selection import kth_largest, marked_entries, pairs_of
 
 SEGMENTS_PER_PLACE = 6
 """Segments for each of the k places: with as many, few have two of the nearest."""
@@ -70,17 +70,17 @@ def shortlist(
     least = floor - 2 * (bound + missing.abs().max())
     some = pairs_of(largest >= least[:, None])
     inside = parts[some.queries, :, some.columns].float()
-    found = pairs_of(inside >= least[some.queries, None])
-    value = inside.flatten()[found.queries * split.width + found.columns]
-    row = some.queries[found.queries]
-    column = found.columns * split.number + some.columns[found.queries]
+    found = marked_entries(inside >= least[some.queries, None])
+    entry, place = found // split.width, found % split.width
+    row, column = some.queries[entry], place * split.number + some.columns[entry]
     counts = torch.bincount(row, minlength=len(scores))
-    index = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
-    shape = len(scores), int(counts.max())
-    columns = torch.zeros(shape, dtype=torch.int64, device=row.device)
-    values = torch.full(shape, -torch.inf, device=row.device)
-    columns[row, index], values[row, index] = column, value + missing[column]
-    return Shortlist(columns, values, bound)
+    before = (counts.cumsum(0) - counts)[row]
+    most = int(counts.max())
+    where = row * most + torch.arange(len(row), device=row.device) - before
+    columns = row.new_zeros(len(scores) * most).index_copy_(0, where, column)
+    values = least.new_full((len(scores) * most,), -torch.inf)
+    values.index_copy_(0, where, inside.flatten()[found] + missing[column])
+    return Shortlist(columns.view(-1, most), values.view(-1, most), bound)
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,20 @@ class Narrowed:
     is_open: Bool[Tensor, " m"]
     """Which rows have more near candidates than places that the sure ones leave."""
 
+    @classmethod
+    def between(
+        cls,
+        lower: Float[Tensor, "m c"],
+        upper: Float[Tensor, "m c"],
+        least: Float[Tensor, "m 1"],
+        most: Float[Tensor, "m 1"],
+        k: int,
+    ) -> "Narrowed":
+        """From bounds of the scores and of the k-th largest of each row."""
+        sure = lower > most
+        near = (upper >= least) & ~sure
+        return cls(sure, near, near.sum(dim=1) > k - sure.sum(dim=1))
+
 
 def narrow(lower: Float[Tensor, "m c"], upper: Float[Tensor, "m c"], k: int) -> Narrowed:
     """Tell apart what bounds of the scores can: the k-th largest is between those of the bounds.
@@ -102,6 +116,4 @@ def narrow(lower: Float[Tensor, "m c"], upper: Float[Tensor, "m c"], k: int) -> 
         lower: -inf for what is no candidate; so is `upper`. Every row has k candidates at least.
     """
     least, most = kth_largest(lower, k)[:, None], kth_largest(upper, k)[:, None]
-    sure = lower > most
-    near = (upper >= least) & ~sure
-    return Narrowed(sure, near, near.sum(dim=1) > k - sure.sum(dim=1))
+    return Narrowed.between(lower, upper, least, most, k)
