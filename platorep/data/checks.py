@@ -21,7 +21,7 @@ from platorep.parameters.views import ObservedView
 from platorep.stamps import Stamp, settled_stamp
 
 DECODED_AT_ONCE = 128
-TEXTS_AT_ONCE = 1 << 12
+TEXTS_AT_ONCE = 1 << 13
 """Rows that are checked together; no influence on the result."""
 
 

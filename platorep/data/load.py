@@ -136,7 +136,8 @@ def _locate_parquet(config: DatasetConfig, offline: bool, labels: bool) -> Locat
     paths = expand_pattern(config.source)
 
     def open_source() -> RowSource:
-        from platorep.data.tables import TableSource, parquet_files
+        from platorep.data.datafiles import parquet_files
+        from platorep.data.tables import TableSource
 
         return TableSource(config, parquet_files(paths), labels=labels)
 
@@ -164,7 +165,8 @@ def _locate_hub(config: DatasetConfig, offline: bool, labels: bool) -> Located:
         if repository.builder == "webdataset":
             shards = repository.paths(split, offline=offline)
             return TarSource(config, shards, pinned=repository.commit is not None)
-        from platorep.data.tables import TableSource, tables_of
+        from platorep.data.datafiles import tables_of
+        from platorep.data.tables import TableSource
 
         files = tables_of(repository, split, offline=offline)
         return TableSource(config, files, labels=labels)

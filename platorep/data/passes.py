@@ -192,8 +192,8 @@ class Pass:
         content = sink.getvalue().to_pybytes()
         path = self._folder / f"part-{len(self._parts):05d}"
         write_bytes(path, sha256(content).encode().ljust(HEAD) + content)
-        sealed = _read(path, self._key)
-        assert sealed is not None, "a part that was just written"
+        sealed = _mapped(path, self._key)
+        assert sealed is not None, "a part of this pass"
         self._parts.append(sealed)
         self.selector.sealed(num_tables, sealed.rows)
 
@@ -222,12 +222,17 @@ def changed(files: pa.Table) -> bool:
 
 
 def _read(path: Path, key: str) -> Part | None:
-    """A part, its columns mapped into memory; None if it is not whole."""
+    """A part; None if it is not whole."""
+    with path.open("rb") as file:
+        checksum = file.read(HEAD).rstrip().decode(errors="replace")
+        whole = checksum == hashlib.file_digest(file, "sha256").hexdigest()
+    return _mapped(path, key) if whole else None
+
+
+def _mapped(path: Path, key: str) -> Part | None:
+    """A whole part, its columns mapped into memory; None if it is another dataset's."""
     with pa.memory_map(str(path)) as file:
-        whole = file.read_buffer()
-    if bytes(whole[:HEAD]).rstrip() != hashlib.sha256(whole[HEAD:]).hexdigest().encode():
-        return None
-    source = pa.BufferReader(whole[HEAD:])
+        source = pa.BufferReader(file.read_buffer()[HEAD:])
     rows, dropped, files = (pa.ipc.open_stream(source).read_all() for _ in range(3))
     about = json.loads(rows.schema.metadata[b"platorep"])
     if about["key"] != key:

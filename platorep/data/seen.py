@@ -73,10 +73,12 @@ class FirstSeen:
 
     def _first_with(self, hashes: UInt64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
         found = np.full(len(hashes), -1, dtype=np.int64)
+        order = np.argsort(hashes)  # so that each search begins where the one before ended
+        hashes = hashes[order]
         for run, numbers in self._runs:
             at = np.searchsorted(run, hashes).clip(max=len(run) - 1)
             there = run[at] == hashes
-            found[there] = numbers[at[there]]
+            found[order[there]] = numbers[at[there]]
         return found
 
     def _merge(self, hashes: UInt64[np.ndarray, " n"], numbers: Int64[np.ndarray, " n"]) -> None:

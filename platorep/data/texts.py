@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from platorep.data.datafiles import parquet_rows, tables_of
 from platorep.data.hub import Repository, find_repository
 from platorep.data.source import require_columns
-from platorep.data.tables import parquet_rows, tables_of
 from platorep.errors import ConfigError
 
 
