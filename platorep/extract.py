@@ -174,8 +174,10 @@ def _record_dataset(dataset: EventDataset, results: Results, report: Reporter) -
             )
     for view, num in dataset.unchanged.items():
         report.warn(f"{view}: the change does nothing in {num} of {len(dataset)} rows")
-    if dropped := dataset.dropped:
-        report.warn(f"{len(dropped)} rows were dropped; run.json lists them with their reasons")
+    if num := dataset.num_dropped:
+        listed = len(dataset.dropped)
+        which = "them" if listed == num else f"the first {listed}"
+        report.warn(f"{num} rows were dropped; run.json lists {which} with their reasons")
 
 
 def _record_cells(run: Run, targets: Sequence[ModelCell]) -> None:

@@ -60,8 +60,9 @@ def forward_flops(model: Model, dataset: EventDataset) -> int | None:
         return None
     times = len(dataset)
     if model.spec.kind == "text":
-        texts = dataset.views[model.spec.view]
-        times = sum(len(text.encode()) for text in texts) // BYTES_PER_TOKEN
+        texts = dataset.views[model.spec.view].texts
+        assert texts is not None, "a view of texts"
+        times = texts.size_bytes // BYTES_PER_TOKEN
     return flops * times
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, overload
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from platorep.errors import IntegrityError
 from platorep.stamps import Stamp, stamp
@@ -91,6 +92,11 @@ class Strings(Sequence[str]):
             table, column, ours = self._mapped
             mapped = (table, column, ours[rows.start : rows.stop])
         return Strings(self.arrow.slice(rows.start, len(rows)), mapped)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all of them in UTF-8."""
+        return int(pc.sum(pc.binary_length(self.arrow)).as_py() or 0)
 
     def blocks(self, rows: int = BLOCK_ROWS) -> Iterator[list[str]]:
         """All of them, some at a time."""

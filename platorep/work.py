@@ -64,8 +64,13 @@ class Work:
         """Shards to make: all where the cell has no description."""
         if not self.cell.exists():
             return list(self.shards)
-        identities = {i: stamp(self.cell.shard_path(i)) for i in self.shards}
-        return [i for i, now in identities.items() if now in (None, self.outdated.get(i))]
+        there, cell, old = self.cell.names(), self.cell, self.outdated
+        return [
+            i
+            for i in self.shards
+            if (path := cell.shard_path(i)).name not in there
+            or (i in old and stamp(path) in (None, old[i]))
+        ]
 
     def outdate(self) -> None:
         """Have all shards made anew."""

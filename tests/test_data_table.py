@@ -17,7 +17,7 @@ import pytest
 from images import red
 
 from platorep.config import DatasetConfig
-from platorep.data import Copies, EventDataset, checks, load_dataset, passes
+from platorep.data import Copies, EventDataset, checks, load_dataset, passes, table
 from platorep.data.seen import FirstSeen
 from platorep.data.select import shuffled
 from platorep.errors import DataError
@@ -102,6 +102,22 @@ def oracle(
             ids.add(row_id)
             kept.append(number)
     return kept, dropped, Copies(len(copies), tuple(copies[:5]))
+
+
+def test_of_many_dropped_rows_the_first_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "MOST_LISTED", 2)
+    rows = few(40)
+    write, own = SOURCES["parquet"]
+
+    data = load(write(tmp_path, rows), **own)
+
+    dropped = oracle(rows, range(40), None, False)[1]
+    assert [row.row for row in data.dropped] == [number for number, _ in dropped[:2]]
+    told = data.report()
+    assert (len(told["dropped"]), told["num_dropped"]) == (2, len(dropped))
+    assert len(dropped) > 2
 
 
 @pytest.mark.parametrize(

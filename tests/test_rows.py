@@ -38,6 +38,7 @@ def test_strings_are_the_sequence_that_they_were_made_of(strings: Strings) -> No
     assert strings != (*TEXTS[:-1], "x")
     assert strings != Strings.of(TEXTS[1:])
     assert TEXTS[2] in strings
+    assert strings.size_bytes == sum(len(text.encode()) for text in TEXTS)
     for part in (slice(2, 6), slice(None, None, 2), slice(5, 1, -2), slice(3, 3), slice(4, 99)):
         assert strings[part] == TEXTS[part]
     assert strings[2:6][1:3] == TEXTS[3:5]

@@ -223,6 +223,8 @@ class EventDataset:
     identities: Mapping[str, Identity]
     """By column of `hashes`, and "" for ids alone."""
     dropped: Sequence[DroppedRow]
+    """The first of them."""
+    num_dropped: int
     duplicates: Mapping[str, Copies]
     """By view; counted before duplicates are dropped."""
     unchanged: Mapping[str, int] = field(default_factory=dict)

@@ -78,6 +78,7 @@ def load_dataset(
         fingerprint=table.about["fingerprint"],
         identities=table.identities,
         dropped=tuple(table.dropped()) if num_dropped else (),
+        num_dropped=num_dropped,
         duplicates=table.copies,
         unchanged={view: num for view, num in table.about["unchanged"].items() if num},
     )

@@ -41,6 +41,8 @@ from platorep.stamps import stamp
 FORMAT_VERSION = 3  # raise when the files, or the outcome of the checks, change
 CURE = "The next command that needs it makes it anew."
 ABOUT = "about.json"
+MOST_LISTED = 1000
+"""Dropped rows that are told with their reasons; the table in the cache has all."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ class RowTable:
         return {column: Identity(**of) for column, of in self.about["identities"].items()}
 
     def dropped(self) -> list[DroppedRow]:
-        table = MappedTable(self.folder / DROPPED).arrow
+        """The first of them."""
+        table = MappedTable(self.folder / DROPPED).arrow[:MOST_LISTED]
         return [DroppedRow(**row) for row in table.to_pylist()]
 
 

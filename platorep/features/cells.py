@@ -4,6 +4,7 @@ docs/format.md is the specification of what lies on disk; keep the two together.
 Axes: n samples, d features; one tensor `n d` per layer, since widths may differ.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -244,7 +245,15 @@ class Cell:
         return self.folder / f"shard-{index:05d}.safetensors"
 
     def missing_shards(self) -> list[int]:
-        return [i for i in range(self.num_shards) if not self.shard_path(i).exists()]
+        there = self.names()
+        return [i for i in range(self.num_shards) if self.shard_path(i).name not in there]
+
+    def names(self) -> set[str]:
+        """Of what lies in the folder, which is looked through once."""
+        try:
+            return {entry.name for entry in os.scandir(self.folder)}
+        except (FileNotFoundError, NotADirectoryError):
+            return set()
 
     def is_complete(self) -> bool:
         return self.exists() and not self.missing_shards()

@@ -153,8 +153,8 @@ class ArrayModel(Model):
         num_rows = len(self._layers[0][1])
         if len(ids) != num_rows:
             raise DataError(f"{beside or self._path} names {len(ids)} rows of {num_rows}.")
-        twice = [row_id for row_id, times in Counter(ids).items() if times > 1]
-        if twice:
+        if len(set(ids)) < num_rows:
+            twice = [row_id for row_id, times in Counter(ids).items() if times > 1]
             raise DataError(f"{beside or self._path} names row {twice[0]!r} more than once.")
         return ids
 
@@ -206,7 +206,12 @@ class LoadedArrays(Loaded):
                     f"names ({self._path.name}.ids.txt, one id per line), or the same number."
                 )
             return list(rows)
-        if any(ids[i] not in self._places for i in rows):
+        if isinstance(rows, range) and rows.step == 1:
+            wanted = list(ids[rows.start : rows.stop])
+        else:
+            wanted = [ids[i] for i in rows]
+        places = [place for name in wanted if (place := self._places.get(name)) is not None]
+        if len(places) < len(wanted):
             missing = [row_id for row_id in ids if row_id not in self._places]
             raise DataError(
                 f"{self._path} lacks {len(missing)} of the dataset's {len(ids)} rows, the first "
@@ -214,7 +219,7 @@ class LoadedArrays(Loaded):
                 f"{next(iter(self._places))!r}. Ids must be the dataset's (rows.parquet in the "
                 "folder of results lists them): add these rows, or leave them out of the dataset."
             )
-        return [self._places[ids[i]] for i in rows]
+        return places
 
 
 def read_arrays(file: Path) -> LoadedArrays:
@@ -254,7 +259,9 @@ def _read_npz(path: Path) -> tuple[dict[str, Any], list[str] | None]:
     with np.load(path, allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
     ids = arrays.pop("ids", None)
-    return arrays, None if ids is None else _strings(np.ravel(ids).tolist())
+    if ids is None or ids.dtype.kind == "U":
+        return arrays, None if ids is None else np.ravel(ids).tolist()
+    return arrays, _strings(np.ravel(ids).tolist())
 
 
 READERS = {".safetensors": _read_safetensors, ".npy": _read_npy, ".npz": _read_npz}
