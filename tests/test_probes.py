@@ -235,7 +235,7 @@ def test_every_vision_model_is_probed(material: Path, tmp_path: Path) -> None:
 
 
 def test_the_same_probes_from_elsewhere(material: Path, tmp_path: Path) -> None:
-    config = experiment(material, probe(material, probe="knn"), controls=False)
+    config = experiment(material, probe(material, probe="knn", k=[5]), controls=False)
     engine = Elsewhere(tmp_path / "worker")
 
     there = run(config, tmp_path / "there", engine=engine)
