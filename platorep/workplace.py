@@ -23,7 +23,7 @@ from platorep.run import Run
 
 DECODERS = 3
 """Processes beside one that computes on a GPU, where samples are decoded."""
-PROCESS_BYTES = 2**30
+PROCESS_BYTES = 2**29
 """Of a process with torch and its decoders, without weights."""
 ACTIVATION_BYTES = 3 * 2**30
 """Of GPU memory beside the weights; where that is too little, batches are halved."""
@@ -136,10 +136,17 @@ def needs_of(run: Run, model: Model, dtype: str) -> Needs:
     weights = weight_bytes(model.describe(), dtype) or 0
     return Needs(
         cpus=1 + (DECODERS if on_gpu and model.spec.kind != "text" else 0),
-        memory_bytes=weights + PROCESS_BYTES,
+        memory_bytes=memory_for(weights),
         gpu_bytes=weights + ACTIVATION_BYTES if on_gpu else 0,
         every_gpu=on_gpu and model.spec.device_map is not None,
     )
+
+
+def memory_for(size_bytes: int) -> int:
+    """Of a process that holds so much: 1, 2 or 4 GiB, or what it is, so that most units can follow
+    each other in a worker."""
+    needed = size_bytes + PROCESS_BYTES
+    return next((gib * 2**30 for gib in (1, 2, 4) if gib * 2**30 >= needed), needed)
 
 
 def _local_paths(spec: ModelSpec) -> Iterator[str]:

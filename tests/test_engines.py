@@ -1,11 +1,16 @@
 """Units of work, and the engines that carry them out."""
 
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
-from platorep.engines import Done, Engine, LocalEngine, Talk, Unit, Work
+from platorep.engines import Done, Engine, LocalEngine, Needs, Talk, Unit, Work
+from platorep.engines.carrying import Call, Carrying, Size
+from platorep.engines.worker import Worker
 from platorep.reporting import Reporter
 
 pytestmark = pytest.mark.xdist_group("ray")  # whose cluster is started once
@@ -121,3 +126,53 @@ def test_parts_that_cannot_be_drawn_end_their_unit(engine: Engine, report: Repor
     found.sort(key=lambda done: units.index(done.unit))
     assert [done.part for done in found if done.error] == [None]
     assert sorted(values(found), key=str) == [4, 9, "row 3 cannot be read"]
+
+
+class OneCore:
+    """A cluster with room for one worker at a time; they do what they are told at once."""
+
+    def __init__(self) -> None:
+        self.alive: list[object] = []
+
+    def size_of(self, needs: Needs, *, alone: bool) -> Size:
+        return Size(needs.cpus, 0.0, needs.memory_bytes)
+
+    def has_room(self, sizes: Iterable[Size]) -> bool:
+        return len(list(sizes)) < 2  # it promises one more than it has
+
+    def start(self, size: Size) -> Any:
+        worker = Worker([])
+        self.alive.append(worker)
+        return worker
+
+    def call(self, actor: Any, method: str, *args: Any) -> Any:
+        return actor, getattr(actor, method)(*args)
+
+    def hear(self, calls: list[Call], timeout_s: float) -> tuple[Call, Any, Any] | None:
+        for call in calls:
+            worker, messages = call.stream
+            if worker is self.alive[0]:
+                return call, next(messages), None
+        time.sleep(0.1)
+        return None
+
+    def end(self, actor: Any) -> None:
+        self.alive.remove(actor)
+
+    def describe(self) -> str:
+        return "nothing is free"
+
+
+def test_workers_that_nobody_waits_for_make_room(
+    report: Reporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one of the same size as an idle one, that was asked for and has not begun."""
+    monkeypatch.setattr(sys, "stderr", sys.stderr)  # a worker takes hold of it
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    units = [
+        Unit(name=name, opens=opens_powers, given=(2,), parts=(exponent,),
+             needs=Needs(memory_bytes=memory))
+        for name, exponent, memory in (("a", 1, 7), ("b", 2, 7), ("c", 3, 5))
+    ]  # fmt: skip
+    found = list(Carrying(OneCore(), units, report, []).done())
+    assert values(found) == [2, 4, 8]

@@ -299,13 +299,13 @@ class Carrying:
         return best if best is not None and saved(best) > 0 else None
 
     def _make_room(self) -> None:
-        """End a worker that idles where one of another size waits for room."""
+        """End a worker that nobody waits for, where one of another size waits for room."""
+        now, wanted = time.monotonic(), {self._size_of(job) for job in self._waiting}
         starting = [hand for hand in self._hands if hand.is_starting]
-        now = time.monotonic()
-        if any(now - hand.calls[0].started > STUCK_S for hand in starting):
-            wanted = {hand.size for hand in starting}
-            for hand in self._hands:
-                if hand.is_idle and hand.size not in wanted:
+        stuck = (now - hand.calls[0].started > STUCK_S for hand in starting if hand.size in wanted)
+        if any(stuck):  # those that have not begun yet stand in the way, too
+            for hand in [*starting, *(hand for hand in self._hands if hand.is_idle)]:
+                if hand.size not in wanted:
                     self._end(hand)
                     return
 

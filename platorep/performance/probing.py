@@ -23,7 +23,7 @@ from platorep.performance.labelled import Labelled, num_splits, read_labelled
 from platorep.performance.probes import RULE_VERSION, Examples, run_probe
 from platorep.run import Run
 from platorep.work import Work
-from platorep.workplace import PROCESS_BYTES
+from platorep.workplace import memory_for
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Probe:
             name=self.name,
             opens=opens_probe,
             given=(self.config, names, run.engine.put(examples), about, device),
-            needs=Needs(memory_bytes=PROCESS_BYTES + 2 * size),
+            needs=Needs(memory_bytes=memory_for(2 * size)),
         )
 
 

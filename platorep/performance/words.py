@@ -30,7 +30,7 @@ from platorep.performance.job import Job, Planned, Row
 from platorep.performance.kept import Measured, Wanted
 from platorep.run import Run
 from platorep.work import Work
-from platorep.workplace import PROCESS_BYTES
+from platorep.workplace import memory_for
 
 RULE_VERSION = 1  # raise when the meaning of a measurement changes
 Part = Int64[np.ndarray, " _"]
@@ -309,7 +309,7 @@ def _unit(run: Run, config: WordsConfig, labels: Labels, work: Work, width: int)
         name=f"{config.name} of {work.label}",
         opens=opens_words,
         given=(config, run.engine.put(layers), labels, width, device),
-        needs=Needs(memory_bytes=PROCESS_BYTES + 4 * size),
+        needs=Needs(memory_bytes=memory_for(4 * size)),
     )
 
 
