@@ -165,6 +165,24 @@ def write_images(root: Path, rows: Sequence[dict[str, Any]]) -> str:
     return str(root)
 
 
+def test_changes_pass_over_rows_without_a_text(tmp_path: Path) -> None:
+    """Of whole blocks as one by one."""
+    changes: dict[str, Any] = {
+        "order": {"of": "text", "change": "word_order"},
+        "first": {"of": "order", "change": "first_words", "n": 1},
+        "lower": {"of": "text", "change": "case"},
+        "content": {"of": "text", "change": "content_words"},
+    }
+    found = []
+    for name, (write, own) in SOURCES.items():
+        (tmp_path / name).mkdir()
+        data = load(write(tmp_path / name, few(12)), views={"text": {}} | changes, **own)
+        assert data.dropped
+        views = {view: tuple(of.texts or ()) for view, of in data.views.items()}
+        found.append((views, dict(data.unchanged), [tuple(of) for of in data.hashes.values()]))
+    assert all(of_source == found[0] for of_source in found)
+
+
 class Killed(BaseException):
     pass
 

@@ -15,7 +15,7 @@ from platorep.data.source import PLACE, Row, RowSource, place_of
 from platorep.errors import ConfigError, DataError, shown
 from platorep.files import sha256
 from platorep.kinds import KINDS, Reference
-from platorep.kinds.text import num_words
+from platorep.kinds.text import encode_text, num_words
 from platorep.machine import MOST_DECODERS, num_cores
 from platorep.parameters.views import ObservedView
 from platorep.stamps import Stamp, settled_stamp
@@ -120,9 +120,10 @@ class Checks:
         block = self._empty(numbers, ids, row)
         samples: dict[str, list[str]] = {}
         for view, column in texts.items():
-            empty = [i for i, text in enumerate(column) if not text or text.isspace()]
+            chosen = _chosen(column, self._observed[view])
+            empty = [i for i, text in enumerate(chosen) if not text or text.isspace()]
             block.problems |= dict.fromkeys(empty, "")
-            samples[view] = [text or "" for text in column] if empty else column
+            samples[view] = [text or "" for text in chosen]
             block.columns[f"sha256:{view}"] = _hashes(samples[view])
         for view, change in self._changed.items():
             kind, before = self._kinds[view], samples[change.of]
@@ -192,6 +193,21 @@ class Checks:
                 stamps |= {str(f): settled_stamp(f) for f in reference.own_files()}
         with _named(view, kind.name):
             return kind.encode(cells, settings)
+
+
+def _chosen(column: Sequence[tuple[Any, ...]], view: ObservedView) -> list[str | None]:
+    """The text of each row, given what its columns hold; None where there is none."""
+    plain = len(view.columns) == 1 and view.captions in (0, "first", "all")
+    if plain and not any(isinstance(cells[0], list) for cells in column):
+        return [cells[0] for cells in column]
+    texts: list[str | None] = []
+    for cells in column:
+        captions = [c for cell in cells for c in (cell if isinstance(cell, list) else (cell,))]
+        try:
+            texts.append(encode_text(captions, view).decode())
+        except DataError:
+            texts.append(None)
+    return texts
 
 
 def _hashes(texts: Sequence[str]) -> list[str]:

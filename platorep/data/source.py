@@ -165,9 +165,10 @@ class RowSource(Protocol):
         ...
 
     def strings(self, numbers: Sequence[int]) -> tuple[list[str], dict[str, list[Any]]] | None:
-        """Ids, and by view the one string (or nothing) that each row holds, all rows at once.
+        """Ids, and by view what the columns of each row hold, all rows at once.
 
-        Fewer than asked for where the source ends; None where it is not as simple as that.
+        Fewer rows than asked for where the source ends; None where it cannot do so, or a column
+        holds anything but strings, lists of strings, and nothing.
         """
         ...
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow as pa
 
 from platorep.config import DatasetConfig
 from platorep.data.datafiles import DataFile
@@ -19,7 +20,6 @@ from platorep.stamps import Stamp
 
 ENCODED = (datasets.Image, datasets.Audio, datasets.Video)
 """Features of `datasets` that hold an encoded sample, and would decode it."""
-STRINGS = (datasets.Value("string"), datasets.Value("large_string"))
 
 
 @dataclass(frozen=True)
@@ -101,18 +101,17 @@ class TableSource:
         return self._num_rows
 
     def strings(self, numbers: Sequence[int]) -> tuple[list[str], dict[str, list[Any]]] | None:
-        columns = {name: view.columns[0] for name, view in self._views.items()}
+        columns = {name: view.columns for name, view in self._views.items()}
         identity = self._config.id
-        for view in self._views.values():
-            if len(view.columns) > 1 or view.captions not in (0, "first", "all"):
-                return None
         ids: list[str] = []
         texts: dict[str, list[Any]] = {name: [] for name in columns}
         for part, places in self._of_parts(numbers):
-            if any(part.columns[c].features[c] not in STRINGS for c in columns.values()):
+            read = {c: part.columns[c] for c in {c for of in columns.values() for c in of}}
+            if not all(_holds_strings(table, c) for c, table in read.items()):
                 return None
-            for name, column in columns.items():
-                texts[name] += _values(part.columns[column], column, places)
+            values = {c: _values(table, c, places) for c, table in read.items()}
+            for name, of_view in columns.items():
+                texts[name] += zip(*(values[c] for c in of_view), strict=True)
             if identity is not None:
                 ids += map(str, _values(part.columns[identity], identity, places))
         if identity is None:
@@ -194,6 +193,14 @@ class _Part:
     num_rows: int
     file: str
     made_by_datasets: bool
+
+
+def _holds_strings(table: datasets.Dataset, column: str) -> bool:
+    """Whether cells are strings, or lists of strings."""
+    kind = table.features.arrow_schema.field(column).type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _values(table: datasets.Dataset, column: str, places: Sequence[int]) -> list[Any]:
