@@ -16,9 +16,15 @@ import torch
 from torch import Tensor
 
 from platorep.errors import DamagedError
-from platorep.files import canonical_json, reading, sha256, write_bytes
+from platorep.files import atomic_path, canonical_json, reading, sha256
 
 T = TypeVar("T")
+_DTYPES = {
+    **{torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"},
+    **{torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8"},
+    **{torch.uint8: "U8", torch.bool: "BOOL"},
+}
+"""What the format calls them."""
 Check = Sequence[Any]
 """Name, type, shape and checksum of one tensor."""
 Verified = set[tuple[Path, tuple[str, ...], tuple[int, ...]]]
@@ -34,7 +40,32 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
     checks = _checks(whole)
     own = {"sha256": _checksum(checks), "tensors": canonical_json(checks)}
-    write_bytes(path, safetensors.torch.save(whole, {**metadata, **own}))
+    _write(path, whole, {**metadata, **own})
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """A safetensors file, straight from memory: the library's `save` copies all of it three times.
+
+    The length of the header, the header, the bytes; the widest types first, so that none lies
+    across the places of its kind.
+    """
+    order = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name in order:
+        tensor, start = tensors[name], end
+        end += tensor.nbytes
+        header[name] = {
+            "dtype": _DTYPES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [start, end],
+        }
+    said = canonical_json(header).encode()
+    said += b" " * (-len(said) % 8)
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        file.write(len(said).to_bytes(8, "little") + said)
+        for name in order:
+            file.write(_content(tensors[name]))
 
 
 def read_metadata(path: Path, cure: str) -> dict[str, str]:
@@ -123,13 +154,18 @@ def _open(path: Path, read: Callable[[Any], T], cure: str) -> T:
 
 def _checks(tensors: Mapping[str, Tensor]) -> list[Check]:
     """Name, type, shape and checksum of each tensor, in order of name."""
-    checks: list[Check] = []
-    for name, tensor in sorted(tensors.items()):
-        content = memoryview(b"")
-        if tensor.numel():
-            content = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
-        checks.append([name, str(tensor.dtype), list(tensor.shape), sha256(content)])
-    return checks
+    return [
+        [name, str(tensor.dtype), list(tensor.shape), sha256(_content(tensor))]
+        for name, tensor in sorted(tensors.items())
+    ]
+
+
+def _content(tensor: Tensor) -> memoryview:
+    """Its bytes, where they are."""
+    if not tensor.numel():
+        return memoryview(b"")
+    content: memoryview = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
+    return content
 
 
 def _checksum(checks: Sequence[Check]) -> str:

@@ -308,7 +308,7 @@ def main() -> None:
     add("--gpu-gb", type=float, default=141.0)
     add("--load-gb-per-s", type=float, default=1.0, help="of weights, from their files")
     add("--start-s", type=float, default=4.0, help="until a worker has its libraries")
-    add("--driver-gb-per-s", type=float, default=0.3, help="that the driver receives and writes")
+    add("--driver-gb-per-s", type=float, default=0.6, help="that the driver receives and writes")
     add("--gpu-price", type=float, default=3.0, help="of an hour of a GPU")
     add("--tb-price", type=float, default=20.0, help="of a month of 1 TB")
     arguments = parser.parse_args()

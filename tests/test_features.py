@@ -82,6 +82,14 @@ def test_a_value_that_is_not_finite_is_never_written(
     assert list(cell.folder.glob("*shard*")) == []
 
 
+def test_large_values_are_finite_though_their_sum_is_not(tmp_path: Path) -> None:
+    cell = cell_of(tmp_path, "data", "model", key())
+    cell.create(key(), ROWS, [("first", 2)], 3, {"label": "m"})
+    large = torch.full((3, 2), 3e38)
+    cell.write_shard(0, [large])
+    assert torch.equal(cell.read_shard(0)[0], large)
+
+
 def test_the_folder_is_readable_for_people(cell: Cell, tmp_path: Path) -> None:
     assert cell.folder.relative_to(tmp_path / "features").parts[:2] == ("data--set", "org--model")
 

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
+from platorep import tensors as tensors_module
 from platorep.errors import DamagedError, PlatorepError, StorageError, UnreadableError
 from platorep.files import (
     ByteLocks,
@@ -108,6 +110,27 @@ def test_tensors_of_any_shape_come_back(tmp_path: Path) -> None:
         read_tensors(path, {"of": "y"}, CURE)
     with pytest.raises(FileNotFoundError):
         read_tensors(tmp_path / "none", {}, CURE)
+
+
+def test_tensors_are_written_as_the_library_would(tmp_path: Path) -> None:
+    """Every type, an odd number of each, read by the library itself; each where it is aligned."""
+    dtypes = [*tensors_module._DTYPES]
+    tensors = {f"\u00e4{i}": torch.arange(3).to(dtype) for i, dtype in enumerate(dtypes)}
+    path = tmp_path / "a.safetensors"
+    write_tensors(path, tensors, {"of": "\u00e4"})
+
+    content = path.read_bytes()
+    found = safetensors.torch.load(content)
+    by_library = safetensors.torch.load(safetensors.torch.save(tensors))
+    assert found.keys() == by_library.keys()
+    for name, tensor in by_library.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name], tensor)
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    assert header.pop("__metadata__")["of"] == "\u00e4"
+    assert length % 8 == 0
+    assert all(one["data_offsets"][0] % tensors[n].itemsize == 0 for n, one in header.items())
 
 
 # --- the operating system

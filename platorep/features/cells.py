@@ -272,6 +272,8 @@ class Cell:
         dtype = getattr(torch, self.meta["key"]["store_dtype"])
         stored = [layer.to(dtype) for layer in features]
         for number, layer in enumerate(stored):
+            if bool(layer.sum(dtype=torch.float32).isfinite()):  # then all are; a sixth of the time
+                continue
             bad = (~layer.isfinite().all(dim=1)).nonzero().flatten().tolist()
             if bad:
                 raise self._not_finite(number, rows[bad[0]], len(bad), features[number][bad[0]])
