@@ -17,7 +17,7 @@ from test_align import FEATURES, PICKY, Bench, K, N
 
 from platorep.align.searching import Shards
 from platorep.engines import Done, Kept, LocalEngine, Talk, Unit
-from platorep.errors import ConfigError, DataError
+from platorep.errors import ConfigError, DamagedError, DataError
 from platorep.reporting import Reporter
 
 
@@ -74,15 +74,15 @@ class Elsewhere:
 
 
 RICH: dict[str, Any] = {
+    "pairs": [[{"model": "words-a"}, {"family": "eyes"}]],
     "metrics": [
         {"name": "mutual_knn", "k": K},
         {"name": "cka", "estimator": "debiased"},
-        {"name": "rsa", "layers": "last"},
-        {"name": "procrustes", "layers": "best of mutual_knn"},
+        {"name": "rv", "layers": "last"},
+        {"name": "procrustes", "layers": "best of cka"},
     ],
     "null": {"permutations": 26},
     "held_out": True,
-    "interval": {"parts": 2},
     "controls": {"shuffled_pairs": True},
 }
 
@@ -106,9 +106,8 @@ def test_the_tables_are_the_same_to_the_bit(tmp_path: Path) -> None:
 
     assert seen == here
     assert unseen == here
-    layers = {len(features) + 1 for features in FEATURES.values()}
     numbers = [part for part in engine.parts if isinstance(part, int)]
-    assert set(numbers) == set(range(max(layers)))
+    assert set(numbers) == {0, 1, 2, 3, 4}  # of eyes-b, and all of them side by side
     carried = [part for part in carrier.parts if isinstance(part, int)]
     assert len(carried) < len(numbers)  # no more are tried, once one is not seen
 
@@ -120,7 +119,6 @@ def test_galleries_are_the_same_to_the_bit(tmp_path: Path) -> None:
         "concatenated": True,
         "metrics": RICH["metrics"][:1],
         "null": {"permutations": 0},
-        "interval": None,
     }
     here, _ = tables(tmp_path, "local", **said)
     seen, engine = tables(tmp_path, "seen", **said)
@@ -173,6 +171,18 @@ def test_failures_are_as_large_as_what_failed(
     }
     with pytest.raises((DataError, ConfigError)):
         bench.align(metrics=metrics, fail_fast=True)
+
+
+def test_damage_is_told_of_what_is_sent(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.cells["eyes-a"].shard_path(1).write_bytes(b"damaged")
+    bench.engine = Elsewhere("cache")
+
+    errors, _, best = bench.align(null={"permutations": 0})
+
+    assert list(errors) == ["eyes-a"]
+    assert isinstance(errors["eyes-a"], DamagedError)
+    assert set(best["y"]) == {"eyes-b"}
 
 
 def test_no_model_is_held_whole(tmp_path: Path) -> None:

@@ -6,13 +6,14 @@ Axes: n samples, d features.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from platorep.config import AlignConfig
-from platorep.errors import DataError
+from platorep.errors import DataError, PlatorepError
 from platorep.features import Cell
 from platorep.preprocess import PreparedLayer, model_threshold, prepare_layer
 from platorep.workplace import Home
@@ -63,6 +64,29 @@ class RawLayer:
                 yield prepare_layer(layer, index, align.preprocess, self.threshold)
         except DataError as error:
             raise DataError(f"{label}: {error}") from error
+
+
+@dataclass(frozen=True)
+class SentLayer:
+    """A layer for a worker that does not see the cache: it arrives there as a `RawLayer`, and is
+    read here whenever it is sent, so that nobody holds it meanwhile."""
+
+    layers: "ModelLayers"
+    number: int
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        try:
+            raw = self.layers.raw(self.number).loaded()
+        except PlatorepError as error:
+            return Unreadable, (error,)
+        return RawLayer, (raw.number, raw.features, raw.threshold, raw.side_by_side)
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """What arrives in its place if it could not be read."""
+
+    error: PlatorepError
 
 
 class ModelLayers:

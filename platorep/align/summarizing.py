@@ -12,11 +12,18 @@ from platorep.align.asked import Asked, ask
 from platorep.align.attempts import attempt
 from platorep.align.layers import Descriptions, Row, describe
 from platorep.align.models import Aligned
-from platorep.align.prepared import ModelLayers, RawLayer, working_bytes
+from platorep.align.prepared import (
+    ModelLayers,
+    RawLayer,
+    SentLayer,
+    Unreadable,
+    working_bytes,
+)
 from platorep.align.scoring import Settings
 from platorep.align.summaries import LayerSummaries, summarize_layer
 from platorep.config import MetricConfig
 from platorep.engines import Done, Kept, Needs, Talk, Unit, Work
+from platorep.engines.worker import travels
 from platorep.failures import Errors, Failures
 from platorep.run import Run
 from platorep.workplace import Home
@@ -66,7 +73,9 @@ def opens_summaries(
     names, device = layers.cell.layers, settings.device
     layers_here = layers.in_cache(home)
 
-    def work(part: int | RawLayer) -> tuple[LayerDone | None, LayerSummaries]:
+    def work(part: int | RawLayer | Unreadable) -> tuple[LayerDone | None, LayerSummaries]:
+        if isinstance(part, Unreadable):
+            raise part.error
         if isinstance(part, int):
             if layers_here is None:
                 return None, {}
@@ -85,7 +94,9 @@ def opens_summaries(
             lambda a: a.label,
             errors,
         )
-        return LayerDone(number, row, errors.errors), made
+        told = errors.errors.items()
+        why = {metric: error if home.is_here else travels(error) for metric, error in told}
+        return LayerDone(number, row, why), made
 
     yield work
 
@@ -163,11 +174,11 @@ class Summarizing:
             units[unit] = one
             yield unit
 
-    def _parts(self, one: _Coming, layers: ModelLayers) -> Iterator[int | RawLayer]:
+    def _parts(self, one: _Coming, layers: ModelLayers) -> Iterator[int | SentLayer]:
         for number in sorted(one.left):
             if self._failed(one):
                 return
-            yield layers.raw(number).loaded() if self._carried else number
+            yield SentLayer(layers, number) if self._carried else number
 
     def _take(self, one: _Coming, done: Done) -> None:
         if self._failed(one):
