@@ -10,7 +10,7 @@ from torch import Tensor
 
 from platorep.metrics.layer import Layer, Vectors
 from platorep.metrics.nearest import Nearest, Search
-from platorep.metrics.rounded import FEWEST_ROWS, Rounded, fastest
+from platorep.metrics.rounded import FEWEST_ROWS, FEWEST_VALUES, Rounded, fastest
 from platorep.metrics.shortlist import narrow, segments, shortlist
 
 N, D = 400, 24
@@ -148,9 +148,12 @@ def test_a_bound_that_is_too_small_loses_some(rng: torch.Generator) -> None:
 
 
 def test_which_products_are_fastest_is_asked_for_many_rows_in_float32_alone() -> None:
-    def asked(n: int, dtype: torch.dtype = torch.float32) -> torch.dtype | None:
-        return fastest(Vectors(torch.ones(n, 2, dtype=dtype)))
+    def asked(n: int, d: int, dtype: torch.dtype = torch.float32) -> torch.dtype | None:
+        return fastest(Vectors(torch.ones(n, d, dtype=dtype)))
 
-    assert asked(FEWEST_ROWS["cpu"] - 1) is None
-    assert asked(FEWEST_ROWS["cpu"], torch.float64) is None
-    assert asked(FEWEST_ROWS["cpu"]) in (None, torch.bfloat16)
+    few, width = FEWEST_ROWS["cpu"], FEWEST_VALUES["cpu"] // FEWEST_ROWS["cpu"]
+
+    assert asked(few - 1, 2 * width) is None
+    assert asked(few, width - 1) is None
+    assert asked(few, width, torch.float64) is None
+    assert asked(few, width) in (None, torch.bfloat16)

@@ -130,6 +130,10 @@ class Vectors:
         return len(self._features)
 
     @property
+    def d(self) -> int:
+        return int(self._features.shape[1])
+
+    @property
     def reach(self) -> float:
         """About the length of the longest row around the middle, which is at most twice as long."""
         if self.is_light:

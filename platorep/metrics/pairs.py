@@ -16,6 +16,8 @@ from platorep.metrics.sparse import sparse_rows
 
 PAIR_ENTRIES = 1 << 22
 """Feature values held at once, when pairs are compared."""
+FEW = 8
+"""One pair of as many rows is not worth another round in float32: float64 decides."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class PairScores:
             again = pairs_of(found.near & found.is_open[:, None] & part)
             if len(again.columns) > limit * len(values) * len(self.rows):
                 return None
-            if len(again.columns):
+            if len(again.columns) > len(values) // FEW:
                 row, place = again.queries, again.columns
                 scores = self.scores(block, row, short.columns[row, place])
                 where = row * values.shape[1] + place

@@ -21,6 +21,8 @@ ACCUMULATED = {"cpu": 2.0**-24, "cuda": 2.0**-23}
 processors round, those of GPUs truncate."""
 FEWEST_ROWS = {"cpu": 512, "cuda": 16_384}
 """Of fewer the product is not what takes time (measured)."""
+FEWEST_VALUES = {"cpu": 1 << 17, "cuda": 0}
+"""Rows times width: below, finding the largest scores is what takes time (measured)."""
 TRIED = 512, 1024
 
 
@@ -111,6 +113,8 @@ def fastest(vectors: Vectors) -> torch.dtype | None:
     """The type in which products of these rows are fastest; None: the one that they have."""
     kind = vectors.device.type
     if vectors.dtype != torch.float32 or vectors.n < FEWEST_ROWS.get(kind, vectors.n + 1):
+        return None
+    if vectors.n * vectors.d < FEWEST_VALUES[kind]:
         return None
     if kind == "cuda":
         return torch.float16  # as fast as bfloat16, with three digits more

@@ -97,7 +97,15 @@ def at_least(
 
 def kth_largest(scores: Float[Tensor, "m c"], k: int) -> Float[Tensor, " m"]:
     """The k-th largest of every row; -inf where it has fewer."""
-    return largest_at(scores, k)[0]
+    count = scores.shape[1]
+    if scores.device.type != "cpu" or count < k:
+        return largest_at(scores, k)[0]
+    # of one place: NumPy's partition at two takes several times as long
+    values, place = scores.numpy(), count - k
+    found = in_threads(
+        lambda rows: np.partition(values[rows], place, axis=1)[:, place], *scores.shape
+    )
+    return torch.from_numpy(np.concatenate(found))
 
 
 def largest_at(
