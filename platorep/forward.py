@@ -76,7 +76,14 @@ def opens_network(talk: Talk, forward: Forward, files: Mapping[str, bytes]) -> I
                 tell_notes()
                 loaded.forget()
                 last = part.labels
-            reading = Reading(part.rows, part.samples, forward.batch, forward.workers, talk.advance)
+            reading = Reading(
+                part.rows,
+                part.samples,
+                batch=forward.batch,
+                workers=forward.workers,
+                sent=not forward.model.home.is_here,
+                progress=talk.advance,
+            )
             features = [layer.numpy() for layer in loaded.features(reading)]
             return Made(features=features, layers=loaded.layers, facts=_facts(loaded, about))
 

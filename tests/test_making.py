@@ -24,7 +24,8 @@ from platorep.failures import Errors, Failures
 from platorep.features import Cell
 from platorep.files import ByteLocks
 from platorep.making import _Carried, _Making
-from platorep.models import open_model
+from platorep.models import Reading, open_model
+from platorep.models.streamed import Streamed
 from platorep.parameters.toyworld import parse_network
 from platorep.reporting import Reporter
 from platorep.results import Results
@@ -183,6 +184,25 @@ def test_a_part_that_fails_is_a_failure_of_its_cell(
     assert isinstance(errors["few (text)"], DataError)
     assert place.cells()["few (text)"].missing_shards() == [1]
     assert place.cells()["words (text)"].is_complete()
+
+
+def test_decoders_stay_from_part_to_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though each part comes with samples of its own."""
+    place = Place(tmp_path, monkeypatch)
+    config = experiment(VIEWERS, controls={"baselines": True})
+    (spec,) = [spec for spec in config.models() if spec.label == "colour histogram"]
+    view = load_dataset(config.dataset, offline=True).views["image"]
+    loaded = open_model(spec, offline=True).load("cpu", torch.float32)
+    assert isinstance(loaded, Streamed)
+    (whole,) = loaded.features(Reading(range(NUM_ROWS), view, workers=0))
+    streams, parts = set(), []
+    for rows in (range(PER_SHARD), range(PER_SHARD, NUM_ROWS)):
+        sent = pickle.loads(pickle.dumps(view.taken(rows)))
+        parts += loaded.features(Reading(range(len(rows)), sent, workers=0, sent=True))
+        streams.add(loaded._stream)
+    assert torch.equal(torch.cat(parts), whole)
+    assert len(streams) == 1
+    assert place.cache.exists()
 
 
 def test_what_another_process_is_making_is_waited_for(

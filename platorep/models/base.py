@@ -38,6 +38,15 @@ class Samples(Protocol):
         ...
 
 
+@runtime_checkable
+class Sent(Samples, Protocol):
+    """Samples of which some can be sent to another process without the others."""
+
+    def taken(self, rows: range) -> Samples:
+        """These rows alone, numbered from 0, with all that it takes to read them."""
+        ...
+
+
 @dataclass(frozen=True)
 class Ids:
     """For what reads no view: a user's own arrays."""
@@ -62,6 +71,8 @@ class Reading:
     whenever GPU memory runs out, and so does a number."""
     workers: int | Auto = "auto"
     """Processes that decode images, sounds and films."""
+    sent: bool = False
+    """Whether the samples were sent here with these rows alone: the next reading has others."""
     progress: Callable[[int], None] = lambda finished: None
     """Called with the number of rows just finished."""
 

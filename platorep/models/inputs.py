@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from platorep.errors import ConfigError, DataError, PlatorepError
-from platorep.models.base import Samples
+from platorep.models.base import Samples, Sent
 from platorep.own_code import import_own
 from platorep.switches import seeded
 
@@ -86,6 +86,11 @@ class Numbered:
 
     def __getitem__(self, row: int) -> tuple[str, Any]:
         return self.samples.ids[row], self.samples[row]
+
+    def alone(self, row: int) -> "Numbered":
+        """One row, for a process that knows none."""
+        assert isinstance(self.samples, Sent)
+        return Numbered(self.samples.taken(range(row, row + 1)))
 
 
 def shapes(inputs: Inputs) -> tuple[tuple[str, tuple[int, ...]], ...]:

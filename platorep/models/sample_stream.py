@@ -22,13 +22,16 @@ class SampleStream:
 
     One sample at a time crosses between processes, so that small shared memory (64 MiB in many
     containers) is enough for any batch.
+
+    Args:
+        dataset: What the workers know; None: each sample is sent to them.
     """
 
     def __init__(
-        self, dataset: Samples, transform: Callable[[Any], Any], workers: int | Auto
+        self, dataset: Samples | None, transform: Callable[[Any], Any], workers: int | Auto
     ) -> None:
         self._dataset, self._workers = dataset, workers
-        self._rows: list[int] = []
+        self._rows: list[int | Samples] = []
         number = num_decoders() if workers == "auto" else workers
         context = None
         if number:
@@ -47,12 +50,15 @@ class SampleStream:
                 generator=torch.Generator(),  # the loader draws a number, and not from the user's
             )
 
-    def serves(self, dataset: Samples, workers: int | Auto) -> bool:
+    def serves(self, dataset: Samples | None, workers: int | Auto) -> bool:
         """Whether this stream can be used for `dataset`."""
         return self._dataset is dataset and self._workers == workers
 
-    def prepared(self, rows: Sequence[int]) -> Iterator[Any]:
+    def prepared(self, rows: Sequence[int | Samples]) -> Iterator[Any]:
         """The transformed samples of `rows`, one by one.
+
+        Args:
+            rows: Numbers in the dataset, or what holds one sample each.
 
         Raises:
             DataError: a sample cannot be decoded, or not be read by the model.
@@ -84,11 +90,12 @@ class SampleStream:
 
 
 class _Transformed(Dataset[Any]):
-    def __init__(self, dataset: Samples, transform: Callable[[Any], Any]) -> None:
+    def __init__(self, dataset: Samples | None, transform: Callable[[Any], Any]) -> None:
         self._dataset, self._transform = dataset, transform
 
-    def __getitem__(self, row: int) -> Any:
+    def __getitem__(self, row: int | Samples) -> Any:
         try:
-            return self._transform(self._dataset[row])
+            sample = row[0] if not isinstance(row, int) else self._dataset[row]  # type: ignore[index]
+            return self._transform(sample)
         except PlatorepError as error:
             return error  # as a value: raised here, it would come out as a worker's traceback

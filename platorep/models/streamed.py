@@ -76,7 +76,9 @@ class Streamed(Loaded):
             batches.run([1] * len(group), step, self.unit)
             group.clear()
 
-        for place, prepared in enumerate(stream.prepared(rows)):
+        numbered = Numbered(reading.samples)
+        items = [numbered.alone(row) for row in rows] if reading.sent else rows
+        for place, prepared in enumerate(stream.prepared(items)):
             group = waiting.setdefault(self.alike(prepared), {})
             group[place] = copied(prepared)
             if len(group) >= batches.budget:
@@ -87,7 +89,9 @@ class Streamed(Loaded):
         return found.layers
 
     def _open_stream(self, reading: Reading) -> SampleStream:
-        if self._numbered is None or self._numbered.samples is not reading.samples:
+        if reading.sent:
+            self._numbered = None
+        elif self._numbered is None or self._numbered.samples is not reading.samples:
             self._numbered = Numbered(reading.samples)
         if self._stream is None or not self._stream.serves(self._numbered, reading.workers):
             self.close()
