@@ -263,7 +263,7 @@ def from_shards(args: argparse.Namespace, timer: Timer) -> None:
         def search(k: int = k) -> dict[tuple[int, int], Nearest]:
             drop(paths)
             align = AlignConfig(
-                gallery=GalleryConfig(queries=q, sizes=("all",), k=(k,)),
+                gallery=GalleryConfig(queries=q, sizes=("all",), k=(1,)),
                 preprocess=PreprocessConfig(clip_quantile=1, normalize="none"),
             )
             rows = LayerRows("made up", cell, 0, align, lambda _: None)
