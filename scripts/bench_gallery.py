@@ -29,7 +29,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from platorep.align.gallery import LayerRows, levels
+from platorep.align.gallery import levels
+from platorep.align.prepared import ModelLayers
+from platorep.align.searching import LayerRows
 from platorep.config import AlignConfig, GalleryConfig, PreprocessConfig
 from platorep.features import Cell, CellKey, RowIdentities, cell_of
 from platorep.metrics.gallery import Block, Galleries, search_galleries
@@ -266,7 +268,8 @@ def from_shards(args: argparse.Namespace, timer: Timer) -> None:
                 gallery=GalleryConfig(queries=q, sizes=("all",), k=(1,)),
                 preprocess=PreprocessConfig(clip_quantile=1, normalize="none"),
             )
-            rows = LayerRows("made up", cell, 0, align, lambda _: None)
+            layers = ModelLayers("made up", cell, align)
+            rows = LayerRows(layers, layers.raw(0))
             among = Galleries(q, (n,), levels(n, q, [n], seed=0))
             return search_galleries(rows.queries, rows, among, [(n, k)], similarity="cosine")
 

@@ -13,7 +13,14 @@ from jaxtyping import Bool, Float, Int8, Int32, Int64, Integer
 from torch import Tensor
 
 from platorep.errors import DataError
-from platorep.metrics.selection import Pairs, at_least, kth_largest, pairs_of
+from platorep.metrics.selection import (
+    Pairs,
+    at_least,
+    entries_at,
+    kth_largest,
+    pairs_of,
+    put_at,
+)
 
 BLOCK_ENTRIES = {"cpu": 1 << 21, "cuda": 1 << 23}
 """Scores worked out at once: rows and scores stay near a processor; a GPU takes long to begin."""
@@ -102,7 +109,7 @@ class Candidates:
         margin: float,
         dtype: torch.dtype,
     ) -> None:
-        self._level, self._sources = level, sources
+        self._q, self._level, self._sources = num_queries, level, sources
         self.margin = margin
         """Candidates this far below the last place are kept too."""
         self._deepest: dict[int, int] = {}
@@ -143,17 +150,20 @@ class Candidates:
         """Take some pairs of queries and rows; those below the floor may be left out."""
         if self._lacks_room(pairs):
             self.forget()
-            keep = scores >= self.floor[self._level[rows.long()].long(), pairs.queries]
-            pairs, scores, rows = pairs.only(keep), scores[keep], rows[keep]
+            level = entries_at(self._level, rows.long()).long()
+            keep = scores >= entries_at(self.floor.view(-1), level * self._q + pairs.queries)
+            pairs, scores, rows = (
+                pairs.only(keep),
+                entries_at(scores, keep),
+                entries_at(rows, keep),
+            )
             if self._lacks_room(pairs):
                 self._grow(int((self._filled + pairs.counts).max()))
         shifts = self._filled - pairs.begins[:-1]
-        shifts += torch.arange(len(shifts), device=shifts.device) * self._scores.shape[1]
-        places = torch.arange(len(rows), device=rows.device) + shifts.repeat_interleave(
-            pairs.counts, output_size=len(rows)
-        )
-        self._scores.view(-1)[places] = scores
-        self._rows.view(-1)[places] = rows
+        shifts += torch.arange(self._q, device=shifts.device) * self._scores.shape[1]
+        places = torch.arange(len(rows), device=rows.device).add_(pairs.spread(shifts))
+        put_at(self._scores.view(-1), places, scores)
+        put_at(self._rows.view(-1), places, rows)
         self._filled += pairs.counts
 
     def kept(self) -> Kept:
@@ -222,7 +232,7 @@ class Candidates:
             if chunk.levels is None:
                 return pairs
             row = chunk.rows[pairs.queries, pairs.columns].long()
-            least = lowest[chunk.levels[row].long(), pairs.queries]
+            least = lowest[entries_at(chunk.levels, row).long(), pairs.queries]
             return pairs.only(chunk.scores[pairs.queries, pairs.columns] >= least)
         for level in self._deepest:
             part = chunk.at(level)
@@ -235,10 +245,11 @@ class Candidates:
         """Only these of the candidates of some queries."""
         first = pairs.queries * self._scores.shape[1]
         before, after = first + pairs.columns, first + pairs.places
-        scores, rows = self._scores[queries], self._rows[queries]
-        kept = scores.view(-1)[before], rows.view(-1)[before]
-        scores[:, : int(self._filled[queries].max())] = -torch.inf
-        scores.view(-1)[after], rows.view(-1)[after] = kept
+        width = int(self._filled[queries].max())
+        for table, nothing in ((self._scores[queries], -torch.inf), (self._rows[queries], 0)):
+            kept = entries_at(table.view(-1), before)
+            table[:, :width] = nothing
+            put_at(table.view(-1), after, kept)
         self._filled[queries] = pairs.counts
 
     @property
@@ -267,8 +278,8 @@ def _kind(device: torch.device) -> str:
 
 
 def usual_room(k: int, block: int) -> int:
-    """Candidates that a query has room for: as many again as it needs, and a block."""
-    return 2 * k + block
+    """Candidates that a query has room for: half as many again as it needs, and a block."""
+    return k + k // 2 + block
 
 
 def block_rows(num_queries: int, num_rows: int, device: torch.device) -> int:

@@ -2,8 +2,9 @@
 
 The rows come in blocks. Of each query only those candidates are kept that may still be among the
 nearest of some gallery: they serve all galleries and all numbers of neighbors, and take the room of
-twice the largest number. Candidates that a float32 product cannot tell apart are read once more
-and compared in float64, as in `nearest.py`, so no result depends on blocks, threads or device.
+half as many again as the largest number. Candidates that a float32 product cannot tell apart are
+read once more and compared in float64, as in `nearest.py`, so no result depends on blocks, threads
+or device, nor on who went through which rows.
 
 Axes: q queries, b rows of a block, d features, k neighbors.
 """
@@ -30,7 +31,7 @@ from platorep.metrics.nearest import (
 )
 from platorep.metrics.pairs import PAIR_ENTRIES
 from platorep.metrics.rough import RoughProducts
-from platorep.metrics.selection import largest_at
+from platorep.metrics.selection import entries_at, largest_at
 from platorep.switches import default_switches
 
 Block = tuple[Int64[np.ndarray, " b"], Float[Tensor, "b d"]]
@@ -219,16 +220,17 @@ class GallerySearch:
             near = self._rough.near(around, shift, floor, choose)
             if near is not None:
                 pairs, values = near
-                level = levels[pairs.columns].long()
-                keep = values >= candidates.floor[level, pairs.queries]
-                keep &= ~self._same(pairs.queries, numbers[pairs.columns])
-                pairs = pairs.only(keep)
-                candidates.add(pairs, values[keep], numbers[pairs.columns].int())
+                level = entries_at(levels, pairs.columns).long()
+                floor = candidates.floor.view(-1)
+                keep = values >= entries_at(floor, level * self._q + pairs.queries)
+                keep &= ~self._same(pairs.queries, entries_at(numbers, pairs.columns))
+                pairs, values = pairs.only(keep), entries_at(values, keep)
+                candidates.add(pairs, values, entries_at(numbers, pairs.columns).int())
                 return
         scores = self._scores(around, shift, zero, numbers)
         pairs = candidates.above(levels, scores, candidates.floor)
-        values = scores.view(-1)[pairs.queries * len(numbers) + pairs.columns]
-        candidates.add(pairs, values, numbers[pairs.columns].int())
+        values = entries_at(scores.view(-1), pairs.queries * len(numbers) + pairs.columns)
+        candidates.add(pairs, values, entries_at(numbers, pairs.columns).int())
 
     def _same(self, queries: Int64[Tensor, " e"], rows: Int64[Tensor, " e"]) -> Bool[Tensor, " e"]:
         """Whether a row is the query, or of its source."""
@@ -291,24 +293,15 @@ class GallerySearch:
 
     def _lists(self) -> dict[tuple[int, int], Nearest]:
         """The neighbors, once everything has been compared."""
-        lists: dict[tuple[int, int], list[Nearest]] = {(w.n, w.k): [] for w in self._wanted}
+        lists = {w: np.empty((self._q, w.k), dtype=np.int32) for w in self._wanted}
+        shared: dict[Wanted, list[Ties]] = {w: [] for w in self._wanted}
         for queries, chunk in self._candidates.chunks():
             for w in self._wanted:
-                lists[w.n, w.k].append(self._list(chunk, queries.start, w))
-        found = {}
-        for key, parts in lists.items():
-            ties = [part.ties for part in parts if part.ties is not None]
-            found[key] = Nearest(
-                np.concatenate([part.neighbors for part in parts]),
-                Ties(
-                    np.concatenate([t.rows for t in ties]),
-                    np.concatenate([t.columns for t in ties]),
-                    np.concatenate([t.weights for t in ties]),
-                )
-                if ties
-                else None,
-            )
-        return found
+                part = self._list(chunk, queries.start, w)
+                lists[w][queries] = part.neighbors
+                if part.ties is not None:
+                    shared[w].append(part.ties)
+        return {(w.n, w.k): Nearest(lists[w], _joined(shared[w])) for w in self._wanted}
 
     def _cut(
         self, part: Part, first_query: int, k: int
@@ -389,3 +382,13 @@ class GallerySearch:
             tuple(torch.from_numpy(index[chosen]).to(taken.device) for index in (query, column))
         ] = True
         return ties
+
+
+def _joined(parts: Sequence[Ties]) -> Ties | None:
+    if not parts:
+        return None
+    return Ties(
+        np.concatenate([part.rows for part in parts]),
+        np.concatenate([part.columns for part in parts]),
+        np.concatenate([part.weights for part in parts]),
+    )

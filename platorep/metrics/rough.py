@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from platorep.metrics.layer import Vectors
 from platorep.metrics.pairs import pair_products
 from platorep.metrics.rounded import ACCUMULATED, multiplies_bfloat16
-from platorep.metrics.selection import Pairs
+from platorep.metrics.selection import Pairs, entries_at
 
 LEAST_UNITS = 64
 """Of narrower rows the product is not what takes time."""
@@ -76,7 +76,7 @@ class RoughProducts:
             self._next = 2 * self._seen
             return None
         products = pair_products(self._queries, around, pairs.queries, pairs.columns)
-        return pairs, products + shift[pairs.columns]
+        return pairs, products + entries_at(shift, pairs.columns)
 
     def _scores(
         self, around: Float[Tensor, "b d"], shift: Float[Tensor, " b"]

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Int64
+from jaxtyping import Bool, Float, Int, Int64, Shaped
 from torch import Tensor
 
 T = TypeVar("T")
@@ -37,26 +37,51 @@ class Pairs:
 
     @cached_property
     def queries(self) -> Int64[Tensor, " e"]:
-        every = torch.arange(len(self.begins) - 1, device=self.begins.device)
-        return every.repeat_interleave(self.counts, output_size=len(self.columns))
+        return self.spread(torch.arange(len(self.begins) - 1, device=self.begins.device))
+
+    def spread(self, of_queries: Int64[Tensor, " q"]) -> Int64[Tensor, " e"]:
+        """Of every pair what its query has."""
+        if of_queries.device.type != "cpu":
+            return of_queries.repeat_interleave(self.counts, output_size=len(self.columns))
+        return torch.from_numpy(np.repeat(of_queries.numpy(), self.counts.numpy()))
 
     @cached_property
     def places(self) -> Int64[Tensor, " e"]:
         """How many pairs of the same query stand before each."""
         every = torch.arange(len(self.columns), device=self.begins.device)
-        return every - self.begins[self.queries]
+        return every.sub_(self.spread(self.begins[:-1]))
 
     def only(self, keep: Bool[Tensor, " e"]) -> "Pairs":
         before = torch.nn.functional.pad(keep.cumsum(0), (1, 0))
-        return Pairs(before[self.begins], self.columns[keep])
+        return Pairs(before[self.begins], entries_at(self.columns, keep))
+
+
+def entries_at(
+    entries: Shaped[Tensor, " n"], places: Int64[Tensor, " e"] | Bool[Tensor, " n"]
+) -> Shaped[Tensor, " e"]:
+    """Some of the entries."""
+    if entries.device.type != "cpu":
+        return entries[places]
+    return torch.from_numpy(entries.numpy()[places.numpy()])
+
+
+def put_at(
+    entries: Shaped[Tensor, " n"], places: Int64[Tensor, " e"], values: Shaped[Tensor, " e"]
+) -> None:
+    """Replace some of the entries."""
+    if entries.device.type != "cpu":
+        entries[places] = values
+    else:
+        entries.numpy()[places.numpy()] = values.numpy()
 
 
 def pairs_of(mask: Bool[Tensor, "q b"]) -> Pairs:
     """The marked pairs."""
     q, width = mask.shape
     found = marked_entries(mask)
-    begins = torch.searchsorted(found, torch.arange(q + 1, device=mask.device) * width)
-    return Pairs(begins, found % max(width, 1))
+    starts = torch.arange(q + 1, device=mask.device) * width
+    pairs = Pairs(torch.searchsorted(found, starts), found)
+    return Pairs(pairs.begins, found.sub_(pairs.spread(starts[:-1])))  # faster than division
 
 
 def marked_entries(mask: Bool[Tensor, "q b"]) -> Int64[Tensor, " e"]:
