@@ -2,15 +2,18 @@
 
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from platorep.engines import Done, Engine, LocalEngine, Needs, Talk, Unit, Work
 from platorep.engines.carrying import Call, Carrying, Size
-from platorep.engines.worker import Worker
+from platorep.engines.worker import Worker, allow_shared_arrays
 from platorep.reporting import Reporter
 
 pytestmark = pytest.mark.xdist_group("ray")  # whose cluster is started once
@@ -176,3 +179,11 @@ def test_workers_that_nobody_waits_for_make_room(
     ]  # fmt: skip
     found = list(Carrying(OneCore(), units, report, []).done())
     assert values(found) == [2, 4, 8]
+
+
+def test_shared_arrays_are_no_news_to_workers() -> None:
+    shared = np.arange(3)
+    shared.flags.writeable = False
+    with warnings.catch_warnings():
+        allow_shared_arrays()
+        assert torch.from_numpy(shared).tolist() == [0, 1, 2]

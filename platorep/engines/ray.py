@@ -28,7 +28,7 @@ from platorep.engines.carrying import (
     described,
 )
 from platorep.engines.unit import Done, Kept, Needs, Unit
-from platorep.engines.worker import Ended, Worker
+from platorep.engines.worker import Ended, Worker, allow_shared_arrays
 from platorep.errors import AbsentError, ConfigError
 from platorep.machine import CORES, THREADS, memory_bytes, num_cores
 from platorep.reporting import Reporter
@@ -78,6 +78,7 @@ class RayEngine:
                 f"--address {address}: clients of Ray are no part of the cluster. Start the "
                 "command on a machine of it, and give `host:port` of its head, or `auto`."
             )
+        allow_shared_arrays()
         self._own = not ray.is_initialized()
         if self._own:
             _connect(address, report)

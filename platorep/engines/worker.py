@@ -9,6 +9,7 @@ import pickle
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
@@ -55,6 +56,7 @@ class Worker:
 
     def __init__(self, paths: Sequence[str]) -> None:
         sys.path += [path for path in paths if path not in sys.path]
+        allow_shared_arrays()
         self._relay = Relay()
         self._thread = ThreadPoolExecutor(1)
         self._stack = ExitStack()
@@ -107,6 +109,12 @@ class Worker:
         yield Ended(self._relay.taken(), seconds, value)
         if keeps:
             yield kept
+
+
+def allow_shared_arrays() -> None:
+    """Arrays that have travelled are shared, read-only. PyTorch warns when a tensor is made of one;
+    nobody writes to what units are given, or to what comes back."""
+    warnings.filterwarnings("ignore", "The given NumPy array is not writable")
 
 
 class Relay(Reporter):
