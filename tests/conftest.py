@@ -40,9 +40,16 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """A Ray cluster of three nodes, on this machine."""
-    cluster = Cluster(3)
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A Ray cluster of three nodes, on this machine, with a cache of its own."""
+    folder = tmp_path_factory.mktemp("cluster")
+    tool = folder / "nvidia-smi"  # what nodes with GPUs have
+    tool.write_text("#!/bin/sh\nprintf '40960\\n81920\\n'\n")
+    tool.chmod(0o755)
+    cluster = Cluster(
+        3,
+        {"PLATOREP_CACHE": str(folder / "cache"), "PATH": f"{folder}:{os.environ['PATH']}"},
+    )
     yield cluster
     cluster.close()
 
