@@ -42,7 +42,7 @@ def run_stages(run: Run) -> Outcome:
 
 def extract_stage(run: Run) -> Outcome:
     """What failed, and a table of the models that were asked for."""
-    from platorep.extract import extract
+    from platorep.extraction import extract
 
     with run.holding_results(extracting=True):
         failures = extract(run)
@@ -155,7 +155,7 @@ def download(run: Run) -> Outcome:
 def import_features(run: Run, file: Path) -> Path:
     """Put a file of features into the cache, as those of the run's one model."""
     from platorep.data import load_dataset
-    from platorep.extract import adopt
+    from platorep.extraction import adopt
 
     if len(run.specs) != 1:
         labels = ", ".join(spec.label for spec in run.specs)

@@ -22,9 +22,8 @@ from platorep.config.performance import PerformanceConfig
 from platorep.data import EventDataset, load_dataset
 from platorep.drawn import undrawn_figures
 from platorep.errors import ConfigError, NotComputedError, PlatorepError
-from platorep.extract import open_work
+from platorep.extraction import Work, forward_flops, open_work
 from platorep.failures import Errors
-from platorep.making import forward_flops
 from platorep.models import Description, Model, compute_dtype, open_remembered
 from platorep.models.cost import products_per_second, weight_bytes
 from platorep.parameters.figures import figure_names
@@ -32,7 +31,6 @@ from platorep.performance import measure_of, plan_measure
 from platorep.performance.job import Job
 from platorep.reporting import Reporter
 from platorep.run import Run
-from platorep.work import Work
 from platorep.workplace import Home
 
 COLUMNS = (

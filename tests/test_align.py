@@ -30,7 +30,7 @@ from platorep.errors import (
     IntegrityError,
     PlatorepError,
 )
-from platorep.extract import extract
+from platorep.extraction import extract
 from platorep.features import Cell, CellKey, RowIdentities, cell_of
 from platorep.files import read_sealed, write_json, write_sealed
 from platorep.reporting import Reporter

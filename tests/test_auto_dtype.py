@@ -9,7 +9,7 @@ import torch
 from runs import run_of
 
 from platorep.config import ExperimentConfig, ModelSpec
-from platorep.extract import extract
+from platorep.extraction import extract
 from platorep.models import compute_dtypes
 from platorep.parameters.toyworld import WorldParameters, parse_network
 from platorep.performance import measure

@@ -19,7 +19,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 
 from platorep.config import ExperimentConfig, ModelSpec
 from platorep.errors import ConfigError, DataError
-from platorep.extract import extract
+from platorep.extraction import extract
 from platorep.features import Cell
 from platorep.kinds.audio import Sound
 from platorep.models import Reading, baselines, open_model

@@ -12,7 +12,7 @@ from platorep.align import align
 from platorep.align.models import model_pairs
 from platorep.align.tables import family_of_tests
 from platorep.config import ExperimentConfig
-from platorep.extract import extract
+from platorep.extraction import extract
 from platorep.plots.stage import plot
 
 EXPERIMENT: dict[str, Any] = {

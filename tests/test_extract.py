@@ -12,7 +12,7 @@ from runs import run_of
 
 from platorep.config import ExperimentConfig
 from platorep.errors import AbsentError, DataError, IntegrityError, StorageError
-from platorep.extract import extract
+from platorep.extraction import extract
 from platorep.failures import Failures
 from platorep.features import Cell
 from platorep.parameters.toyworld import WorldParameters

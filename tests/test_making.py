@@ -19,11 +19,11 @@ from platorep.config import ExperimentConfig
 from platorep.data import load_dataset
 from platorep.engines import Engine
 from platorep.errors import AbsentError, DataError, IntegrityError
-from platorep.extract import extract, open_work
+from platorep.extraction import extract, open_work
+from platorep.extraction.making import _Carried, _Making
 from platorep.failures import Errors, Failures
 from platorep.features import Cell
 from platorep.files import ByteLocks
-from platorep.making import _Carried, _Making
 from platorep.models import Reading, open_model
 from platorep.models.streamed import Streamed
 from platorep.parameters.toyworld import parse_network

@@ -9,7 +9,7 @@ from runs import run_of
 from platorep.config import ExperimentConfig
 from platorep.data import load_dataset
 from platorep.errors import AbsentError, DataError, IntegrityError
-from platorep.extract import adopt
+from platorep.extraction import adopt
 from platorep.features import Cell
 from platorep.models.released import read_released
 from platorep.results import Results

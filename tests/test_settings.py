@@ -47,7 +47,7 @@ from platorep.config.performance import (
 from platorep.data import load_dataset
 from platorep.data.events import changed_hash, changed_sample
 from platorep.errors import AbsentError, ConfigError, DataError
-from platorep.extract import extract, rows_for
+from platorep.extraction import extract, rows_for
 from platorep.features import Cell
 from platorep.kinds import KINDS
 from platorep.kinds.audio import Sound

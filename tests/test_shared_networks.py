@@ -20,12 +20,12 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from platorep.config import ExperimentConfig
 from platorep.data import load_dataset
-from platorep.extract import extract, open_work
+from platorep.extraction import extract, open_work
+from platorep.extraction.work import by_network
 from platorep.features import Cell
 from platorep.models import open_model
 from platorep.reporting import Reporter
 from platorep.results import Results
-from platorep.work import by_network
 
 WITHIN = {"pairs": []}
 EYE = {"name": "test_vit", "random_init": True, "arguments": {"img_size": 32}}

@@ -21,7 +21,7 @@ from runs import run_of
 from platorep.config import DatasetConfig, ExperimentConfig, load_config
 from platorep.data import EventDataset, load_dataset
 from platorep.errors import ConfigError, DataError
-from platorep.extract import extract, open_work, rows_for
+from platorep.extraction import extract, open_work, rows_for
 from platorep.features import CellKey, RowIdentities
 from platorep.files import canonical_json, digest, read_sealed, sha256
 from platorep.kinds.text import cut_after, encode_text

@@ -7,13 +7,12 @@ from typing import Any
 
 from platorep.config import LabelledConfig, ModelSpec
 from platorep.data import EventDataset
+from platorep.extraction import Work, complete
 from platorep.failures import Errors
-from platorep.making import complete
 from platorep.performance.kept import Measured, Wanted, measurements
 from platorep.performance.labelled import Labelled, read_labelled
 from platorep.reporting import Reporter
 from platorep.run import Run
-from platorep.work import Work
 from platorep.workplace import Home
 
 Row = dict[str, Any]

@@ -13,7 +13,7 @@ from platorep.config import ModelSpec, ProbeConfig
 from platorep.engines import Needs, Talk, Unit
 from platorep.engines import Work as Doing
 from platorep.errors import ConfigError
-from platorep.extract import open_work
+from platorep.extraction import Work, open_work
 from platorep.features import Cell
 from platorep.files import digest
 from platorep.models import Model, environment, globs, open_remembered
@@ -22,7 +22,6 @@ from platorep.performance.kept import Measured, Wanted, is_kept
 from platorep.performance.labelled import Labelled, num_splits, read_labelled
 from platorep.performance.probes import RULE_VERSION, Examples, run_probe
 from platorep.run import Run
-from platorep.work import Work
 from platorep.workplace import memory_for
 
 

@@ -22,14 +22,13 @@ from platorep.data.words import texts_with_words
 from platorep.engines import Needs, Talk, Unit
 from platorep.engines import Work as Doing
 from platorep.errors import ConfigError, DataError
-from platorep.extract import open_work
+from platorep.extraction import Work, open_work
 from platorep.features import Cell
 from platorep.files import digest
 from platorep.models import environment, open_remembered
 from platorep.performance.job import Job, Planned, Row
 from platorep.performance.kept import Measured, Wanted
 from platorep.run import Run
-from platorep.work import Work
 from platorep.workplace import memory_for
 
 RULE_VERSION = 1  # raise when the meaning of a measurement changes

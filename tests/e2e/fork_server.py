@@ -57,20 +57,20 @@ def no_privileges(asked: bool) -> None:
 
 def deaf(times: int) -> None:
     """The first signals are swallowed, as C code does that clears an exception."""
-    import platorep.work
+    from platorep.extraction.making import _Carried
 
-    make = platorep.work._make
+    carry_out = _Carried.carry_out
     left = [times]
 
     def swallowing(*arguments: object) -> None:
         try:
-            make(*arguments)
+            carry_out(*arguments)
         except (SystemExit, KeyboardInterrupt):
             if not left[0]:
                 raise
             left[0] -= 1
 
-    platorep.work._make = swallowing
+    _Carried.carry_out = swallowing
 
 
 def blind(folder: str) -> None:

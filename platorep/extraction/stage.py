@@ -14,15 +14,15 @@ from platorep.config import ModelSpec
 from platorep.data import EventDataset, load_dataset
 from platorep.errors import DamagedError
 from platorep.experiment_rows import record_rows
+from platorep.extraction.making import complete
+from platorep.extraction.work import ModelCell, Work
 from platorep.failures import Errors, Failures
 from platorep.features import Cell, CellKey, RowIdentities, cell_of, num_shards
 from platorep.files import sha256_file
-from platorep.making import complete
 from platorep.models import Model, compute_dtypes, environment, open_remembered
 from platorep.reporting import Reporter
 from platorep.results import Results, cell_settings, networks
 from platorep.run import Run
-from platorep.work import ModelCell, Work
 
 
 def extract(run: Run) -> Failures:

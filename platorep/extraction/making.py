@@ -14,15 +14,15 @@ import torch
 
 from platorep.data import EventDataset
 from platorep.engines import Done, Engine, LocalEngine, Unit
+from platorep.extraction.forward import Forward, Made, Rows, opens_network
+from platorep.extraction.work import Work, by_network, by_rows
 from platorep.failures import Errors
 from platorep.files import ByteLocks
-from platorep.forward import Forward, Made, Rows, opens_network
 from platorep.models import Ids, Model, open_remembered
 from platorep.models.base import Samples
 from platorep.models.cost import BYTES_PER_TOKEN
 from platorep.reporting import Reporter
 from platorep.run import Run
-from platorep.work import Work, by_network, by_rows
 from platorep.workplace import Home, home_of, model_there, needs_of
 
 
