@@ -69,6 +69,9 @@ class Elsewhere:
     def put(self, value: Any) -> Kept:
         return Stored(pickle.dumps(value))
 
+    def rest(self) -> None:
+        """Nobody is idle."""
+
     def close(self) -> None:
         """There is nothing to end."""
 

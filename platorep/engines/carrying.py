@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from platorep.engines.telling import Telling
+from platorep.engines.telling import Telling, unclosed
 from platorep.engines.unit import Done, Kept, Needs, Unit
 from platorep.engines.worker import Ended, Said
 from platorep.errors import PlatorepError, WorkerDiedError
@@ -75,6 +75,8 @@ class Call:
     given: list[Any] = field(default_factory=list)
     """References among what it is opened with."""
     keeps: bool = False
+    begun: bool = True
+    """Whether the worker is known to be alive; one that had nothing to do may have died."""
     advanced: int = 0
     started: float = field(default_factory=time.monotonic)
 
@@ -89,6 +91,8 @@ class Hand:
     """Done one after the other; the first is what it is at."""
     job: "Job | None" = None
     is_open: bool = False
+    is_used: bool = False
+    """It had a unit before."""
 
     @property
     def is_idle(self) -> bool:
@@ -112,7 +116,10 @@ class Job:
     drawn: int = 0
     drawn_all: bool = False
     hands: list[Hand] = field(default_factory=list)
-    failed: bool = False
+    error: Exception | None = None
+    """Why no further part of it will be done."""
+    one_hand: bool = False
+    """One more worker could not open it."""
     deaths: int = 0
     """Of workers that opened it."""
     alone: bool = False
@@ -124,7 +131,7 @@ class Job:
     @property
     def has_parts(self) -> bool:
         """Whether somebody who is free can do some of it."""
-        return not self.failed and (bool(self.again) or not self.drawn_all)
+        return self.error is None and (bool(self.again) or not self.drawn_all)
 
     @property
     def left(self) -> int:
@@ -234,15 +241,20 @@ class Carrying:
         except PlatorepError:
             return None
 
+    def _next(self) -> list[Job]:
+        """Who of those that wait may begin: to empty a node, nobody but who needs one alone."""
+        waiting = list(self._waiting)
+        if any(job.alone for job in waiting):
+            return [job for job in waiting if job.alone or job.restores is not None]
+        return waiting
+
     def _place(self) -> None:
         """Give whoever waits a worker of its size, or have one started."""
-        waiting, wanted = list(self._waiting), list[Size]()
-        if any(job.alone for job in waiting):  # nobody else may start, so that a node is emptied
-            waiting = [job for job in waiting if job.alone or job.restores is not None]
-        for job in waiting:
+        wanted = list[Size]()
+        for job in self._next():
             if not job.has_parts:
                 self._waiting.remove(job)
-                self._finish_if_done(job)
+                self._settle(job)
                 continue
             if self._lacks_what_it_is_given(job):
                 continue
@@ -289,7 +301,7 @@ class Carrying:
 
         def saved(job: Job) -> float:
             """Seconds, once the new worker has opened it."""
-            if not job.hands or not job.part_s or not job.has_parts or job.alone:
+            if not job.hands or not job.part_s or not job.has_parts or job.alone or job.one_hand:
                 return 0.0
             seconds = job.left * job.part_s
             fewer = seconds / len(job.hands) - seconds / (len(job.hands) + 1)
@@ -300,7 +312,7 @@ class Carrying:
 
     def _make_room(self) -> None:
         """End a worker that nobody waits for, where one of another size waits for room."""
-        now, wanted = time.monotonic(), {self._size_of(job) for job in self._waiting}
+        now, wanted = time.monotonic(), {self._size_of(job) for job in self._next()}
         starting = [hand for hand in self._hands if hand.is_starting]
         stuck = (now - hand.calls[0].started > STUCK_S for hand in starting if hand.size in wanted)
         if any(stuck):  # those that have not begun yet stand in the way, too
@@ -320,7 +332,7 @@ class Carrying:
             self._call(hand, "close")
 
     def _next_part(self, job: Job) -> Part | None:
-        if job.failed:
+        if job.error is not None:
             return None
         if job.again:
             return job.again.popleft()
@@ -342,6 +354,7 @@ class Carrying:
         job.hands.append(hand)
         given = [one.ref if isinstance(one, KeptThere) else one for one in job.unit.given]
         self._call(hand, "open", job.unit.name, job.unit.opens, self._report.verbosity, *given)
+        hand.calls[-1].begun = not hand.is_used
         hand.calls[-1].given = [one.ref for one in job.unit.given if isinstance(one, KeptThere)]
 
     def _call(self, hand: Hand, method: str, *args: Any) -> None:
@@ -371,6 +384,7 @@ class Carrying:
             self._end_of(hand, call, message, kept)
 
     def _tell(self, hand: Hand, call: Call, message: Said | Ended) -> None:
+        call.begun = True
         if hand.job is not None:
             call.advanced += hand.job.telling.tell(hand, message.words)
 
@@ -380,7 +394,7 @@ class Carrying:
         elif call.what == "open":
             if ended.error is not None:
                 self._release(hand)
-                self._fail(job, ended.error)
+                self._note_unopened(job, ended.error)
                 return
             hand.is_open, job.open_s = True, ended.seconds
             job.telling.begin()
@@ -391,8 +405,16 @@ class Carrying:
         else:
             self._release(hand)
             if ended.error is not None:
-                self._fail(job, ended.error)
-            self._finish_if_done(job)
+                self._report.warn(unclosed(job.unit, ended.error))
+            self._settle(job)
+
+    def _note_unopened(self, job: Job, error: Exception) -> None:
+        """A failure of the unit, unless others have opened it."""
+        if any(hand.is_open for hand in job.hands):
+            job.one_hand = True
+            self._report.warn(f"{job.unit.name}: one more worker could not open it: {error}")
+        else:
+            self._fail(job, error)
 
     def _note(self, job: Job, part: Part, ended: Ended, ref: Any) -> None:
         """A part is done, or failed; what was lost and is made again is nobody's result."""
@@ -407,22 +429,29 @@ class Carrying:
     def _release(self, hand: Hand) -> None:
         if hand.job is not None:
             hand.job.hands.remove(hand)
-        hand.job, hand.is_open = None, False
+        hand.job, hand.is_open, hand.is_used = None, False, True
 
-    def _finish_if_done(self, job: Job) -> None:
-        if job in self._jobs and not job.hands and not job.has_parts:
-            job.telling.end(whole=not job.failed)
-            self._jobs.remove(job)
+    def _settle(self, job: Job) -> None:
+        """Where nobody is at work on a unit: somebody goes on with it, or it is over."""
+        if job not in self._jobs or job.hands:
+            return
+        if job.has_parts:
+            if job not in self._waiting:
+                self._waiting.appendleft(job)
+            return
+        job.telling.end(whole=job.error is None)
+        self._jobs.remove(job)
+        if job.error is None:
+            return
+        if job.restores is not None:
+            job.restores.error = job.error
+        else:
+            self._finished.append(Done(unit=job.unit, part=None, error=job.error))
 
     def _fail(self, job: Job, error: Exception) -> None:
-        """No further part of it will be done."""
-        if not job.failed:
-            job.failed = True
-            if job.restores is not None:
-                job.restores.error = error
-            else:
-                self._finished.append(Done(unit=job.unit, part=None, error=error))
-        self._finish_if_done(job)
+        """No further part of it will be done; said when those at work on it are through."""
+        job.error = job.error or error
+        self._settle(job)
 
     def _take_back(self, hand: Hand, lost: Lost) -> None:
         """It could not be opened, since what it is given has to be made again first."""
@@ -432,8 +461,8 @@ class Carrying:
             if isinstance(kept, KeptThere) and kept.ref in lost.refs:
                 kept.ref = None
         self._release(hand)
-        if job is not None and job not in self._waiting:
-            self._waiting.append(job)
+        if job is not None:
+            self._settle(job)
 
     def _bury(self, hand: Hand, died: Died) -> None:
         """Have done elsewhere what a dead worker had; what killed it, only so many times."""
@@ -450,8 +479,8 @@ class Carrying:
         parts = [call.part for call in calls if call.part is not None]
         job.again.extendleft(reversed(parts))
         blamed = calls[0]
-        if blamed.what == "close":
-            self._finish_if_done(job)
+        if blamed.what == "close" or not blamed.begun:
+            self._settle(job)
             return
         deaths = self._blame(job, blamed)
         last = deaths >= MOST_TRIES or (job.alone and died.out_of_memory)
@@ -460,13 +489,11 @@ class Carrying:
         if not last:
             self._report.warn(f"{error} It is tried again.")
         elif blamed.part is None:
-            self._fail(job, error)
+            self._note_unopened(job, error)
         else:
             job.again.remove(blamed.part)
             self._note(job, blamed.part, Ended([], 0.0, error=error), None)
-        if job.has_parts and job not in self._waiting and not job.hands:
-            self._waiting.appendleft(job)
-        self._finish_if_done(job)
+        self._settle(job)
 
     @staticmethod
     def _blame(job: Job, call: Call) -> int:

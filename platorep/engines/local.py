@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from platorep.engines.telling import Telling
+from platorep.engines.telling import Telling, unclosed
 from platorep.engines.unit import Done, Kept, Talk, Unit, Work
 from platorep.reporting import Reporter
 
@@ -29,6 +29,9 @@ class LocalEngine:
 
     def put(self, value: Any) -> Kept:
         return KeptHere(value)
+
+    def rest(self) -> None:
+        """Nobody is idle."""
 
     def close(self) -> None:
         """There is nothing to end."""
@@ -57,6 +60,10 @@ def _parts(unit: Unit, report: Reporter) -> Iterator[Done]:
                 return
             yield _done(unit, part, work)
         whole = True
+        try:
+            stack.close()
+        except Exception as error:
+            report.warn(unclosed(unit, error))
 
 
 def _done(unit: Unit, part: Any, work: Work) -> Done:

@@ -99,10 +99,13 @@ class RayEngine:
     def put(self, value: Any) -> Kept:
         return KeptThere(ray.put(value))
 
-    def close(self) -> None:
+    def rest(self) -> None:
         for hand in self._hands:
             self._crew.end(hand.actor)
         self._hands.clear()
+
+    def close(self) -> None:
+        self.rest()
         if self._own:
             ray.shutdown()
 

@@ -73,3 +73,8 @@ class Telling:
 
 class _GoneError(Exception):
     """What a task ends with that is not told as done."""
+
+
+def unclosed(unit: Unit, error: Exception) -> str:
+    """Of a unit whose parts are done, so that nothing of it is lost."""
+    return f"{unit.name}: it is done, but could not be closed: {type(error).__name__}: {error}"

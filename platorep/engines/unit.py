@@ -126,6 +126,11 @@ class Engine(Protocol):
         """Send a value that several units are given, once."""
         ...
 
+    def rest(self) -> None:
+        """End the workers that have nothing to do: whoever waits for another process, which may
+        wait for room in the same cluster, rests first."""
+        ...
+
     def close(self) -> None:
         """End the workers, if there are any."""
         ...

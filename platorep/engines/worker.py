@@ -70,8 +70,9 @@ class Worker:
     def open(
         self, name: str, opens: Callable[..., Any], verbosity: int, *given: Any
     ) -> Iterator[Any]:
-        """Open the unit called `name`."""
+        """Open the unit called `name`; first of all say that it is begun."""
         self._relay.start(name, verbosity)
+        yield Said([])
 
         def act() -> None:
             talk = Talk(self._relay, lambda number: self._relay.add("advance", number))

@@ -38,6 +38,7 @@ def complete(run: Run, works: Iterable[Work], dataset: EventDataset, errors: Err
         while waiting:  # first what nobody else is doing, then what others have left undone
             waiting, begun = _Making(run, dataset, errors, home).make(waiting)
             if waiting and not begun:
+                run.engine.rest()  # the other may wait for room where our workers are idle
                 _wait_for(waiting[0], run.report, told)
 
 
@@ -265,7 +266,7 @@ class _Carried:
     def _receive(self, network: _Network, done: Done) -> None:
         """Write what came back down, or note whose failure it is."""
         if done.part is None:
-            network.drawn, works = True, network.works
+            network.drawn, network.undone, works = True, 0, network.works
         else:
             network.undone -= 1
             works = network.ranges[done.part.labels, done.part.shard]

@@ -55,6 +55,7 @@ def measurements(run: Run, wanted: Sequence[Wanted], errors: Errors) -> dict[str
             if one.name not in told:
                 run.report.say(f"{one.name}: waiting for another process that is measuring it")
                 told.add(one.name)
+            run.engine.rest()  # the other may wait for room where our workers are idle
             with ByteLocks(_lock(run.root, one.key)) as locks:
                 locks.acquire(0, wait=True)
     return {one.name: measuring.found[one.name] for one in wanted if one.name in measuring.found}
