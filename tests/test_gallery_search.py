@@ -106,6 +106,19 @@ def test_neighbors_equal_loops_and_sets() -> None:
     assert any(nearest.ties is not None for nearest in found.values())
 
 
+@pytest.mark.parametrize("similarity", ["cosine", "euclidean", "inner_product"])
+@pytest.mark.parametrize("power", [-80, 80])
+def test_lists_do_not_depend_on_the_size_of_features(similarity: str, power: int) -> None:
+    """Nor where the squares of float32 are no numbers."""
+    features = awkward(0)
+
+    expected, found = find(features, similarity), find(features * 2.0**power, similarity)
+
+    for wanted in WANTED:
+        for query in range(Q):
+            assert shares(found[wanted], query) == shares(expected[wanted], query)
+
+
 def test_sources_equal_loops_and_sets() -> None:
     """Also where a source is in a gallery with some of its rows only."""
     features = awkward(1)

@@ -110,6 +110,14 @@ def test_too_much_to_compare_again_is_given_up(rng: torch.Generator) -> None:
     assert search(features, "euclidean")._from_rounded(3, torch.bfloat16, split) is None
 
 
+def test_scores_beyond_the_type_are_given_up(rng: torch.Generator) -> None:
+    features = torch.randn(N, D, generator=rng) + 1e5
+    split = segments(N, 1)
+    assert split is not None
+
+    assert search(features, "inner_product")._from_rounded(1, torch.float16, split) is None
+
+
 @pytest.mark.parametrize("k", [1, 5])
 def test_a_short_list_holds_whoever_may_be_nearest(k: int, rng: torch.Generator) -> None:
     truth = torch.rand(60, 200, generator=rng)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from platorep.errors import DataError
 from platorep.metrics.candidates import Candidates, Chunk, Kept, Part, Wanted, block_rows
-from platorep.metrics.layer import Vectors, product
+from platorep.metrics.layer import Vectors, comparable_dtype, product
 from platorep.metrics.nearest import (
     Nearest,
     Ties,
@@ -109,6 +109,8 @@ class GallerySearch:
     ) -> None:
         self._galleries, self._similarity = galleries, similarity
         self._offset = queries.double().mean(dim=0) if center else None
+        given = queries if queries.dtype == torch.float64 else queries.float()
+        self._dtype = comparable_dtype(torch.linalg.vector_norm(given, dim=1))
         self._own = self._vectors(queries)
         self._largest = float(self._own.squares.max())
         self._rough = RoughProducts.where_faster(self._own)
@@ -134,7 +136,8 @@ class GallerySearch:
         return self._product_error(self._largest)
 
     def _vectors(self, features: Float[Tensor, "n d"]) -> Vectors:
-        return Vectors(features, offset=self._offset, unit=self._similarity == "cosine")
+        unit = self._similarity == "cosine"
+        return Vectors(features.to(self._dtype), offset=self._offset, unit=unit)
 
     def _no_candidates(self, largest: float) -> Candidates:
         return Candidates(

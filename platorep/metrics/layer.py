@@ -260,6 +260,13 @@ def product(x: Float[Tensor, "n_x d"], y: Float[Tensor, "n_y d"]) -> Float[Tenso
     return x @ y.T
 
 
+def comparable_dtype(norms: Float[Tensor, " n"]) -> torch.dtype:
+    """In what rows of these lengths are compared: float32, if squares stay in its range."""
+    if norms.dtype == torch.float32 and 1e-12 < float(norms.max()) < 1e15:
+        return torch.float32
+    return torch.float64
+
+
 def first_equal(rows: Float[Tensor, "m d"]) -> Int64[np.ndarray, " m"]:
     """For every row, the first row that is equal to it."""
     first: dict[bytes, int] = {}
@@ -289,8 +296,8 @@ class Layer:
                     f"{bad[0]}. Drop that sample, or extract again in float32 if this is an "
                     "overflow of half precision."
                 )
-        if features.dtype == torch.float32 and not 1e-12 < float(norms.max()) < 1e15:
-            features = features.double()  # squares would leave the range of float32
+        if features.dtype != comparable_dtype(norms):
+            features = features.double()
             norms = torch.linalg.vector_norm(features, dim=1)
         self.features = features
         self._norms = norms

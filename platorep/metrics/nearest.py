@@ -141,6 +141,8 @@ class Search:
         if level is None:
             return None
         rounded = Rounded(vectors, dtype, split.padded, inner=self._inner, level=level)
+        if not rounded.in_range:
+            return None
         pairs = self._pairs(rounded)
         device = vectors.middle.device
         neighbors = torch.empty(self.n, k, dtype=torch.int64, device=device)
@@ -173,6 +175,8 @@ class Search:
         vectors = self._vectors.some(slice(None, None, -(-self.n // SAMPLE_ROWS)))
         size, whole = vectors.n, slice(0, vectors.n)
         some = Rounded(vectors, dtype, size, inner=self._inner)
+        if not some.in_range:
+            return None
         scores = some.scores(whole).float()
         place = max(1, round(k * size / self.n))
         cut = kth_largest(scores, place)

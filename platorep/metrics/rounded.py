@@ -81,6 +81,11 @@ class Rounded:
         self._error = 1.001 * (lost * longest + lengths * most_lost + added)
         self._most_missing = float(rest.abs().max())
 
+    @property
+    def in_range(self) -> bool:
+        """Whether all scores are numbers; float16 has none for those far above the row's length."""
+        return math.isfinite(self._most_missing)
+
     def scores(self, rows: slice) -> Float[Tensor, "m padded"]:
         """Of some rows with all, in few digits; -inf with themselves and beyond the last."""
         found = F.linear(self._rows[rows], self._rows, self._bias)
