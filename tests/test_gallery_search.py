@@ -119,6 +119,26 @@ def test_lists_do_not_depend_on_the_size_of_features(similarity: str, power: int
             assert shares(found[wanted], query) == shares(expected[wanted], query)
 
 
+def test_what_counts_as_zero_does_not_depend_on_blocks() -> None:
+    features = awkward(0) * torch.linspace(-20, 20, N)[:, None].exp()
+
+    one, other = (
+        search_galleries(
+            features[:Q],
+            in_blocks(features, size),
+            galleries(),
+            WANTED,
+            similarity="cosine",
+            center=True,
+        )
+        for size in (7, N)
+    )
+
+    for wanted in WANTED:
+        for query in range(Q):
+            assert shares(one[wanted], query) == shares(other[wanted], query)
+
+
 def test_sources_equal_loops_and_sets() -> None:
     """Also where a source is in a gallery with some of its rows only."""
     features = awkward(1)

@@ -111,7 +111,7 @@ class GallerySearch:
         self._offset = queries.double().mean(dim=0) if center else None
         given = queries if queries.dtype == torch.float64 else queries.float()
         self._dtype = comparable_dtype(torch.linalg.vector_norm(given, dim=1))
-        self._own = self._vectors(queries)
+        self._own = self._vectors(queries, None)
         self._largest = float(self._own.squares.max())
         self._rough = RoughProducts.where_faster(self._own)
         self._device = queries.device
@@ -135,9 +135,10 @@ class GallerySearch:
     def _error(self) -> float:
         return self._product_error(self._largest)
 
-    def _vectors(self, features: Float[Tensor, "n d"]) -> Vectors:
+    def _vectors(self, features: Float[Tensor, "n d"], largest: float | None) -> Vectors:
         unit = self._similarity == "cosine"
-        return Vectors(features.to(self._dtype), offset=self._offset, unit=unit)
+        features = features.to(self._dtype)
+        return Vectors(features, offset=self._offset, unit=unit, largest=largest)
 
     def _no_candidates(self, largest: float) -> Candidates:
         return Candidates(
@@ -212,7 +213,7 @@ class GallerySearch:
         own, candidates = self._own, self._candidates
         if not len(numbers):
             return
-        around, zero = self._vectors(block).around(own.origin)
+        around, zero = self._vectors(block, self._own.largest).around(own.origin)
         squares = torch.linalg.vector_norm(around, dim=1).square()
         self._largest = max(self._largest, float(squares.max()))
         inner = self._similarity == "inner_product"
@@ -279,7 +280,7 @@ class GallerySearch:
         length = longest(self._largest, self._own.origin)
         most = max(1, PAIR_ENTRIES // exact.shape[1])
         for rows, features in blocks(np.unique(self._pairs // self._q)):
-            table = self._vectors(features.to(self._device))
+            table = self._vectors(features.to(self._device), self._own.largest)
             begin, end = np.searchsorted(self._pairs, [rows[0] * self._q, (rows[-1] + 1) * self._q])
             for start in range(begin, end, most):
                 part = slice(start, min(start + most, end))

@@ -43,10 +43,11 @@ class Vectors:
         center_rows: bool = False,
         unit: bool = False,
         norms: Float[Tensor, " n"] | None = None,
+        largest: float | None = None,
     ) -> None:
         self._features, self._offset = features, offset
         self._center_rows, self._unit = center_rows, unit
-        self._known_norms = norms
+        self._known_norms, self._known_largest = norms, largest
 
     def exact(self, rows: Tensor | slice) -> Float[Tensor, "m d"]:
         """Some rows in float64, computed from each row alone: equal rows stay equal to the bit."""
@@ -69,7 +70,14 @@ class Vectors:
         """A centred row shorter than this is rounding error, and counts as zero."""
         if self._offset is None and not self._center_rows:
             return torch.finfo(self._features.dtype).tiny
-        return 16 * torch.finfo(torch.float64).eps * float(self._features.abs().max())
+        return 16 * torch.finfo(torch.float64).eps * self.largest
+
+    @cached_property
+    def largest(self) -> float:
+        """Size of the largest value: of these rows, or of those that they are compared with."""
+        if self._known_largest is not None:
+            return self._known_largest
+        return float(self._features.abs().max())
 
     def some(self, rows: slice) -> "Vectors":
         """Some of the rows, changed as all of them."""
@@ -79,6 +87,7 @@ class Vectors:
             center_rows=self._center_rows,
             unit=self._unit,
             norms=None if self._known_norms is None else self._known_norms[rows],
+            largest=self._known_largest,
         )
 
     @property
