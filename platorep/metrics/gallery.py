@@ -342,8 +342,8 @@ class GallerySearch:
     def _list(self, chunk: Chunk, first_query: int, w: Wanted) -> Nearest:
         part = chunk.at(w.level)
         cut, unsure = self._cut(part, first_query, w.k)
-        margin = torch.where(unsure, 4 * self._error, 0.0)[:, None]
-        taken = torch.where(unsure[:, None], part.best > cut + margin, part.best >= cut)
+        sure = part.best > cut + 4 * self._error
+        taken = torch.where(unsure[:, None], sure, part.best >= cut)
         ties = None
         if unsure.any():
             undecided = self._undecided(part, cut, unsure)
