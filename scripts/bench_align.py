@@ -4,6 +4,7 @@
     python scripts/bench_align.py grid                 # the paper's shape: 454 x 352 layers
     python scripts/bench_align.py grid --layers 0.1    # a tenth of the layers of every model
     python scripts/bench_align.py grid --metric mutual_knn --spectra measured isotropic
+    python scripts/bench_align.py layer --n 100000     # neighbors of one large layer, all pairs
     python scripts/bench_align.py pair --device cuda
 
 Features are made up on the fly, with the spectrum of real ones, or nearly isotropic, which is the
@@ -42,6 +43,7 @@ VISION = [
     *[(12, 768), (24, 1024), (32, 1280)] * 2,  # CLIP, CLIP fine-tuned
 ]
 ROWS_OF_COMPONENTS = 1024
+STRIP_ROWS = 1024
 EXPONENTS = {"language": 1.2, "vision": 0.95}
 """Variances of principal components fall as i^-exponent. Fitted to components 4 to 300 of 1,024
 photographs and their captions as metrics see them by default (clipped, unit rows, centred), layers
@@ -283,10 +285,39 @@ def compare_way(
     row("peak memory so far", 0.0, peak_gib(args.device))
 
 
+def all_pairs(args: argparse.Namespace) -> None:
+    """The nearest neighbors of all rows of one layer, beside the bare products of all pairs.
+
+    Of the bare products every eighth strip of rows is timed, and the sum multiplied.
+    """
+    metric = bind("mutual_knn", {"k": 10})
+    for spectrum in args.spectra:
+        (features,) = make_layers([(1, args.width)], args, "vision", spectrum)
+        print(f"n = {args.n}, d = {args.width}, {args.threads} threads, spectrum: {spectrum}")
+        bare = {}
+        for dtype in (torch.float32, torch.bfloat16):
+            rows, seconds = features.to(dtype), 0.0
+            strips = range(0, args.n, 8 * STRIP_ROWS)
+            for first in strips:
+                start = clock()
+                rows[first : first + STRIP_ROWS] @ rows.T
+                wait(args.device)
+                seconds += clock() - start
+            bare[dtype] = seconds * args.n / sum(min(STRIP_ROWS, args.n - s) for s in strips)
+            row(f"bare products of all pairs, {dtype}", bare[dtype])
+        start = clock()
+        summarize_layer([metric], features)
+        wait(args.device)
+        seconds = clock() - start
+        speeds = (f"{bare[dtype] / seconds:.2f} x the speed in {dtype}" for dtype in bare)
+        row("neighbors of all rows, k = 10", seconds, ", ".join(speeds))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("mode", choices=["pair", "grid"])
+    parser.add_argument("mode", choices=["pair", "grid", "layer"])
     parser.add_argument("--n", type=int, default=1024)
+    parser.add_argument("--width", type=int, default=768, help="of the one layer")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--layers", type=float, default=1.0, help="share of each model's layers")
@@ -309,6 +340,9 @@ def main() -> None:
     if args.processor_time:
         global clock
         clock = time.process_time
+    if args.mode == "layer":
+        all_pairs(args)
+        return
     if args.mode == "pair":
         compare_ways([(12, 768)], [(24, 1024)], args)
         return
