@@ -1,5 +1,5 @@
-"""An engine whose worker sees nothing of the driver: what it is given and what comes back goes
-through pickle, and it has a cache of its own."""
+"""An engine whose worker sees nothing of the driver, or its cache alone: what it is given and what
+comes back goes through pickle, and it has a cache of its own."""
 
 import os
 import pickle
@@ -16,8 +16,10 @@ SEEN, UNSEEN = b"driver-cache", b"hidden-cache"
 """The name of a folder that no worker sees: every path into it is another there."""
 
 
-def sent(value: Any) -> Any:
-    return pickle.loads(pickle.dumps(value).replace(SEEN, UNSEEN))
+def sent(value: Any, *, seen: bool = False) -> Any:
+    """As it arrives; `seen`: where it may look into the driver's cache."""
+    content = pickle.dumps(value)
+    return pickle.loads(content if seen else content.replace(SEEN, UNSEEN))
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,13 +32,14 @@ class Elsewhere:
 
     Args:
         cache: The worker's.
+        seen: Whether it sees the driver's too.
     """
 
     num_workers = 2
     has_gpus = False
 
-    def __init__(self, cache: Path) -> None:
-        self.cache = cache
+    def __init__(self, cache: Path, *, seen: bool = False) -> None:
+        self.cache, self.seen = cache, seen
         self.done: list[Done] = []
 
     @contextmanager
@@ -56,7 +59,7 @@ class Elsewhere:
 
     def _parts(self, unit: Unit, report: Reporter) -> Iterator[Done]:
         given = [pickle.loads(g.content) if isinstance(g, Stored) else g for g in unit.given]
-        copy = sent(replace(unit, parts=(), given=tuple(given)))
+        copy = sent(replace(unit, parts=(), given=tuple(given)), seen=self.seen)
         with ExitStack() as stack:
             with self.there():
                 try:
@@ -68,7 +71,9 @@ class Elsewhere:
             for part in unit.parts:
                 with self.there():
                     try:
-                        found = Done(unit=unit, part=part, value=sent(work(sent(part))))
+                        found = Done(
+                            unit=unit, part=part, value=sent(work(sent(part, seen=self.seen)))
+                        )
                     except Exception as error:
                         found = Done(unit=unit, part=part, error=error)
                 yield found

@@ -105,6 +105,23 @@ def test_the_same_cells_from_a_worker_that_sees_nothing_of_the_driver(
     assert {path.name for path in (tmp_path / "worker" / "toyworld").glob("*/*")} == {"step000000"}
 
 
+def test_who_sees_the_cache_writes_the_shards_of_a_cell_that_is_described(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = experiment(SEERS)
+    engine = Elsewhere(tmp_path / "worker", seen=True)
+    there = Place(tmp_path / "there", monkeypatch)
+    assert there.extract(config, engine).errors == {}
+    returned = [(done.part.shard, bool(done.value.features)) for done in engine.done]
+    assert returned == [(0, True), (1, False)] * 2, "the first range of a view describes its cells"
+    here = Place(tmp_path / "here", monkeypatch)
+    assert here.extract(config).errors == {}
+    assert len(here.cells()) == 4
+    for label, cell in here.cells().items():
+        for one, two in zip(cell.read(), there.cells()[label].read(), strict=True):
+            assert torch.equal(one, two), label
+
+
 def local_model(folder: Path, seed: int = 0) -> dict[str, Any]:
     """A family of one reader that lies in a folder."""
     write_untrained(folder, parse_network("llama4"), seed)

@@ -1,7 +1,8 @@
 """Cells are made: what is missing is locked, cut into units of work, and written down.
 
-An engine carries the units out, one for each network, wherever that is. What comes back is written
-by this process, which holds the locks.
+An engine carries the units out, one for each network, wherever that is. This process holds the
+locks, describes the cells, and writes what comes back; workers that see the cache write the shards
+of cells that are described.
 """
 
 from collections import deque
@@ -92,6 +93,10 @@ class _Network:
     @property
     def pools(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(work.pool for work in self.works if work.pool is not None))
+
+    def place(self, work: Work) -> int:
+        """Of its pool among those of the network."""
+        return self.pools.index(work.pool) if work.pool is not None else 0
 
     @cached_property
     def ranges(self) -> dict[tuple[str, int], list[Work]]:
@@ -259,9 +264,17 @@ class _Carried:
                 shard=shard,
                 rows=rows if self.home.is_here else range(len(rows)),
                 samples=samples,
+                cells=self._written_there(network, works),
             )
         network.drawn = True
         self._let_go(network)
+
+    def _written_there(self, network: _Network, works: Sequence[Work]) -> dict[str, int]:
+        """The cells of a range that a worker may write, if it sees them."""
+        if self.home.is_here or not all(work.cell.exists() for work in works):
+            return {}
+        folders = (str(work.cell.folder.relative_to(self.home.root)) for work in works)
+        return dict(zip(folders, map(network.place, works), strict=True))
 
     def _receive(self, network: _Network, done: Done) -> None:
         """Write what came back down, or note whose failure it is."""
@@ -275,11 +288,13 @@ class _Carried:
             if left:
                 made: Made = done.result()
                 for work in left:
-                    self._write(network, work, done.part.shard, made)
+                    if made.features:
+                        self._write(network, work, done.part.shard, made)
+                    path = work.cell.shard_path(done.part.shard)
+                    self.making.run.report.detail(f"{work.label}: wrote {path.name}")
 
     def _write(self, network: _Network, work: Work, shard: int, made: Made) -> None:
-        place = network.pools.index(work.pool) if work.pool is not None else 0
-        num_layers = len(made.layers)
+        place, num_layers = network.place(work), len(made.layers)
         own = made.features[place * num_layers : (place + 1) * num_layers]
         work.cell.create(
             work.target.key,
@@ -295,8 +310,6 @@ class _Carried:
         )
         # a copy, since what comes from workers may be read-only, which tensors know nothing of
         work.cell.write_shard(shard, [torch.tensor(layer) for layer in own])
-        path = work.cell.shard_path(shard)
-        self.making.run.report.detail(f"{work.label}: wrote {path.name}")
 
     def _let_go(self, network: _Network) -> None:
         """Of the locks, when nothing is left to come; several pools that failed are tried alone."""
