@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 
 from platorep.data.hub import Repository, snapshot
 from platorep.data.source import require_columns
-from platorep.errors import AbsentError, DataError, StorageError, short
+from platorep.errors import AbsentError, DataError, StorageError, short, shown
 from platorep.files import (
     atomic_path,
     cache_root,
@@ -49,6 +50,7 @@ def read_parquet(path: Path) -> datasets.Dataset:
         of = canonical_json([COPY_VERSION, settled_stamp(path)])
         if not (_source_of(copy) == of and _noted(note) == list(stamp(copy) or ())):
             with pq.ParquetFile(path) as file, atomic_path(copy) as partial:
+                _refuse_twice(file.schema_arrow.names, path)
                 _copy_rows(file, partial, of)
             write_json(note, stamp(copy))
         return datasets.Dataset.from_file(str(copy))
@@ -62,9 +64,15 @@ def parquet_rows(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
         DataError: it is no parquet file, or broken.
     """
     with table_errors(str(path)), reading(path), pq.ParquetFile(path) as file:
+        _refuse_twice(file.schema_arrow.names, path)
         require_columns(columns, file.schema_arrow.names, str(path), "text")
         for batch in file.iter_batches(ROWS_AT_ONCE, columns=columns):
             yield from batch.to_pylist()
+
+
+def _refuse_twice(names: list[str], path: Path) -> None:
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise DataError(f"{path} names the column {shown(twice[0])} twice. Rename one of them.")
 
 
 def _copy_rows(file: pq.ParquetFile, target: Path, of: str) -> None:
@@ -110,7 +118,7 @@ def table_errors(location: str) -> Iterator[None]:
         raise DataError(
             f"{location} cannot be read: {short(str(error.__cause__ or error))}"
         ) from error
-    except (pa.ArrowException, NotImplementedError) as error:
+    except (pa.ArrowException, NotImplementedError, UnicodeDecodeError) as error:
         raise DataError(f"{location} cannot be read: {short(str(error))}") from error
     except OSError as error:
         if "disk space" not in str(error):

@@ -43,7 +43,7 @@ class TableCell:
 
     def _content(self) -> bytes | FileReference:
         """The encoded sample, or its file."""
-        cell = self.table[self.index][self.column]
+        cell = _cell(self.table, self.column, self.index)
         if isinstance(cell, dict) and {"bytes", "path"} & cell.keys():
             cell = cell.get("bytes") or cell.get("path")
         if isinstance(cell, bytes):
@@ -87,9 +87,12 @@ class TableSource:
                 cells[name] = self._cells(part, place, name)
             except DataError as error:
                 problem = problem or str(error)
-        identity = str(index)
-        if self._config.id is not None:
-            identity = str(part.columns[self._config.id][place][self._config.id])
+        identity, column = str(index), self._config.id
+        if column is not None:
+            try:
+                identity = str(_cell(part.columns[column], column, place))
+            except DataError as error:
+                problem = problem or str(error)
         return Row(identity, cells, f"row {place} of {part.file}", part.file, problem)
 
     def cells(self, number: int, view: str) -> tuple[Any, ...]:
@@ -109,11 +112,15 @@ class TableSource:
             read = {c: part.columns[c] for c in {c for of in columns.values() for c in of}}
             if not all(_holds_strings(table, c) for c, table in read.items()):
                 return None
-            values = {c: _values(table, c, places) for c, table in read.items()}
+            read |= {} if identity is None else {identity: part.columns[identity]}
+            try:
+                values = {c: _values(table, c, places) for c, table in read.items()}
+            except UnicodeDecodeError:  # `row` says where
+                return None
             for name, of_view in columns.items():
                 texts[name] += zip(*(values[c] for c in of_view), strict=True)
             if identity is not None:
-                ids += map(str, _values(part.columns[identity], identity, places))
+                ids += map(str, values[identity])
         if identity is None:
             ids = [str(number) for number in numbers[: len(next(iter(texts.values())))]]
         return ids, texts
@@ -158,7 +165,7 @@ class TableSource:
         def refer(name: str) -> FileReference:
             return FileReference(file_beside(folder, name, anywhere=anywhere))
 
-        values = [_named(columns[c].features[c], columns[c][place][c]) for c in view.columns]
+        values = [_named(columns[c].features[c], _cell(columns[c], c, place)) for c in view.columns]
         return as_cells(view, values, refer, labels=self._labels)
 
     def _load_next(self) -> bool:
@@ -201,6 +208,18 @@ def _holds_strings(table: datasets.Dataset, column: str) -> bool:
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         kind = kind.value_type
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _cell(table: datasets.Dataset, column: str, place: int) -> Any:
+    """A cell of a column.
+
+    Raises:
+        DataError: it is a text that cannot be read.
+    """
+    try:
+        return table[place][column]
+    except UnicodeDecodeError as error:  # whoever writes parquet need not look at texts
+        raise DataError(f"the column {column!r} holds a text that is not UTF-8: {error}") from error
 
 
 def _values(table: datasets.Dataset, column: str, places: Sequence[int]) -> list[Any]:
