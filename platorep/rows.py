@@ -32,13 +32,18 @@ class MappedTable:
 
     def __init__(self, path: Path, expected: Stamp | None = None) -> None:
         self.path, self._stamp = path, stamp(path)
-        if self._stamp is None or expected not in (None, self._stamp):
-            raise IntegrityError(f"{path} changed while it was in use. Run the command again.")
+        self._refuse_other(expected)
 
     @cached_property
     def arrow(self) -> pa.Table:
         with pa.memory_map(str(self.path)) as file:
-            return pa.ipc.open_file(file).read_all()
+            table = pa.ipc.open_file(file).read_all()
+        self._refuse_other(stamp(self.path))
+        return table
+
+    def _refuse_other(self, expected: Stamp | None) -> None:
+        if self._stamp is None or expected not in (None, self._stamp):
+            raise IntegrityError(f"{self.path} changed while it was in use. Run the command again.")
 
     def strings(self, column: str) -> "Strings":
         return Strings(self.arrow.column(column), (self, column, range(len(self.arrow))))

@@ -244,6 +244,61 @@ def test_a_killed_pass_goes_on_to_the_same_bytes(
     assert not (folder / "parts").exists()
 
 
+def test_parts_stay_until_the_table_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_parquet(tmp_path, few(20))
+    monkeypatch.setattr(checks, "TEXTS_AT_ONCE", 5)
+    monkeypatch.setattr(passes, "PART_BYTES", 1)
+
+    def dies(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as dying:
+        dying.setattr(table, "write_sealed", dies)
+        with pytest.raises(Killed):
+            load(source)
+    checked = kill_after(monkeypatch, -1)
+    load(source)
+    assert [numbers[0] for numbers in checked] == [20]  # what is behind the last part: nothing
+
+
+def test_texts_of_many_bytes_are_divided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An array of Arrow has no room for 2 GiB of text."""
+    texts = [f"{'long' * (i % 3)} {i}" for i in range(9)]
+    source = write_parquet(tmp_path, [{"text": text} for text in texts])
+    monkeypatch.setattr(passes, "BATCH_BYTES", 20)
+    column = load(source).views["text"].texts
+
+    assert column == texts
+    sizes = [sum(map(len, chunk.to_pylist())) for chunk in column.arrow.chunks]
+    assert len(sizes) > 4
+    assert max(sizes) <= 20
+
+
+def test_a_text_that_is_not_utf8_is_a_bad_row(tmp_path: Path) -> None:
+    ends, content = np.array([0, 1, 2, 3], np.int32), b"\xffab"
+    broken = pa.Array.from_buffers(
+        pa.string(), 3, [None, pa.py_buffer(ends), pa.py_buffer(content)]
+    )
+    whole = pa.array(["x", "y", "z"])
+    for number, (text, row_id) in enumerate([(broken, whole), (whole, broken)]):
+        source = tmp_path / f"{number}.parquet"
+        pq.write_table(pa.table({"text": text, "id": row_id}), source)
+        data = load(str(source), id="id")
+        (dropped,) = data.dropped
+        assert (dropped.row, len(data)) == (0, 2)
+        assert "not UTF-8" in dropped.reason
+        with pytest.raises(DataError, match=r"row 0 of .*not UTF-8.*on_bad_row: drop"):
+            load(str(source), id="id", on_bad_row="error")
+
+
+def test_a_parquet_file_that_names_a_column_twice_is_refused(tmp_path: Path) -> None:
+    column = pa.array(["x"])
+    names = ["text", "other", "other"]
+    pq.write_table(pa.Table.from_arrays([column] * 3, names=names), tmp_path / "x.parquet")
+    with pytest.raises(DataError, match=r"x.parquet names the column 'other' twice"):
+        load(str(tmp_path / "x.parquet"))
+
+
 def test_parts_of_other_or_damaged_files_are_not_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

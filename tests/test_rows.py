@@ -71,6 +71,14 @@ def test_another_file_in_its_place_is_refused(tmp_path: Path) -> None:
         pickle.loads(sent)
 
 
+def test_a_file_that_is_replaced_before_it_is_mapped_is_refused(tmp_path: Path) -> None:
+    table = mapped(tmp_path / "x")
+    mapped(tmp_path / "y", TEXTS[::-1])
+    (tmp_path / "y").replace(tmp_path / "x")
+    with pytest.raises(IntegrityError, match="changed while it was in use"):
+        table.strings("text")
+
+
 def test_rows_are_named_by_their_spelled_list(strings: Strings) -> None:
     others = [f"{i:064x}" for i in range(7)]
     rows = [list(row) for row in zip(TEXTS, others, strict=True)]

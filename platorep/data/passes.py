@@ -32,6 +32,8 @@ PARTS = "parts"
 PART_BYTES = 64 << 20
 PART_S = 60.0
 """A part is sealed when it is so large, or so long after the one before."""
+BATCH_BYTES = 1 << 30
+"""Of texts in one array, which Arrow cannot make of 2 GiB."""
 NOTE_BYTES = 512
 """Of a dropped row, about."""
 HEAD = 128
@@ -75,7 +77,7 @@ class _Open:
 def make_table(
     folder: Path, key: str, config: DatasetConfig, source: RowSource, report: Reporter
 ) -> dict[str, Any]:
-    """Check the rows of a source and write the three tables.
+    """Check the rows of a source and write the three tables; parts stay until they are sealed.
 
     Returns:
         What `about.json` says besides their checksums.
@@ -89,7 +91,6 @@ def make_table(
     _write(folder / ROWS, schema, (part.rows for part in parts))
     _write(folder / DROPPED, DROPPED_SCHEMA, (part.dropped for part in parts))
     _write(folder / FILES, FILES_SCHEMA, (part.files for part in parts))
-    remove(folder / PARTS)
     table = MappedTable(folder / ROWS)
     ids = table.strings("id")
     hashes = {view: table.strings(f"sha256:{view}") for view in config.kinds}
@@ -249,8 +250,22 @@ def _write(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
         pa.ipc.new_file(sink, schema) as writer,
     ):
         for batch in _batches(tables):
-            # copied: the bytes of a slice depend on what it is a slice of
-            writer.write_table(batch.combine_chunks().take(pa.array(range(len(batch)))))
+            for part in _within(BATCH_BYTES, batch):
+                # copied: the bytes of a slice depend on what it is a slice of
+                writer.write_table(part.combine_chunks().take(pa.array(range(len(part)))))
+
+
+def _within(most: int, rows: pa.Table) -> Iterator[pa.Table]:
+    """The rows in halves of halves, until no column of texts has more bytes."""
+    texts = (column for column in rows.columns if pa.types.is_string(column.type))
+    sizes = (pc.sum(pc.binary_length(column)).as_py() or 0 for column in texts)
+    largest = max(sizes, default=0)
+    if largest <= most or len(rows) == 1:
+        yield rows
+        return
+    middle = len(rows) // 2
+    yield from _within(most, rows.slice(0, middle))
+    yield from _within(most, rows.slice(middle))
 
 
 def _batches(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

@@ -20,7 +20,7 @@ from typing import Any
 
 from platorep.config import DatasetConfig
 from platorep.data.events import Copies, DroppedRow, read_copies
-from platorep.data.passes import DROPPED, FILES, ROWS, changed, make_table
+from platorep.data.passes import DROPPED, FILES, PARTS, ROWS, changed, make_table
 from platorep.data.source import RowSource
 from platorep.errors import DamagedError, PlatorepError, StorageError
 from platorep.files import (
@@ -28,6 +28,7 @@ from platorep.files import (
     cache_root,
     digest,
     read_sealed,
+    remove,
     sha256,
     sha256_file,
     write_sealed,
@@ -116,6 +117,7 @@ def _made(
         for name in (ROWS, DROPPED, FILES)
     }
     write_sealed(folder / ABOUT, about | {"tables": tables}, of=key)
+    remove(folder / PARTS)  # not before: who is killed goes on after them
     made = _opened(folder, key)
     assert made is not None, "a table that was just written"
     return made
