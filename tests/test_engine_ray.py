@@ -258,6 +258,48 @@ def test_a_node_goes_and_what_it_kept_is_made_again(
     assert ray_engine.num_workers == 3
 
 
+class Fatal:
+    """Whoever sends it is killed, the first time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if not any(self.folder.iterdir()):
+            (self.folder / "sent").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return str, ("whole",)
+
+
+class Unsendable:
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise ValueError("it cannot be sent")
+
+
+@contextmanager
+def opens_sending(talk: Talk, folder: Path) -> Iterator[Work]:
+    yield lambda part: ("done", Fatal(folder) if part == 0 else Unsendable())
+
+
+@contextmanager
+def opens_given(talk: Talk, given: object) -> Iterator[Work]:
+    yield lambda part: given
+
+
+def test_what_a_worker_could_not_send_is_not_done(
+    ray_engine: RayEngine, report: Reporter, tmp_path: Path
+) -> None:
+    """Though its word that the part is done came first."""
+    unit = Unit(name="a", opens=opens_sending, given=(tmp_path,), parts=(0, 1), keeps=True)
+    sent, unsent = ray_engine.carry_out([unit], report)
+    assert (sent.value, sent.error, str(unsent.error)) == ("done", None, "it cannot be sent")
+    assert unsent.kept is None
+    (told,) = report.warnings
+    assert "a: its worker died while it was at work on it (try 1 of 3)" in told
+    given = Unit(name="b", opens=opens_given, given=(sent.kept,))
+    assert [done.value for done in ray_engine.carry_out([given], report)] == ["whole"]
+
+
 def test_idle_workers_join_a_unit_of_many_parts(
     ray_engine: RayEngine, tmp_path: Path, report: Reporter
 ) -> None:
@@ -331,6 +373,8 @@ def test_errors_arrive_as_themselves() -> None:
     [
         ("ray://127.0.0.1:10001", ConfigError, "on a machine of it"),
         ("127.0.0.1", ConfigError, "expected host:port"),
+        ("127.0.0.1:65536", ConfigError, "expected host:port"),
+        ("two..dots:1", ConfigError, "no host can have that name"),
         ("127.0.0.1:1", AbsentError, "no Ray cluster answers at 127.0.0.1:1"),
     ],
 )

@@ -75,13 +75,15 @@ class RayEngine:
         address = address or os.environ.get("RAY_ADDRESS") or "local"
         if "://" in address:
             raise ConfigError(
-                f"--address {address}: clients of Ray are no part of the cluster. Start the "
+                f"address {address}: clients of Ray are no part of the cluster. Start the "
                 "command on a machine of it, and give `host:port` of its head, or `auto`."
             )
         allow_shared_arrays()
         self._own = not ray.is_initialized()
         if self._own:
             _connect(address, report)
+            # what Ray prints of workers that died: it is told here, in a sentence
+            ray._private.worker.print_to_stdstream = lambda *_, **__: None
         self._crew = _Crew()
         self._hands: list[Hand] = []
 
@@ -194,8 +196,12 @@ class _Crew:
         return call, message, kept
 
     def _message(self, call: Call) -> tuple[Any, Any]:
+        kept = None
         try:
             message = ray.get(next(call.stream))
+            if isinstance(message, Ended) and message.error is None and call.keeps:
+                kept = next(call.stream)
+                ray.get(next(call.stream, kept))  # that it is whole, or why it is not
         except StopIteration:
             return Died("it ended without a word."), None
         except ObjectLostError as error:
@@ -207,9 +213,6 @@ class _Crew:
             return Ended([], 0.0, error=cause if isinstance(cause, Exception) else error), None
         except RayError as error:
             return _died(error), None
-        kept = None
-        if isinstance(message, Ended) and message.error is None and call.keeps:
-            kept = next(call.stream, None)
         return message, kept
 
     def end(self, actor: Any) -> None:
@@ -295,13 +298,17 @@ def _connect(address: str, report: Reporter) -> None:
 def _await_answer(address: str, report: Reporter) -> None:
     """Raises AbsentError if nobody listens there."""
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise ConfigError(f"--address {address}: expected host:port, `auto` or `local`.")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise ConfigError(f"address {address}: expected host:port, `auto` or `local`.")
     began, told = time.monotonic(), False
     while True:
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=TELL_S).close()
             return
+        except UnicodeError as error:
+            raise ConfigError(
+                f"address {address}: no host can have that name ({error})."
+            ) from error
         except OSError as error:
             waited = time.monotonic() - began
             if waited > ANSWER_S:

@@ -81,7 +81,8 @@ class Worker:
         yield from self._streamed(act)
 
     def do(self, part: Any, keeps: bool) -> Iterator[Any]:
-        """Do a part of the open unit; what it keeps comes last, as an object of its own."""
+        """Do a part of the open unit; what it keeps comes after that, as an object of its own, and
+        at last that it has come."""
 
         def act() -> Any:
             assert self._work is not None
@@ -110,6 +111,7 @@ class Worker:
         yield Ended(self._relay.taken(), seconds, value)
         if keeps:
             yield kept
+            yield True
 
 
 def allow_shared_arrays() -> None:
