@@ -296,7 +296,13 @@ def main() -> None:
     )
     add = parser.add_argument
     add("--gpus", type=int, nargs="+", default=[8, 32, 128], help="workers, one to a GPU")
-    add("--tasks", type=Path, help="a file of networks, in place of those of prh-val")
+    add(
+        "--tasks",
+        type=Path,
+        help="a CSV file of networks, in place of those of prh-val, with the columns name, open_s "
+        "(loading weights), parts (ranges of rows), part_s and part_mb (seconds and float32 "
+        "megabytes of one range) and gpus (that hold the weights)",
+    )
     add("--rows", type=int, default=15_000_000)
     add("--rows-per-part", type=int, default=8192, help="larger than a shard, to be simulated fast")
     add("--tokens", type=float, default=31.0, help="of a text, on average")
@@ -313,10 +319,20 @@ def main() -> None:
     add("--tb-price", type=float, default=20.0, help="of a month of 1 TB")
     arguments = parser.parse_args()
     if arguments.tasks is not None:
-        tasks = read_tasks(arguments.tasks)
+        try:
+            tasks = read_tasks(arguments.tasks)
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            said = f"no column {error}" if isinstance(error, KeyError) else error
+            parser.error(f"--tasks {arguments.tasks}: {said}")
     else:
         tasks = [task_of(network, arguments) for network in NETWORKS]
         print_networks(tasks, arguments)
+    largest, fewest = max(tasks, key=lambda task: task.gpus), min(arguments.gpus)
+    if largest.gpus > fewest:
+        parser.error(
+            f"{largest.name} needs {largest.gpus} GPUs for its weights, and --gpus asks for "
+            f"{fewest}: more GPUs, larger ones (--gpu-gb), or networks of your own (--tasks)"
+        )
     print_clusters(tasks, arguments)
 
 
