@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 
 from platorep.align import asked_metrics, expected_seconds, gallery_cost, model_pairs
+from platorep.align.estimate import MOST_ROWS
 from platorep.align.todo import num_unscored
 from platorep.config import ModelSpec
 from platorep.config.analyses import ANALYSIS_TABLES
@@ -179,11 +180,14 @@ class _Plan:
             if self._unscored:
                 seconds = expected_seconds(asked, n, null, list(self.widths.values()), known)
             permutations = f", {null} permutations" if null and asked.has_null else ""
+            untimed = ""
+            if self._unscored and n is not None and n > MOST_ROWS:
+                untimed = f"; not timed, of more than {MOST_ROWS:,} rows (align.gallery takes some)"
             yield {
                 "stage": "align",
                 "cell": asked.label,
                 "state": self._scored(len(pairs)),
-                "note": f"{len(pairs)} model pairs{permutations}",
+                "note": f"{len(pairs)} model pairs{permutations}{untimed}",
                 "seconds": _seconds(seconds),
             }
 

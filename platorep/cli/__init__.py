@@ -56,7 +56,7 @@ def run(line: CommandLine) -> None:
 
 @command(app, "plan", *EXPERIMENT, "models", "device", "offline", *TALK)
 def plan(line: CommandLine) -> None:
-    """What is there already, what is missing, and what it will take. Computes nothing."""
+    """What is there already, what is missing, and what it will take. Computes no features."""
     experiment = open_experiment(line)
     from platorep.plan import plan_table
 

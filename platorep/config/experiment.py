@@ -334,8 +334,9 @@ def _by_view(
         if spec.backend == "features":
             if reads:
                 raise ValueError(
-                    f"{spec.label}: `reads` means nothing to a user's own arrays, which are known "
-                    "by the ids of their rows; leave it out"
+                    f"{spec.label}: `reads` means nothing to a user's own arrays (`backend: "
+                    "features`, as modalities `other` and `truth` have it unless told otherwise), "
+                    "which are known by the ids of their rows; leave it out"
                 )
             yield spec
             continue

@@ -84,6 +84,10 @@ class RayEngine:
             _connect(address, report)
             # what Ray prints of workers that died: it is told here, in a sentence
             ray._private.worker.print_to_stdstream = lambda *_, **__: None
+            nodes = [_size(node["Resources"]) for node in _nodes()]
+            whole = Size(*(sum(parts) for parts in zip(*nodes, strict=True)))
+            where = "this machine" if address == "local" else f"{address}, nodes: {len(nodes)}"
+            report.say(f"Ray on {where}: {described(whole)}")
         self._crew = _Crew()
         self._hands: list[Hand] = []
 
