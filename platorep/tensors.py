@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from platorep.errors import DamagedError
+from platorep.errors import DamagedError, shown
 from platorep.files import atomic_path, canonical_json, reading, sha256
 
 T = TypeVar("T")
@@ -122,8 +122,8 @@ def read_tensors(
     for name, value in expected.items():
         if said.get(name) != value:
             raise DamagedError(
-                f"{path} is damaged: {name} is {said.get(name)!r} in the file, expected "
-                f"{value!r}. {cure}"
+                f"{path} is damaged: {name} is {shown(said.get(name))} in the file, expected "
+                f"{shown(value)}. {cure}"
             )
     if verified is not None:
         verified.add(key)
