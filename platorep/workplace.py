@@ -40,7 +40,7 @@ class Home:
 
     def seen(self) -> Path | None:
         """The cache, as it is called here; None where it cannot be seen."""
-        places = (root for root in (self.root, cache_root()) if (root / self.token).exists())
+        places = (root for root in (self.root, cache_root()) if _is_there(root / self.token))
         return self.root if self.is_here else next(places, None)
 
     @property
@@ -88,7 +88,7 @@ class ModelThere:
             AbsentError: a local folder is not there.
             IntegrityError: it is another model here.
         """
-        if absent := [path for path in self.local if not Path(path).exists()]:
+        if absent := [path for path in self.local if not _is_there(Path(path))]:
             raise AbsentError(
                 f"model {self.spec.label!r}: node {socket.gethostname()} has no {absent[0]}. Put "
                 "it where every node sees it under this path."
@@ -147,6 +147,14 @@ def memory_for(size_bytes: int) -> int:
     each other in a worker."""
     needed = size_bytes + PROCESS_BYTES
     return next((gib * 2**30 for gib in (1, 2, 4) if gib * 2**30 >= needed), needed)
+
+
+def _is_there(path: Path) -> bool:
+    """For whoever works here: a folder of the driver's may be forbidden to others."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _local_paths(spec: ModelSpec) -> Iterator[str]:

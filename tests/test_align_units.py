@@ -188,6 +188,25 @@ def test_damage_is_told_of_what_is_sent(tmp_path: Path) -> None:
     assert set(best["y"]) == {"eyes-b"}
 
 
+def test_damage_is_told_of_queries_that_are_sent(tmp_path: Path) -> None:
+    said = {
+        "gallery": {"queries": 8, "sizes": [16], "k": [1]},
+        "metrics": RICH["metrics"][:1],
+        "null": {"permutations": 0},
+    }
+    bench = Bench(tmp_path)
+    bench.align(**said)
+    for lists in bench.results.parts.glob("*.safetensors"):
+        lists.unlink()
+    bench.cells["eyes-a"].shard_path(0).write_bytes(b"damaged")
+    bench.engine = Elsewhere("cache")
+
+    errors, *_ = bench.align(**said)
+
+    assert {name.split(",")[0] for name in errors} == {"gallery eyes-a"}
+    assert all(isinstance(error, DamagedError) for error in errors.values())
+
+
 def test_no_model_is_held_whole(tmp_path: Path) -> None:
     """Twenty layers of 8 MiB: 100 MB at the most, where all of them, and prepared, took 600."""
     script = Path(__file__).parent / "align_memory.py"

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from platorep.engines import Done, LocalEngine, Needs, Talk, Unit, Work, carryin
 from platorep.engines.carrying import Call, Carrying, Died, Hand, Size
 from platorep.engines.worker import Worker
 from platorep.reporting import Reporter
+from platorep.workplace import Home
 
 
 @dataclass(eq=False)
@@ -200,3 +202,24 @@ def test_what_cannot_be_closed_is_done_nevertheless(here: bool) -> None:
     assert report.warnings == [
         "a: it is done, but could not be closed: ValueError: it does not close"
     ]
+
+
+@contextmanager
+def opens_counting(talk: Talk) -> Iterator[Work]:
+    def work(part: int) -> int:
+        with talk.report.task(f"counting {part}", 2, "steps"):
+            return 1 // part
+
+    yield work
+
+
+def test_what_failed_is_not_told_as_done(capsys: pytest.CaptureFixture[str]) -> None:
+    unit = Unit(name="a", opens=opens_counting, parts=(0, 1), num_parts=2)
+    list(Carrying(Cluster(1), [unit], Reporter(0), []).done())
+    told = capsys.readouterr().err
+    assert "counting 1: 2 steps" in told
+    assert "counting 0" not in told
+
+
+def test_a_cache_that_may_not_be_looked_into_is_not_seen() -> None:
+    assert Home(Path("/" + 300 * "x"), "token").seen() is None

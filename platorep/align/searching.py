@@ -215,13 +215,17 @@ class Searching:
         workers, device = self._run.engine.num_workers, self._run.worker_device
         busy = 1 if workers == 1 else math.ceil(2 * workers / len(todo))
         for one in todo:
+            with self._failures.catch(one.name):
+                layer = self._layer(one)
+            if self._failed(one):
+                continue
             cell, size = one.layers.cell, one.layers.size_bytes(one.number)
             num_parts = min(len(one.left), max(busy, size // SENT_BYTES if self._sent else 1))
             cuts = np.array_split(sorted(one.left), num_parts)
             unit = Unit(
                 name=one.name,
                 opens=opens_search,
-                given=(one.layers, self._layer(one), self._home, self._given, device),
+                given=(one.layers, layer, self._home, self._given, device),
                 parts=self._parts(one, [tuple(cut.tolist()) for cut in cuts]),
                 num_parts=num_parts,
                 cost=float(size),

@@ -40,7 +40,7 @@ class Telling:
             elif what == "step":
                 self._tasks[worker, rest[0]][1](rest[1])
             elif what == "end":
-                self._end((worker, rest[0]))
+                self._end((worker, rest[0]), None if rest[1] else _GoneError())
             else:
                 say: Callable[[str], None] = getattr(self._report, what)
                 say(rest[0])

@@ -160,8 +160,12 @@ class Relay(Reporter):
     def task(self, name: str, total: int | None, unit: str) -> Iterator[Advance]:
         number = next(self._numbers)
         self.add("begin", number, name, total, unit)
-        yield lambda amount: self.add("step", number, amount)
-        self.add("end", number)
+        whole = False
+        try:
+            yield lambda amount: self.add("step", number, amount)
+            whole = True
+        finally:
+            self.add("end", number, whole)
 
 
 class _Lines(io.TextIOBase):
