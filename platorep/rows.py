@@ -4,11 +4,12 @@ A column of ten million ids as a tuple takes a gigabyte and seconds; memory-mapp
 """
 
 import hashlib
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from json.encoder import encode_basestring
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, SupportsIndex, overload
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -82,12 +83,12 @@ class Strings(Sequence[str]):
         return len(self.arrow)
 
     @overload
-    def __getitem__(self, index: int) -> str: ...
+    def __getitem__(self, index: SupportsIndex) -> str: ...
     @overload
     def __getitem__(self, index: slice) -> "Strings": ...
-    def __getitem__(self, index: int | slice) -> "str | Strings":
+    def __getitem__(self, index: SupportsIndex | slice) -> "str | Strings":
         if not isinstance(index, slice):
-            value: str = self.arrow[int(index)].as_py()
+            value: str = self.arrow[operator.index(index)].as_py()
             return value
         rows = range(len(self))[index]
         if rows.step != 1:

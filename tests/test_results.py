@@ -156,11 +156,15 @@ def test_a_kill_between_checksum_and_table_leaves_the_old_table_whole(
 ) -> None:
     results.write_table(results.best, table(1), {"rows": "old"})
 
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
+    replace = Path.replace
+
+    def killed(partial: Path, target: Path) -> Path:
+        if target == results.best:
+            raise KeyboardInterrupt
+        return replace(partial, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr("platorep.results.write_bytes", killed)
+        patch.setattr(Path, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
             results.write_table(results.best, table(2), {"rows": "new"})
 

@@ -248,7 +248,7 @@ KILL = """
 import os, signal, sys
 from pathlib import Path
 from platorep.parameters.toyworld import ToyTraining, WorldParameters, parse_network
-from platorep import files, tensors
+from platorep import tensors
 from platorep.toyworld import checkpoints, training
 
 training.STEPS_PER_STATE = 2
@@ -265,15 +265,14 @@ def half_a_checkpoint(weights, path, metadata=None):
         return save_file(weights, path, metadata=metadata)
     die(path)
 
-def half_a_state(path, content):
-    calls.append(path)
+def half_a_state(tensor):
+    calls.append(tensor)
     if len(calls) < 2:
-        return files.write_bytes(path, content)
-    with files.atomic_path(path) as partial:
-        die(partial)
+        return content(tensor)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 if where == "state":
-    tensors.write_bytes = half_a_state
+    content, tensors._content = tensors._content, half_a_state
 else:
     save_file, checkpoints.save_file = checkpoints.save_file, half_a_checkpoint
 training.train(root, parse_network("conv4"), WorldParameters(), plan)
