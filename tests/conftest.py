@@ -39,9 +39,12 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("PLATOREP_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A Ray cluster of three nodes, on this machine, with a cache of its own."""
+    """A Ray cluster of three nodes, on this machine, with a cache of its own.
+
+    Of one module: it keeps a core busy for as long as it is there.
+    """
     folder = tmp_path_factory.mktemp("cluster")
     tool = folder / "nvidia-smi"  # what nodes with GPUs have
     tool.write_text("#!/bin/sh\nprintf '40960\\n81920\\n'\n")
@@ -54,7 +57,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     cluster.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_engine(cluster: Cluster) -> Iterator["RayEngine"]:
     """Workers of the cluster, of all tests."""
     from platorep.engines.ray import RayEngine

@@ -27,7 +27,8 @@ def workers(cluster: Cluster) -> set[int]:
         if cluster.address in " ".join(process.info["cmdline"] or ()):
             with suppress(psutil.Error):  # it has just ended
                 children = process.children()
-                found |= {one.pid for one in children if "ray::Worker" in one.cmdline()[0]}
+                named = ((one.pid, "".join(one.cmdline()[:1])) for one in children)
+                found |= {pid for pid, name in named if "ray::Worker" in name}
     return found
 
 
@@ -50,22 +51,25 @@ def test_the_tables_are_those_of_one_process(
         assert words in end.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_driver_that_dies_leaves_nobody_and_goes_on(
-    forks: Forks, place: Place, undisturbed: Place, cluster: Cluster, number: signal.Signals
+    forks: Forks, place: Place, undisturbed: Place, cluster: Cluster
 ) -> None:
-    before = workers(cluster)
-    slow = {"slow_disk": 0.2}
-    arguments = run(place, cluster)
-    first = forks.start(*arguments, folder=place.folder, cache=place.cache, conditions=slow)
-    assert first.wait_until(lambda: len(place.shards()) >= 2), first.end()
-    first.send(number)
-    assert first.end().code == (-9 if number == signal.SIGKILL else 143)
-    kept = identities(place.shards())
-    until = time.monotonic() + 60
-    while workers(cluster) - before and time.monotonic() < until:
-        time.sleep(0.1)
-    assert not workers(cluster) - before
+    """Killed first; then ended; then left alone."""
+    arguments, kept = run(place, cluster), dict[str, object]()
+    for number, code, num_shards in ((signal.SIGKILL, -9, 2), (signal.SIGTERM, 143, 4)):
+        before = workers(cluster)
+        slow = {"slow_disk": 0.2}
+        ended = forks.start(*arguments, folder=place.folder, cache=place.cache, conditions=slow)
+        assert ended.wait_until(lambda wanted=num_shards: len(place.shards()) >= wanted)
+        ended.send(number)
+        assert ended.end().code == code
+        until = time.monotonic() + 60
+        while workers(cluster) - before and time.monotonic() < until:
+            time.sleep(0.1)
+        assert not workers(cluster) - before
+        there = identities(place.shards())
+        assert there.items() >= kept.items()
+        kept = there
 
     end = forks.run(*arguments, folder=place.folder, cache=place.cache)
 
