@@ -62,7 +62,7 @@ class Machine:
             for name in controllers.split(",") if number != "0" else ("",):
                 paths[name] = path
         for line in _lines(self.root / "proc/self/mountinfo"):
-            # 36 35 0:31 /root/of/mount /mounted/at rw,options ... - kind source options
+            # number, parent, device, root there, mount point, ... - kind, source, options
             mount, _, kind = (part.split() for part in line.partition(" - "))
             version_1 = kind[0] == "cgroup" and controller in kind[-1].split(",")
             name = controller if version_1 else ""

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from platorep.errors import DamagedError, shown
 from platorep.files import atomic_path, canonical_json, reading, sha256
+from platorep.stamps import Stamp, stamp
 
 T = TypeVar("T")
 _DTYPES = {
@@ -27,8 +28,8 @@ _DTYPES = {
 """What the format calls them."""
 Check = Sequence[Any]
 """Name, type, shape and checksum of one tensor."""
-Verified = set[tuple[Path, tuple[str, ...], tuple[int, ...]]]
-"""File, names of tensors, and what changes when the file is written to."""
+Verified = set[tuple[Path, tuple[str, ...], Stamp | None]]
+"""File, names of tensors, and the stamp of the file."""
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -106,9 +107,9 @@ def read_tensors(
         needed = chosen if "tensors" in said else names
         return said, names, chosen, {name: file.get_tensor(name) for name in needed}
 
-    stamp = () if verified is None else _stamp(path)  # before the file is read
+    now = None if verified is None else stamp(path)  # before the file is read
     said, names, chosen, tensors = _open(path, read, cure)
-    key = path, tuple(chosen), stamp
+    key = path, tuple(chosen), now
     if verified is not None and key in verified:
         return {name: tensors[name] for name in chosen}
     checks = _checks(tensors)
@@ -128,12 +129,6 @@ def read_tensors(
     if verified is not None:
         verified.add(key)
     return {name: tensors[name] for name in chosen}
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    with reading(path):
-        status = path.stat()
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _open(path: Path, read: Callable[[Any], T], cure: str) -> T:
