@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from platorep.engines import Done, LocalEngine, Needs, Talk, Unit, Work, carrying
-from platorep.engines.carrying import Call, Carrying, Died, Hand, Size
+from platorep.engines.carrying import Carrying
+from platorep.engines.crew import Call, Died, Hand, Size
 from platorep.engines.worker import Worker
 from platorep.reporting import Reporter
 from platorep.workplace import Home

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from platorep.engines import Done, Engine, LocalEngine, Needs, Talk, Unit, Work
-from platorep.engines.carrying import Call, Carrying, Size
+from platorep.engines.carrying import Carrying
+from platorep.engines.crew import Call, Size
 from platorep.engines.worker import Worker, allow_shared_arrays
 from platorep.reporting import Reporter
 

@@ -17,16 +17,8 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from platorep.engines.carrying import (
-    Call,
-    Carrying,
-    Died,
-    Hand,
-    KeptThere,
-    Lost,
-    Size,
-    described,
-)
+from platorep.engines.carrying import Carrying
+from platorep.engines.crew import Call, Died, Hand, KeptThere, Lost, Size, described
 from platorep.engines.unit import Done, Kept, Needs, Unit
 from platorep.engines.worker import Ended, Worker, allow_shared_arrays
 from platorep.errors import AbsentError, ConfigError
@@ -117,7 +109,7 @@ class RayEngine:
 
 
 class _Crew:
-    """Actors of Ray, one to a `Worker`. See `platorep.engines.carrying.Crew`."""
+    """Actors of Ray, one to a `Worker`. See `platorep.engines.crew.Crew`."""
 
     def __init__(self) -> None:
         self._actor = ray.remote(Worker)
