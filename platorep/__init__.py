@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from platorep.api import Features, Reference, list_metrics, load_features, score
+    from platorep.api import Reference, list_metrics, load_features, score
+    from platorep.opened import Features
 
 __version__ = "0.1.0"
 __all__ = ["Features", "Reference", "__version__", "list_metrics", "load_features", "score"]

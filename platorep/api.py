@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,22 +16,12 @@ from platorep.errors import AbsentError, DataError, UnknownNameError
 from platorep.features import Cell
 from platorep.files import cache_root
 from platorep.metrics import METRICS, BoundMetric, Summary, bind, default_switches
+from platorep.opened import Features
 from platorep.results import Results
 from platorep.statistics import best_pair
 
 Layers: TypeAlias = Any
 """An array `n d` (a NumPy array, a tensor, a data frame), or a sequence of such arrays."""
-
-
-@dataclass(frozen=True)
-class Features:
-    """The cached features of one model."""
-
-    layers: list[Float[Tensor, "n _"]]
-    names: list[str]
-    """Of the layers."""
-    ids: tuple[str, ...]
-    """Of the rows."""
 
 
 @default_switches()

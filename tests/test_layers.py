@@ -34,6 +34,8 @@ LAYERS = (
     {"drawn", "extraction"},
     {"performance", "align", "checking", "comparing", "plots", "theory"},
     {"grounding", "studies"},
+    {"opened"},
+    {"report"},
     {"listing", "plan", "execute"},
     {"api", "cli"},
     {"__main__"},
