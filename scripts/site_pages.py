@@ -1,0 +1,39 @@
+"""What `make docs` adds to docs/: README, CONTRIBUTING and CHANGELOG as pages of the site.
+
+A hook of MkDocs (mkdocs.yml). It also holds every page to asking no other server for anything.
+"""
+
+import logging
+import re
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+PAGES = {
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+}
+FETCHED = re.compile(r'<(?:script|link|img|iframe)\b[^>]*?\s(?:src|href)="((?:https?:)?//[^"]*)"')
+
+log = logging.getLogger("mkdocs.hooks.site_pages")  # a warning is an error in strict mode
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the files of the repository's top, with the links that they have within docs/."""
+    for name, page in PAGES.items():
+        text = Path(config.config_file_path).with_name(name).read_text(encoding="utf-8")
+        text = text.replace("](docs/", "](")
+        for other, other_page in PAGES.items():
+            text = text.replace(f"]({other}", f"]({other_page}")
+        files.append(File.generated(config, page, content=text))
+    return files
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Warn of what a reader's browser would fetch from elsewhere."""
+    for address in FETCHED.findall(output):
+        log.warning("%s fetches %s", page.file.src_uri, address)
+    return output
