@@ -25,7 +25,8 @@ lint: $(INSTALLED)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/codespell
 
-# Material for MkDocs announces its successor at every build; CONTRIBUTING says why it is not taken yet.
+# Material for MkDocs announces its successor at every build; CONTRIBUTING says why it is not taken
+# yet. Not `--quiet`, which hides warnings from `--strict` too.
 docs: $(INSTALLED)
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 	@echo "Open site/index.html through a server, such as: $(VENV)/bin/python -m http.server --directory site"
