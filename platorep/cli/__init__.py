@@ -17,7 +17,7 @@ from platorep.cli import studies
 from platorep.cli import theory as theory_commands
 from platorep.cli.checking import CHECK, check
 from platorep.cli.experiment import finish, open_experiment
-from platorep.cli.options import ENGINE, EXPERIMENT, TALK, WORK, CommandLine, Json, command
+from platorep.cli.options import ENGINE, EXPERIMENT, TALK, WORK, CommandLine, Json, command, epilog
 from platorep.cli.running import exit_on_error, others_on_stderr, print_table
 from platorep.errors import ConfigError, IntegrityError
 from platorep.reporting import Reporter
@@ -36,7 +36,12 @@ app.add_typer(cache_commands.app, name="cache")
 app.add_typer(theory_commands.app, name="theory")
 app.add_typer(studies.units, name="units")
 app.add_typer(studies.bridge, name="bridge")
-command(app, "check", *CHECK, limit=128)(check)
+command(
+    *(app, "check", *CHECK),
+    limit=128,
+    example="platorep check local-dir:my/vit --checks 'batch*'",
+    page="check.md",
+)(check)
 
 
 def main() -> None:
@@ -45,7 +50,13 @@ def main() -> None:
     app()
 
 
-@command(app, "run", *EXPERIMENT, *WORK, *ENGINE, "batch_size", "overwrite", "offline", *TALK)
+@command(
+    app,
+    "run",
+    *(*EXPERIMENT, *WORK, *ENGINE, "batch_size", "overwrite", "offline", *TALK),
+    example="platorep run mine.yaml --set align.metrics.0.k=20",
+    page="start.md",
+)
 def run(line: CommandLine) -> None:
     """All stages in a row: extract, measure, align, plot. Redoes nothing that is done."""
     experiment = open_experiment(line)
@@ -54,7 +65,13 @@ def run(line: CommandLine) -> None:
     finish(experiment, run_stages, line)
 
 
-@command(app, "plan", *EXPERIMENT, "models", "device", "offline", *TALK)
+@command(
+    app,
+    "plan",
+    *(*EXPERIMENT, "models", "device", "offline", *TALK),
+    example="platorep plan mine.yaml --limit 256",
+    page="start.md",
+)
 def plan(line: CommandLine) -> None:
     """What is there already, what is missing, and what it will take. Computes no features."""
     experiment = open_experiment(line)
@@ -72,6 +89,8 @@ def plan(line: CommandLine) -> None:
     "extract",
     *(*EXPERIMENT, *WORK, *ENGINE, "batch_size", "overwrite", "offline"),
     *("download_only", *TALK),
+    example="platorep extract mine.yaml --models 'pythia*' --download-only",
+    page="start.md",
 )
 def extract(line: CommandLine) -> None:
     """Cache the features of every layer of every model."""
@@ -82,7 +101,13 @@ def extract(line: CommandLine) -> None:
     finish(experiment, stage, line)
 
 
-@command(app, "measure", *EXPERIMENT, *WORK, *ENGINE, "overwrite", "offline", *TALK)
+@command(
+    app,
+    "measure",
+    *(*EXPERIMENT, *WORK, *ENGINE, "overwrite", "offline", *TALK),
+    example="platorep measure mine.yaml --offline",
+    page="performance.md",
+)
 def measure(line: CommandLine) -> None:
     """Put a number on each model's competence: bits per byte, probes, or numbers of others."""
     experiment = open_experiment(line)
@@ -91,7 +116,13 @@ def measure(line: CommandLine) -> None:
     finish(experiment, measure_stage, line)
 
 
-@command(app, "align", *EXPERIMENT, *WORK, *ENGINE, "overwrite", *TALK)
+@command(
+    app,
+    "align",
+    *(*EXPERIMENT, *WORK, *ENGINE, "overwrite", *TALK),
+    example="platorep align mine.yaml --json",
+    page="start.md",
+)
 def align(line: CommandLine) -> None:
     """Score all layer pairs of all model pairs from cached features."""
     experiment = open_experiment(line)
@@ -100,7 +131,13 @@ def align(line: CommandLine) -> None:
     finish(experiment, align_stage, line)
 
 
-@command(app, "score", "file", *EXPERIMENT, *WORK, *TALK)
+@command(
+    app,
+    "score",
+    *("file", *EXPERIMENT, *WORK, *TALK),
+    example="platorep score mine.npz mine.yaml --models 'vit*'",
+    page="start.md",
+)
 def score(line: CommandLine) -> None:
     """Score your own features against the models of an extracted experiment."""
     experiment = open_experiment(line)
@@ -109,7 +146,13 @@ def score(line: CommandLine) -> None:
     finish(experiment, lambda run: score_stage(run, line.file), line)
 
 
-@command(app, "plot", *EXPERIMENT, "keep_going", *TALK)
+@command(
+    app,
+    "plot",
+    *(*EXPERIMENT, "keep_going", *TALK),
+    example="platorep plot mine.yaml --output results/mine",
+    page="start.md",
+)
 def plot(line: CommandLine) -> None:
     """Draw the experiment's figures from its tables."""
     experiment = open_experiment(line)
@@ -118,7 +161,13 @@ def plot(line: CommandLine) -> None:
     finish(experiment, plot_stage, line)
 
 
-@command(app, "compare", "experiments", "output", "as_json", "quiet")
+@command(
+    app,
+    "compare",
+    *("experiments", "output", "as_json", "quiet"),
+    example="platorep compare results/photos results/drawings",
+    page="comparing.md",
+)
 def compare(line: CommandLine) -> None:
     """Do the same model pairs rank the same in several experiments? Kendall's tau, and a figure.
 
@@ -142,7 +191,7 @@ class Listable(StrEnum):
     keys = "keys"
 
 
-@app.command("list")
+@app.command("list", epilog=epilog("platorep list models '*dinov3*'", "start.md"))
 def list_things(
     what: Annotated[Listable, typer.Argument(help="Which table.")],
     pattern: Annotated[

@@ -7,14 +7,14 @@ from typing import Annotated
 import typer
 
 from platorep.cli.experiment import open_experiment
-from platorep.cli.options import CommandLine, Json, command
+from platorep.cli.options import CommandLine, Json, command, epilog
 from platorep.cli.running import exit_on_error, others_on_stderr, print_table
 from platorep.errors import IntegrityError
 
 app = typer.Typer(no_args_is_help=True, help="Look after the feature cache.")
 
 
-@app.command("list")
+@app.command("list", epilog=epilog("platorep cache list --json", "cache.md"))
 def cache_list(as_json: Json = False) -> None:
     """List the cells of the cache: dataset, model, rows, layers, size, complete or not."""
     with exit_on_error():
@@ -30,7 +30,7 @@ Folders = Annotated[
 ]
 
 
-@app.command("verify")
+@app.command("verify", epilog=epilog("platorep cache verify results/mine", "cache.md"))
 def cache_verify(results: Folders = None, as_json: Json = False) -> None:
     """Read every file of the cache and of results that holds a number and compare its checksum.
 
@@ -57,7 +57,7 @@ def cache_verify(results: Folders = None, as_json: Json = False) -> None:
             )
 
 
-@app.command("clean")
+@app.command("clean", epilog=epilog("platorep cache clean --broken --partial", "cache.md"))
 def cache_clean(
     results: Folders = None,
     broken: Annotated[bool, typer.Option("--broken", help="Damaged files.")] = False,
@@ -81,7 +81,13 @@ def cache_clean(
         print_table(pd.concat(parts, ignore_index=True), as_json)
 
 
-@command(app, "import", "config", "model", "file", "overrides", "output", "offline")
+@command(
+    app,
+    "import",
+    *("config", "model", "file", "overrides", "output", "offline"),
+    example="platorep cache import mine.yaml pythia-70m features.pt",
+    page="cache.md",
+)
 def cache_import(line: CommandLine) -> None:
     """Take features over that other code has saved (the paper's .pt, arrays), as a model's cell."""
     experiment = open_experiment(replace(line, models=[line.model]))

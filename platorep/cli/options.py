@@ -126,12 +126,23 @@ ENGINE = ("engine", "address")
 Command = Callable[[CommandLine], None]
 
 
+def epilog(example: str, page: str) -> str:
+    """What stands below the help of a command, and in docs/cli.md.
+
+    Args:
+        example: A whole line that one can type.
+        page: The file of docs/ that explains this command.
+    """
+    return f"Example: {example}\n\nMore: docs/{page}"
+
+
 def command(
-    app: typer.Typer, name: str, *takes: str, **defaults: Any
+    app: typer.Typer, name: str, *takes: str, example: str, page: str, **defaults: Any
 ) -> Callable[[Command], Command]:
     """Make a function the command `name`, with those fields of `CommandLine` that it takes.
 
     Args:
+        example, page: As `epilog` has them.
         **defaults: Of fields that have another one here; an argument with one may be left out.
     """
     hints = get_type_hints(CommandLine, include_extras=True)
@@ -159,7 +170,7 @@ def command(
                 for field in takes
             ]
         )
-        app.command(name)(from_shell)
+        app.command(name, epilog=epilog(example, page))(from_shell)
         return function
 
     return register

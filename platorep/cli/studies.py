@@ -17,7 +17,7 @@ def run_study(line: CommandLine, name: str) -> None:
     finish(experiment, lambda run: study_stage(run, name), line)
 
 
-@command(units, "match", *TAKES)
+@command(units, "match", *TAKES, example="platorep units match toyworld-units", page="units.md")
 def units_match(line: CommandLine) -> None:
     """Which units of two networks do the same over images and positions, or over texts.
 
@@ -27,19 +27,19 @@ def units_match(line: CommandLine) -> None:
     run_study(line, "units match")
 
 
-@command(bridge, "map", *TAKES)
+@command(bridge, "map", *TAKES, example="platorep bridge map toyworld-map", page="bridges.md")
 def bridge_map(line: CommandLine) -> None:
     """Fit linear maps on some rows, and find the right one among others through them."""
     run_study(line, "bridge map")
 
 
-@command(bridge, "match", *TAKES)
+@command(bridge, "match", *TAKES, example="platorep bridge match toyworld-match", page="bridges.md")
 def bridge_match(line: CommandLine) -> None:
     """Which item of one model is which of another, from their two kernels alone: no pairs."""
     run_study(line, "bridge match")
 
 
-@command(units, "filters", *TAKES)
+@command(units, "filters", *TAKES, example="platorep units filters filters", page="units.md")
 def units_filters(line: CommandLine) -> None:
     """Are first filters Gabor functions, and do different objectives learn the same ones?
 
@@ -50,7 +50,9 @@ def units_filters(line: CommandLine) -> None:
     run_study(line, "units filters")
 
 
-@command(bridge, "stitch", *TAKES)
+@command(
+    bridge, "stitch", *TAKES, example="platorep bridge stitch toyworld-stitch", page="bridges.md"
+)
 def bridge_stitch(line: CommandLine) -> None:
     """The front of one network, a trained linear stitch, the back of another: what is lost?"""
     run_study(line, "bridge stitch")

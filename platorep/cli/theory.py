@@ -13,7 +13,14 @@ app = typer.Typer(no_args_is_help=True, help="The theory, where it can be comput
 FILE = ("config", "overrides", "output")
 
 
-@command(app, "pmi", *FILE, "as_json", "quiet", config="theory-pmi")
+@command(
+    app,
+    "pmi",
+    *(*FILE, "as_json", "quiet"),
+    config="theory-pmi",
+    example="platorep theory pmi --json",
+    page="toyworld.md",
+)
 def theory_pmi(line: CommandLine) -> None:
     """Contrastive learners of discrete events: do they end at one kernel, the PMI?"""
     from platorep.config import config_path, load_theory
@@ -27,7 +34,14 @@ def theory_pmi(line: CommandLine) -> None:
     print_table(table, line.as_json)
 
 
-@command(app, "color", *FILE, "device", "offline", "keep_going", *TALK, config="toyworld-color")
+@command(
+    app,
+    "color",
+    *(*FILE, "device", "offline", "keep_going", *TALK),
+    config="toyworld-color",
+    example="platorep theory color prh-color",
+    page="color.md",
+)
 def theory_color(line: CommandLine) -> None:
     """Colours in images, in language models and in CIELAB: do they lie alike?"""
     if line.offline:
