@@ -95,6 +95,7 @@ IMAGE = Kind(
     decode=decode_image,
     same=same_image,
     looks=perceptual_hash,
+    shows=lambda image: image,
     changes={
         Grey: lambda image, change, seed: grey(image),
         Rotate: lambda image, change, seed: rotate(image, change.degrees),

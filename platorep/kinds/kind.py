@@ -55,6 +55,8 @@ class Kind:
     seed alone; the seed is made of the sample's hash and the change's own."""
     looks: Callable[[Any], int] | None = None
     """A 64-bit hash that hardly changes when a sample is encoded again, if there is one."""
+    shows: Callable[[Any], Any] | None = None
+    """A picture of a sample for people to see, as a `PIL.Image`, if there is one."""
     package: str = "pillow"
     """The package that decodes: what is known of checked samples holds for its version."""
 

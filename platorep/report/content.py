@@ -25,7 +25,7 @@ class Model:
     layers: Sequence[str]
     """Names, in order."""
     measures: dict[str, Number]
-    """By name of the measure."""
+    """By name of the measure. A copy is drawn where the model stands whose copy it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,22 +88,22 @@ class Row:
     id: str
     texts: dict[str, str]
     """By name of the view."""
-    picture: str | None
-    """A data URL; None: there is none, or it may not be shown."""
+    pictures: dict[str, str]
+    """Data URLs, by name of the view; empty: there are none, or they may not be shown."""
     group: str
     """"": rows have none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbors:
-    """The k nearest rows of every row in one layer."""
+    """The k nearest of all n rows, for every row that is on the page, in one layer."""
 
     model: str
     layer: int
     k: int
     data: str
-    """n * k unsigned integers of 16 bits (of 32 bits for n > 65,536), little-endian, row by row,
-    the nearest first, in base64."""
+    """k unsigned integers of 16 bits (of 32 bits for n > 65,536) for each of `Content.rows`, in
+    their order: `Row.index` of the nearest first. Little-endian, in base64."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,259 @@
+"""The answer in sentences, computed from the tables: who agrees most, and does it rise?
+
+A sentence says no more than its numbers do: what is not above the null is called so, and what a
+handful of models cannot tell is not told.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from platorep.errors import AbsentError
+from platorep.parameters.figures import ScalingFigure
+from platorep.plots.labels import metric_text
+from platorep.plots.measures import less_is_better
+from platorep.plots.scaling import scaled_pairs
+from platorep.plots.tables import Tables, changed_of
+from platorep.plots.trends import FIXED_FAMILY, FIXED_STEP, SPEARMAN, correlations
+from platorep.report.models import BASELINE, CHANGED, RANDOM, TRAINED
+
+SHUFFLED = "shuffled"
+TIMES = "\N{MULTIPLICATION SIGN}"
+MOST_NAMED = 3
+"""Metrics, or pairs of modalities, that are named one by one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What the tables do not say of themselves."""
+
+    alpha: float
+    """Of the null."""
+    larger_is_closer: Mapping[str, bool]
+    """By metric."""
+
+
+def answer(tables: Tables, pairs: pd.DataFrame, rules: Rules) -> list[str]:
+    """Who agrees most, whether alignment rises with performance, and what belongs beside it.
+
+    The first metric leads, and of several pairs of modalities the first that was asked for.
+
+    Args:
+        pairs: `pairs_table(tables)`.
+    """
+    trained = pairs[pairs["kind"] == TRAINED]
+    if trained.empty:
+        return ["There is no pair of two trained models: whatever was scored is a control."]
+    trained = trained.assign(senses=_senses(trained))
+    metric, senses = trained.iloc[0][["metric", "senses"]]
+    of_metric = trained[trained["metric"] == metric]
+    lead = of_metric[of_metric["senses"] == senses]
+    others = of_metric[of_metric["senses"] != senses]
+    return [
+        *_best(lead, senses, rules),
+        *_controls(pairs[pairs["metric"] == metric], lead, tables, rules),
+        *_rise(tables, str(metric), lead.iloc[0]),
+        *_other_senses(others, rules),
+        *_other_metrics(trained[trained["senses"] == senses], str(metric), rules),
+    ]
+
+
+def _senses(pairs: pd.DataFrame) -> list[str]:
+    """`language x vision`, whichever of the two is x."""
+    first: dict[frozenset[str], str] = {}
+    sides = zip(pairs["x_modality"], pairs["y_modality"], strict=True)
+    return [first.setdefault(frozenset((x, y)), f"{x} {TIMES} {y}") for x, y in sides]
+
+
+def best_of(pairs: pd.DataFrame, rules: Rules) -> pd.Series | None:
+    """The closest pair that has a score, of one metric; of equal ones the first."""
+    known = pairs[pairs["score"].notna()]
+    if known.empty:
+        return None
+    larger = rules.larger_is_closer.get(str(known["metric"].iloc[0]), True)
+    scores = known["score"].to_numpy(dtype=float)
+    return known.iloc[int(scores.argmax() if larger else scores.argmin())]
+
+
+def _best(lead: pd.DataFrame, senses: str, rules: Rules) -> list[str]:
+    count, best = len(lead), best_of(lead, rules)
+    pairs = f"{count} {senses} pairs of trained models"
+    if best is None:
+        why = str(lead["reason"].iloc[0] or "no reason is recorded")
+        if count == 1:
+            return [f"The one {senses} pair of trained models has no score: {why}."]
+        return [f"None of {pairs} has a score; of the first: {why}."]
+    who = f"{best['x']} and {best['y']}"
+    which = f"Of {pairs}, {who} agree most" if count > 1 else f"{who} are the one pair"
+    said = f"{which}: {metric_text(best['metric'])} is {short(best['score'])}"
+    if _known(best, "low", "high"):
+        said += f" [{short(best['low'])}, {short(best['high'])}]"
+    said += f" over {int(best['n']):,} rows"
+    beside = [f"chance is {short(best['chance'])}"] if _known(best, "chance") else []
+    if _known(best, "threshold"):
+        share = f"{100 * (1 - rules.alpha):g} %"
+        beside.append(f"{share} of permuted pairs stay below {short(best['threshold'])}")
+    said += f" ({', '.join(beside)})." if beside else "."
+    return [f"{said} {_verdict(best, lead, rules)}{_ceiling(best)}"]
+
+
+def _verdict(best: pd.Series, lead: pd.DataFrame, rules: Rules) -> str:
+    """Whether the best pair, and how many others, are above the null."""
+    p = p_of(best)
+    if p is None:
+        return "There is no null to hold it against."
+    name = _p_name(best)
+    if p > rules.alpha:
+        return f"That is not above the null: {name} = {short(p)}."
+    said = f"That is above the null: {name} = {short(p)}"
+    if len(lead) == 1:
+        return f"{said}."
+    above = sum((p_of(row) or 0.0) <= rules.alpha and p_of(row) is not None
+                for _, row in lead.iterrows())  # fmt: skip
+    return f"{said}; so are {above} of the {len(lead)} in all."
+
+
+def p_of(pair: pd.Series) -> float | None:
+    """Corrected over pairs, where that was done."""
+    for name in ("p_adjusted", "p"):
+        if _known(pair, name):
+            return float(pair[name])
+    return None
+
+
+def _p_name(pair: pd.Series) -> str:
+    return "p, corrected over pairs," if _known(pair, "p_adjusted") else "p"
+
+
+def _ceiling(best: pd.Series) -> str:
+    if not _known(best, "share_of_ceiling"):
+        return ""
+    share = f"{100 * best['share_of_ceiling']:.0f} %"
+    ends = ""
+    if _known(best, "share_of_ceiling_low", "share_of_ceiling_high"):
+        low, high = (100 * best[f"share_of_ceiling_{end}"] for end in ("low", "high"))
+        ends = f" [{low:.0f}, {high:.0f}]"
+    return f" It is {share}{ends} of the way from chance to the noise ceiling."
+
+
+def _controls(pairs: pd.DataFrame, lead: pd.DataFrame, tables: Tables, rules: Rules) -> list[str]:
+    """What controls reach in place of the best pair."""
+    best = best_of(lead, rules)
+    if best is None:
+        return []
+    models = tables.models.set_index("label")
+    twin = models["random_of"].where(models["random"].astype(bool), changed_of(models))
+    twin = twin.where(twin.fillna("") != "", models.index.to_series())
+    same = (pairs["x"].map(twin) == best["x"]) & (pairs["y"].map(twin) == best["y"])
+    of_best = {
+        RANDOM: ("with random weights", same),
+        CHANGED: ("on changed views", same),
+        SHUFFLED: ("with shuffled rows", same),
+        BASELINE: (
+            "the best baseline",
+            pairs["x"].eq(best["x"]) | pairs["y"].eq(best["y"]),
+        ),
+    }
+    reached = []
+    for kind, (what, rows) in of_best.items():
+        found = best_of(pairs[(pairs["kind"] == kind) & rows], rules)
+        if found is not None:
+            reached.append(f"{what} {short(found['score'])}")
+    return [f"In its place, controls reach at most: {', '.join(reached)}."] if reached else []
+
+
+def _other_senses(others: pd.DataFrame, rules: Rules) -> list[str]:
+    said = []
+    for senses, rows in others.groupby("senses", sort=False):
+        best = best_of(rows, rules)
+        if best is not None:
+            p = p_of(best)
+            null = "" if p is None or p <= rules.alpha else ", not above the null"
+            said.append(f"{senses} {short(best['score'])} ({best['x']}, {best['y']}{null})")
+    if not said:
+        return []
+    more = f"; and {len(said) - MOST_NAMED} more" if len(said) > MOST_NAMED else ""
+    return [f"The best of other modalities: {'; '.join(said[:MOST_NAMED])}{more}."]
+
+
+def _other_metrics(trained: pd.DataFrame, first: str, rules: Rules) -> list[str]:
+    """Metrics by which another pair is the best."""
+    lead = best_of(trained[trained["metric"] == first], rules)
+    others = list(dict.fromkeys(trained["metric"][trained["metric"] != first]))
+    if lead is None or not others:
+        return []
+    said = []
+    for metric in others:
+        best = best_of(trained[trained["metric"] == metric], rules)
+        if best is not None and (best["x"], best["y"]) != (lead["x"], lead["y"]):
+            said.append(f"{metric_text(metric)} {short(best['score'])} ({best['x']}, {best['y']})")
+    if not said:
+        number = (
+            f"The other {len(others)} metrics name" if len(others) > 1 else "The other metric names"
+        )
+        return [f"{number} the same pair."]
+    more = f"; and {len(said) - MOST_NAMED} more" if len(said) > MOST_NAMED else ""
+    return [f"By other metrics another pair is the best: {'; '.join(said[:MOST_NAMED])}{more}."]
+
+
+def _rise(tables: Tables, metric: str, pair: pd.Series) -> list[str]:
+    """Whether alignment rises with the first measure that models of either side have."""
+    sides = [(str(pair["x_modality"]), str(pair["y_modality"]))]
+    sides += [sides[0][::-1]] if len({*sides[0]}) > 1 else []
+    for measure in map(str, tables.performance["measure"].unique()):
+        for points, lines in sides:
+            asked = {"x": measure, "points": points, "lines": lines, "metric": metric}
+            figure = ScalingFigure.model_validate(asked | {"controls": False})
+            try:
+                frame = scaled_pairs(tables, figure).frame
+            except AbsentError:
+                continue
+            return [_rise_sentence(frame, measure, less_is_better(measure, tables), points)]
+    return ["Whether alignment rises with performance is open: none was measured of these models."]
+
+
+def _rise_sentence(frame: pd.DataFrame, measure: str, lower: bool, points: str) -> str:
+    trained = frame[frame["role"] == TRAINED].assign(line_family="")
+    what = f"performance ({measure.replace('_', ' ')}{', less is better' if lower else ''})"
+    found = correlations(trained, log=False).to_dict("records")
+    whole = {str(row["statistic"]): row for row in found if row["line"] == ""}
+    if SPEARMAN not in whole or not np.isfinite(whole[SPEARMAN]["low"]):
+        count = trained["point"].nunique()
+        return f"Whether alignment rises with {what} cannot be said of {count} {points} models."
+    row = whole[SPEARMAN]
+    value, low, high = (float(row[name]) for name in ("value", "low", "high"))
+    rho = f"Spearman's rho is {signed(value)} [{signed(low)}, {signed(high)}]"
+    over = f"over {int(row['num_points'])} {points} models"
+    if low <= 0 <= high:
+        return (
+            f"Whether alignment rises with {what} cannot be said: {rho} {over}, an interval that "
+            "holds 0."
+        )
+    said = f"Alignment {'rises' if low > 0 else 'falls'} with {what}: {rho} {over}."
+    fixed = [
+        f"{name} it is {signed(whole[statistic]['value'])}"
+        for statistic, name in (
+            (FIXED_STEP, "at the same step of training"),
+            (FIXED_FAMILY, "within families"),
+        )
+        if statistic in whole
+    ]
+    if fixed:
+        said += f" {' and '.join(fixed).capitalize()}."
+    return f"{said} Models of one family or training are no independent points: doubt more."
+
+
+def _known(row: pd.Series, *names: str) -> bool:
+    return all(name in row and pd.notna(row[name]) for name in names)
+
+
+def short(value: float) -> str:
+    """Three significant digits."""
+    return f"{float(value):.3g}".replace("-", "\N{MINUS SIGN}")
+
+
+def signed(value: float) -> str:
+    """A correlation."""
+    return f"{float(value):.2f}".replace("-", "\N{MINUS SIGN}")

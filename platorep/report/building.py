@@ -1,0 +1,121 @@
+"""From a finished experiment to what the page consists of.
+
+Axes: n rows that were scored, m rows on the page.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64
+
+from platorep.files import storage_errors
+from platorep.opened import Opened
+from platorep.report.answer import Rules, answer
+from platorep.report.content import Content, Model
+from platorep.report.method import asked_of, method_of, metrics_of
+from platorep.report.models import TRAINED, measures_of, models_of
+from platorep.report.neighbors import lists_of, neighbor_rule, wanted_layers
+from platorep.report.pairs import pairs_of, pairs_table
+from platorep.report.shared import rows_of
+from platorep.report.tables import tables_of
+from platorep.results import differences, without_effect_removed
+
+ROWS = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What goes on the page."""
+
+    rows: int = ROWS
+    images: bool = True
+    texts: bool = True
+    command: str = ""
+    """That makes it."""
+
+
+def build_content(opened: Opened, wanted: Wanted | None = None) -> Content:
+    """All that the page of an experiment says.
+
+    Raises:
+        AbsentError: there are no scores yet.
+        IntegrityError: a table is damaged, or two do not go together.
+    """
+    wanted = wanted or Wanted()
+    tables, n = opened.tables, len(opened.ids)
+    pairs, models, metrics = pairs_table(tables), models_of(tables), metrics_of(opened)
+    shown_pairs, map_note = pairs_of(tables, pairs)
+    rule = neighbor_rule(opened, pairs)
+    chosen = chosen_rows(n, wanted.rows)
+    lists = lists_of(opened, wanted_layers(pairs, _trained_first(models)), chosen, rule)
+    shown = rows_of(opened, chosen, images=wanted.images, texts=wanted.texts)
+    rules = Rules(
+        alpha=opened.run.config.align.null.alpha,
+        larger_is_closer={metric.name: metric.larger_is_closer for metric in metrics},
+    )
+    notes = {"map": [map_note], "neighbors": lists.notes, "rows": shown.notes}
+    return Content(
+        title=opened.run.config.name,
+        asked=asked_of(opened, models, n),
+        answer=answer(tables, pairs, rules),
+        warnings=warnings_of(opened),
+        failures=failures_of(opened),
+        models=models,
+        measures=measures_of(tables),
+        metrics=metrics,
+        pairs=shown_pairs,
+        n=n,
+        rows=shown.rows,
+        neighbors=lists.found,
+        tables=tables_of(opened, pairs),
+        method=method_of(opened, wanted.command),
+        notes={part: " ".join(said) for part, said in notes.items() if any(said)},
+    )
+
+
+def _trained_first(models: Sequence[Model]) -> dict[str, int]:
+    ordered = sorted(models, key=lambda model: model.kind != TRAINED)
+    return {model.label: len(model.layers) for model in ordered}
+
+
+def chosen_rows(n: int, most: int) -> Int64[np.ndarray, " m"]:
+    return np.arange(min(n, most))
+
+
+def warnings_of(opened: Opened) -> list[str]:
+    """What each stage warned of, and what is wrong with the results as they are now."""
+    run = opened.results.read_json(opened.results.run, "extract")
+    said = [
+        text
+        for stage in ("extract", "measure", "align")
+        for text in run.get(stage, {}).get("warnings", ())
+    ]
+    now = without_effect_removed(opened.run.config.model_dump(mode="json"))
+    if changed := differences(without_effect_removed(run["config"]), now):
+        said.append(
+            f"The experiment's file has changed since ({', '.join(changed)}): these are results of "
+            "what it said before."
+        )
+    return list(dict.fromkeys([*said, *opened.run.report.warnings]))
+
+
+def failures_of(opened: Opened) -> list[tuple[str, str]]:
+    """What failed, and why, from failures.jsonl."""
+    path = opened.results.failures
+    if not path.exists():
+        return []
+    with storage_errors(path):
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    found = []
+    for line in lines:
+        try:
+            entry: Any = json.loads(line)
+            found.append(
+                (f"{entry['stage']}: {entry['cell']}", f"{entry['error']}: {entry['message']}")
+            )
+        except (ValueError, KeyError, TypeError):  # cut off in the middle
+            continue
+    return found
