@@ -17,6 +17,7 @@ from platorep.features import Cell
 from platorep.files import cache_root
 from platorep.metrics import METRICS, BoundMetric, Summary, bind, default_switches
 from platorep.opened import Features
+from platorep.plugins import plugin_names
 from platorep.results import Results
 from platorep.statistics import best_pair
 
@@ -150,8 +151,8 @@ def _settings(folder: Results) -> AlignConfig:
 
 
 def list_metrics() -> list[str]:
-    """The names that `score` knows."""
-    return list(METRICS)
+    """The names that `score` knows: what is built in, then what installed packages have."""
+    return list(dict.fromkeys([*METRICS, *plugin_names("metrics")]))
 
 
 def _is_list(layers: Layers) -> bool:

@@ -7,7 +7,8 @@ from typing import Any
 
 from platorep.errors import AbsentError, DamagedError
 from platorep.files import digest, sha256_file
-from platorep.parameters.figures import figure_names
+from platorep.parameters.figures import FIGURE_KINDS, FigureParameters, figure_names
+from platorep.plugins import require_plugin
 from platorep.results import Results
 from platorep.run import Run
 from platorep.stamps import code_stamps
@@ -49,9 +50,16 @@ def figure_inputs(run: Run) -> dict[str, str]:
     common = [tables, code_stamps(), version("matplotlib")]
     figures = run.config.figures
     return {
-        name: digest([figure.model_dump(mode="json"), *common])
+        name: digest([figure.model_dump(mode="json"), *common, *_code_of(figure)])
         for name, figure in zip(figure_names(figures), figures, strict=True)
     }
+
+
+def _code_of(figure: FigureParameters) -> list[str]:
+    """What tells the code of an installed package's figure from that of another version."""
+    if figure.kind in FIGURE_KINDS:
+        return []
+    return require_plugin("figures", figure.kind, FIGURE_KINDS).identity()
 
 
 def _read(results: Results) -> dict[str, Any]:

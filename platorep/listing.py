@@ -1,6 +1,7 @@
 """Tables of what there is: models, metrics, figures, shipped experiments."""
 
 import fnmatch
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
@@ -10,11 +11,15 @@ import pandas as pd
 from platorep.config import DatasetConfig, load_config, shipped_configs
 from platorep.config.experiment import model_specs
 from platorep.config.keys import keys
+from platorep.config.models import BACKENDS
 from platorep.config.reading import Command
-from platorep.kinds import KINDS, Kind
-from platorep.metrics import METRICS, BoundMetric, bind
+from platorep.errors import PlatorepError
+from platorep.kinds import KINDS, find_kind
+from platorep.metrics import METRICS, bind
 from platorep.metrics.claims import check_claims
 from platorep.parameters.views import CHANGES, Change
+from platorep.plugins import Group, listed_plugin, plugin_names, require_plugin
+from platorep.reporting import Reporter
 
 EVERY_KIND = DatasetConfig.model_validate(
     {"source": "toyworld", "views": {kind: {} for kind in ("text", "image", "audio", "video")}}
@@ -22,8 +27,11 @@ EVERY_KIND = DatasetConfig.model_validate(
 """What a model is described as reading; nothing of it is made."""
 
 
-def listing(what: str, pattern: str, *, offline: bool = False) -> pd.DataFrame:
-    """A table of the things called `what` whose name matches `pattern`.
+def listing(
+    what: str, pattern: str, *, offline: bool = False, report: Reporter | None = None
+) -> pd.DataFrame:
+    """A table of the things called `what` whose name matches `pattern`, those of installed packages
+    included; one that cannot be used is told.
 
     A whole name of a model, or a folder, is described.
 
@@ -31,28 +39,30 @@ def listing(what: str, pattern: str, *, offline: bool = False) -> pd.DataFrame:
         AbsentError, ConfigError: there is no such folder or hub repository, or it is no model.
     """
     rows: list[dict[str, Any]]
+    report = report or Reporter(0)
     if what == "models" and _is_one_model(pattern):
         return _described(pattern, offline=offline)
     if what == "models":
         import timm
 
         rows = [{"backend": "timm", "name": name} for name in timm.list_models(pretrained=True)]
+        rows = _with_plugins(rows, "backends", BACKENDS, _of_backend, report)
     elif what == "keys":
         rows = keys(pattern)
         return pd.DataFrame(rows, columns=["key", "type", "default", "about"])
     elif what == "kinds":
-        rows = [_of_kind(kind) for kind in KINDS.values()]
+        rows = [_of_kind(name) for name in KINDS]
+        rows = _with_plugins(rows, "kinds", KINDS, _of_kind, report)
     elif what == "changes":
         rows = [_of_change(name, change) for name, change in CHANGES.items()]
     elif what == "metrics":
-        rows = [_of_metric(bind(name)) for name in METRICS]
+        rows = [_of_metric(name) for name in METRICS]
+        rows = _with_plugins(rows, "metrics", METRICS, _of_metric, report)
     elif what == "figures":
         from platorep.plots import FIGURES
 
-        rows = [
-            {"name": name, "about": (figure.parameters.__doc__ or "").splitlines()[0]}
-            for name, figure in FIGURES.items()
-        ]
+        rows = [_of_figure(name) for name in FIGURES]
+        rows = _with_plugins(rows, "figures", FIGURES, _of_figure, report)
     else:
         rows = [
             {"name": name, "command": _command(command, name, path), "about": _first_words(path)}
@@ -61,6 +71,24 @@ def listing(what: str, pattern: str, *, offline: bool = False) -> pd.DataFrame:
         ]
     found = [row for row in rows if fnmatch.fnmatch(str(row["name"]), pattern)]
     return pd.DataFrame(found, columns=list(rows[0]) if rows else ["name"])
+
+
+def _with_plugins(
+    rows: list[dict[str, Any]],
+    group: Group,
+    built_in: Collection[str],
+    describe: Callable[[str], dict[str, Any]],
+    report: Reporter,
+) -> list[dict[str, Any]]:
+    """Also those of installed packages, with a column that says of which."""
+    added = []
+    for name in plugin_names(group):
+        try:
+            plugin = listed_plugin(group, name, built_in)
+            added.append(describe(name) | {"package": plugin.package})
+        except PlatorepError as error:
+            report.warn(str(error))
+    return [row | {"package": ""} for row in rows] + added if added else rows
 
 
 def in_short(table: pd.DataFrame) -> pd.DataFrame:
@@ -112,7 +140,21 @@ def _described(name: str, *, offline: bool) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _of_kind(kind: Kind) -> dict[str, Any]:
+def _of_backend(name: str) -> dict[str, Any]:
+    """What an installed package opens is known to the package alone."""
+    plugin = require_plugin("backends", name, BACKENDS)
+    plugin.load()
+    return {"backend": name, "name": plugin.path}
+
+
+def _of_figure(name: str) -> dict[str, Any]:
+    from platorep.plots import figure_kind
+
+    return {"name": name, "about": (figure_kind(name).parameters.__doc__ or "").splitlines()[0]}
+
+
+def _of_kind(name: str) -> dict[str, Any]:
+    kind = find_kind(name)
     return {
         "name": kind.name,
         "endings": ", ".join(kind.endings),
@@ -156,12 +198,14 @@ def checked_claims(name: str) -> pd.DataFrame:
     return pd.DataFrame([asdict(claim) for claim in check_claims(bind(name))])
 
 
-def _of_metric(metric: BoundMetric) -> dict[str, Any]:
+def _of_metric(name: str) -> dict[str, Any]:
     """A metric with its default parameters, and what it claims."""
+    metric = bind(name)
     claims = metric.claims
+    known = {} if name not in METRICS else type(metric.parameters).model_fields
     return {
         "name": metric.name,
-        "parameters": ", ".join(type(metric.parameters).model_fields),
+        "parameters": ", ".join(known),
         "range": f"{claims.low:g} to {claims.high:g}",
         "closer": "larger" if claims.larger_is_closer else "smaller",
         "symmetric": claims.symmetric,

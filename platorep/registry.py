@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Protocol, TypeVar, runtime_checkable
 
-from platorep.errors import UnknownNameError
-
 
 @runtime_checkable
 class Named(Protocol):
@@ -21,10 +19,3 @@ def index_by_name(entries: tuple[T, ...]) -> Mapping[str, T]:
     table = {entry.name: entry for entry in entries}
     assert len(table) == len(entries), f"repeated name in {[e.name for e in entries]}"
     return MappingProxyType(table)
-
-
-def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:
-    """The entry called `name`, or an `UnknownNameError` that suggests the nearest one."""
-    if name not in table:
-        raise UnknownNameError(kind, name, table)
-    return table[name]

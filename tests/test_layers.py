@@ -13,13 +13,14 @@ import platorep
 LAYERS = (
     {"errors"},
     {"files", "machine", "reporting", "stamps"},
+    {"own_code"},
+    {"plugins"},
     {
         "arrays",
         "registry",
         "parameters",
         "holding",
         "hub",
-        "own_code",
         "rows",
         "switches",
         "tensors",

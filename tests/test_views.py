@@ -302,7 +302,10 @@ def test_views_without_sense_are_refused(settings: dict[str, Any], message: str)
     ("view", "message"),
     [
         ("photo", "views.v: Input should be a valid dictionary; found 'photo'"),
-        ("{kind: smell}", "views.v.kind: Input should be 'image', 'text', 'audio', 'video'"),
+        (
+            "{kind: smell}",
+            "views.v.kind: unknown kind of view 'smell'. Known: array, audio",
+        ),
         ("{kind: text, captionz: 1}", "views.v.captionz: unknown key. Did you mean 'captions'?"),
         ("{of: image, change: gray}", "views.v: change 'gray' is unknown. Did you mean 'grey'?"),
         ("{of: image}", "views.v: change is missing"),

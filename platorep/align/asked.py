@@ -6,6 +6,8 @@ from platorep.config import ExperimentConfig, MetricConfig
 from platorep.errors import ConfigError
 from platorep.metrics import BoundMetric, bind
 from platorep.own_code import code_hashes
+from platorep.parameters.metrics import PARAMETERS, OwnMetric
+from platorep.plugins import require_plugin
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Asked:
 
     @property
     def code(self) -> list[str]:
-        """Hashes of a user's own code; what the same name gives changes with it."""
+        """What tells the code of a user's own, or a package's, from that of another version."""
         return own_code_of(self.config)
 
     @property
@@ -51,9 +53,14 @@ class Asked:
 
 
 def own_code_of(config: MetricConfig) -> list[str]:
-    """Hashes of the code of a metric that is a user's own; none of any other."""
+    """Hashes of the code of a metric that is not built in, after the version of its package if it
+    is an installed package's."""
     name = config.name
-    return code_hashes(name, f"metric {name!r}") if ":" in name else []
+    if ":" in name:
+        return code_hashes(name, f"metric {name!r}")
+    if isinstance(config.parameters, OwnMetric):
+        return require_plugin("metrics", name, PARAMETERS).identity()
+    return []
 
 
 def ask(config: MetricConfig) -> Asked:

@@ -20,6 +20,7 @@ from platorep.parameters.views import (
     ObservedView,
     ViewConfig,
 )
+from platorep.plugins import plugin_names
 
 DatasetFormat = Literal[
     "hub", "folder", "class_folders", "parquet", "webdataset", "toyworld", "deadleaves"
@@ -162,8 +163,9 @@ class DatasetConfig(Section):
     def _views_are_of_some_kind(self) -> "DatasetConfig":
         named = {n: v for n, v in self.views.items() if isinstance(v, ObservedView)}
         for name, view in named.items():
-            if view.kind is None and name not in KIND_NAMES:
-                raise ValueError(f"views: {name!r} needs a `kind`: {', '.join(KIND_NAMES)}")
+            if view.kind is None and name not in KIND_NAMES and name not in plugin_names("kinds"):
+                names = ", ".join([*KIND_NAMES, *plugin_names("kinds")])
+                raise ValueError(f"views: {name!r} needs a `kind`: {names}")
             _refuse_idle(name, view, self.source)
         if named and (idle := idle_settings(self, PAIR, ())):
             raise ValueError(

@@ -24,7 +24,7 @@ from platorep.config.performance import PerformanceConfig, WordsConfig, check_ta
 from platorep.config.units import UnitsConfig
 from platorep.errors import nearest
 from platorep.parameters.baselines import BASELINE_MODALITY, BASELINES, BASELINES_FAMILY
-from platorep.parameters.figures import FigureConfig
+from platorep.parameters.figures import AnyFigure
 from platorep.parameters.section import Section
 from platorep.parameters.toyworld import ToyTraining
 from platorep.parameters.views import Modality
@@ -61,7 +61,7 @@ class ExperimentConfig(Section):
     """Which models are scored against each other, and how."""
     controls: ControlsConfig = ControlsConfig()
     """What a score must be held against."""
-    figures: tuple[FigureConfig, ...] = ()
+    figures: tuple[AnyFigure, ...] = ()
     """What `plot` draws, in this order."""
     bridge: BridgeConfig = BridgeConfig()
     """Settings of `platorep bridge`."""
@@ -277,7 +277,8 @@ def _has_copies(spec: ModelSpec) -> bool:
 
 def _has_random_copy(spec: ModelSpec) -> bool:
     """A function of one's own may decide weights itself: what comes from a checkpoint is drawn."""
-    return _has_copies(spec) and (spec.backend != "module" or spec.checkpoint is not None)
+    from_checkpoint = spec.backend == "module" and spec.checkpoint is not None
+    return _has_copies(spec) and (not spec.is_own_code or from_checkpoint)
 
 
 def _specs(family: FamilyConfig, entry: ModelConfig, dataset: DatasetConfig) -> Iterator[ModelSpec]:

@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from platorep.config.align import MetricConfig
 from platorep.config.performance import PerformanceConfig
 from platorep.errors import nearest
-from platorep.parameters.figures import SIZE, DownstreamFigure, FigureConfig
+from platorep.parameters.figures import SIZE, DownstreamFigure, FigureParameters
 
 
 def check_figures(
-    figures: Sequence[FigureConfig],
+    figures: Sequence[FigureParameters],
     measures: Sequence[PerformanceConfig],
     metrics: Sequence[MetricConfig],
     models: Mapping[str, Collection[str]],
@@ -44,7 +44,7 @@ def check_figures(
             )
 
 
-def _mentions(figure: FigureConfig) -> Iterator[tuple[str, str, str]]:
+def _mentions(figure: FigureParameters) -> Iterator[tuple[str, str, str]]:
     yield from figure.mentions()
     if isinstance(figure, DownstreamFigure):
         for what in ("family", "model"):

@@ -3,14 +3,29 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, StrictInt
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    StrictInt,
+    WithJsonSchema,
+)
 
 from platorep.config.paths import NameOrPath
 from platorep.parameters.section import Section
 from platorep.parameters.toyworld import ToyTraining, WorldParameters
 from platorep.parameters.views import KindName, Modality
+from platorep.plugins import name_check
 
-Backend = Literal["transformers", "timm", "features", "module", "toyworld", "baseline"]
+BACKENDS = ("transformers", "timm", "features", "module", "toyworld", "baseline")
+Backend = Annotated[
+    str,
+    AfterValidator(name_check("backends", BACKENDS)),
+    WithJsonSchema({"enum": list(BACKENDS), "type": "string"}),
+]
+"""One of these, or an installed package's (`platorep.plugins`)."""
 Pool = Literal["mean", "last", "cls", "patches_mean"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -181,6 +196,11 @@ class ModelSpec(ModelConfig):
     def is_baseline(self) -> bool:
         """Whether there is no network behind it."""
         return self.backend == "baseline"
+
+    @property
+    def is_own_code(self) -> bool:
+        """Whether what makes it is no part of platorep, and may decide weights itself."""
+        return self.backend == "module" or self.backend not in BACKENDS
 
     @property
     def hashes_column(self) -> str | None:

@@ -14,7 +14,7 @@ from platorep.data.events import changed_hash, changed_sample
 from platorep.data.source import PLACE, Row, RowSource, place_of
 from platorep.errors import ConfigError, DataError, shown
 from platorep.files import sha256
-from platorep.kinds import KINDS, Reference
+from platorep.kinds import Reference, find_kind
 from platorep.kinds.text import encode_text, num_words
 from platorep.machine import MOST_DECODERS, num_cores
 from platorep.parameters.views import ObservedView
@@ -56,7 +56,7 @@ def table_schema(config: DatasetConfig, source: RowSource) -> pa.Schema:
             columns[f"place:{view}"] = PLACE
         if view in config.changed:
             columns[f"same:{view}"] = pa.bool_()
-        elif config.deduplicate == "near" and KINDS[kind].looks is not None:
+        elif config.deduplicate == "near" and find_kind(kind).looks is not None:
             columns[f"looks:{view}"] = pa.uint64()
     return pa.schema(columns)
 
@@ -67,7 +67,7 @@ class Checks:
     def __init__(self, config: DatasetConfig, source: RowSource) -> None:
         self._source, self._placed = source, not source.numbered
         self._observed, self._changed = config.observed, config.changed
-        self._kinds = {name: KINDS[kind] for name, kind in config.kinds.items()}
+        self._kinds = {name: find_kind(kind) for name, kind in config.kinds.items()}
         self._near = config.deduplicate == "near"
         if self._near and not any(self._kinds[view].looks for view in self._observed):
             raise ConfigError(

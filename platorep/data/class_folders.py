@@ -7,7 +7,7 @@ from typing import Any
 from platorep.config import DatasetConfig
 from platorep.data.source import FileReference, Row
 from platorep.errors import AbsentError, ConfigError, listed
-from platorep.kinds import KINDS, Kind
+from platorep.kinds import Kind, find_kind
 from platorep.stamps import Stamp
 
 
@@ -63,7 +63,7 @@ def require_class_folders(config: DatasetConfig) -> dict[Path, list[Path]]:
 
 
 def _kind(config: DatasetConfig) -> Kind:
-    return KINDS[config.kinds[sample_view(config)]]
+    return find_kind(config.kinds[sample_view(config)])
 
 
 class ClassFolderSource:

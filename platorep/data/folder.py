@@ -17,7 +17,7 @@ from platorep.data.source import (
 )
 from platorep.errors import AbsentError, ConfigError, DataError, shown
 from platorep.files import reading
-from platorep.kinds import KINDS
+from platorep.kinds import find_kind
 from platorep.parameters.views import ObservedView
 from platorep.stamps import settled_stamp
 
@@ -129,7 +129,7 @@ class _Entry:
 
 def _grouped(file: Path, config: DatasetConfig) -> list[_Entry]:
     views = config.observed
-    in_files = [n for n, v in views.items() if v.kind is not None and KINDS[v.kind].in_files]
+    in_files = [n for n, v in views.items() if v.kind is not None and find_kind(v.kind).in_files]
     key = in_files[0] if in_files else None
     entries: dict[str | int, _Entry] = {}
     columns: dict[str, tuple[str, ...]] = {}

@@ -23,7 +23,7 @@ from platorep.data.tars import TarSource
 from platorep.data.toyworld import made_toyworld
 from platorep.errors import AbsentError, ConfigError, DataError
 from platorep.files import slug
-from platorep.kinds import KINDS
+from platorep.kinds import find_kind
 from platorep.parameters.section import idle_settings
 from platorep.reporting import Reporter
 
@@ -96,7 +96,7 @@ def _views(config: DatasetConfig, table: RowTable, located: Located) -> dict[str
             cells = NumberedCells(rows, name, source)
         views[name] = View(
             name=name,
-            kind=KINDS[kind],
+            kind=find_kind(kind),
             ids=rows.strings("id"),
             hashes=rows.strings(f"sha256:{name}"),
             texts=rows.strings(f"text:{name}") if kind == "text" else None,

@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import pyarrow as pa
 
 from platorep.errors import ConfigError, DataError, listed, nearest, short, shown
-from platorep.kinds import KINDS, Reference
+from platorep.kinds import KINDS, Reference, find_kind
 from platorep.parameters.views import ObservedView
 from platorep.stamps import Stamp
 
@@ -262,7 +262,7 @@ def as_cells(
         raise DataError(f"the {view.kind} is missing")
     if not isinstance(value, str):
         return (value,)
-    if KINDS[view.kind].in_files:
+    if find_kind(view.kind).in_files:
         return (refer(value),)
     try:
         numbers = parse_json(value)  # a cell of a CSV spells them

@@ -34,7 +34,9 @@ from platorep.files import (
     write_sealed,
 )
 from platorep.identities import Identity
-from platorep.kinds import KINDS
+from platorep.kinds import find_kind
+from platorep.parameters.views import KIND_NAMES
+from platorep.plugins import require_plugin
 from platorep.reporting import Reporter
 from platorep.rows import MappedTable
 from platorep.stamps import stamp
@@ -88,7 +90,7 @@ def checked_rows(
         DataError: a row cannot be used and `on_bad_row` is `error`.
     """
     settings = config.model_dump(mode="json", exclude={"format"})
-    how = [FORMAT_VERSION, _versions(config), kind, labels, settings]
+    how = [FORMAT_VERSION, decoders(config), kind, labels, settings]
     names = sha256(b"\0".join(map(os.fsencode, located.files)))
     key = digest([*how, located.commit, names])
     folder = cache_root() / "rows" / key
@@ -123,14 +125,16 @@ def _made(
     return made
 
 
-def _versions(config: DatasetConfig) -> dict[str, str]:
+def decoders(config: DatasetConfig) -> dict[str, str]:
     """Of the packages that decode; "" for one that is not here (its kind says so, and how)."""
     versions: dict[str, str] = {}
-    for package in {KINDS[kind].package for kind in config.kinds.values()}:
+    for package in {find_kind(kind).package for kind in config.kinds.values()}:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
             versions[package] = ""
+    for kind in {*config.kinds.values()} - {*KIND_NAMES}:
+        versions[f"kind {kind}"] = digest(require_plugin("kinds", kind, KIND_NAMES).identity())
     return versions
 
 

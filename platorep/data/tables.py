@@ -14,7 +14,7 @@ from platorep.config import DatasetConfig
 from platorep.data.datafiles import DataFile
 from platorep.data.source import FileReference, Row, as_cells, file_beside, require_columns
 from platorep.errors import DataError
-from platorep.kinds import KINDS
+from platorep.kinds import find_kind
 from platorep.parameters.views import KindName
 from platorep.stamps import Stamp
 
@@ -158,7 +158,7 @@ class TableSource:
         assert view.kind is not None
         folder = Path(part.file).parent
         anywhere = self._config.files_anywhere or part.made_by_datasets
-        if KINDS[view.kind].in_files:
+        if find_kind(view.kind).in_files:
             (column,) = view.columns
             return (TableCell(columns[column], column, place, view.kind, folder, anywhere),)
 

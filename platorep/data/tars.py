@@ -13,7 +13,7 @@ from typing import Any
 from platorep.config import DatasetConfig
 from platorep.data.source import Row, Stretch, as_cells, parse_json
 from platorep.errors import DataError, listed, nearest, shown
-from platorep.kinds import KINDS, Reference
+from platorep.kinds import Reference, find_kind
 from platorep.parameters.views import ObservedView
 from platorep.stamps import Stamp, settled_stamp
 
@@ -133,7 +133,7 @@ def _keys(
 def _value(members: dict[str, Stretch], view: ObservedView, column: str, name: str) -> Any:
     """What a column of a view holds: a member, or a text or a field of one."""
     assert view.kind is not None
-    kind = KINDS[view.kind]
+    kind = find_kind(view.kind)
     endings = kind.endings if column in (view.kind, name) else tuple(column.split(";"))
     if view.kind == "text" or "." in column:
         there = (e for e in endings if e in members or e.partition(".")[0] in members)

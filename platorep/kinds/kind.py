@@ -65,6 +65,6 @@ class Kind:
 
 
 def _by_name(name: KindName) -> Kind:
-    from platorep.kinds import KINDS
+    from platorep.kinds import find_kind
 
-    return KINDS[name]
+    return find_kind(name)

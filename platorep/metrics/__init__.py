@@ -50,7 +50,8 @@ from platorep.metrics.subspaces import CCA_MEAN, EIGENSPACE_OVERLAP, PROCRUSTES,
 from platorep.metrics.units import PERMUTATION_PROCRUSTES, UNIT_MATCHING
 from platorep.own_code import import_own
 from platorep.parameters.metrics import MetricParameters, parse
-from platorep.registry import index_by_name, lookup
+from platorep.plugins import require_plugin
+from platorep.registry import index_by_name
 from platorep.switches import default_switches
 
 __all__ = [
@@ -101,7 +102,8 @@ METRICS = index_by_name(
 
 
 def bind(name: str, parameters: Mapping[str, Any] | MetricParameters | None = None) -> BoundMetric:
-    """The metric called `name` with these parameters; `package.module:object` is a user's own.
+    """The metric called `name` with these parameters: built in, an installed package's, or a user's
+    own, `package.module:object`.
 
     Raises:
         UnknownNameError: no metric has that name.
@@ -117,18 +119,22 @@ def bind(name: str, parameters: Mapping[str, Any] | MetricParameters | None = No
                 for e in error.errors()
             )
             raise ConfigError(f"metric {name!r}: {problems}") from error
-    metric = _own(name) if ":" in name else lookup("metric", name, METRICS)
-    return BoundMetric(metric, parameters)
+    return BoundMetric(METRICS[name] if name in METRICS else _own(name), parameters)
 
 
-def _own(path: str) -> Metric:
-    found = import_own(path, f"metric {path!r}")
+def _own(name: str) -> Metric:
+    whose = f"metric {name!r}"
+    if ":" in name:
+        found = import_own(name, whose)
+    else:
+        plugin = require_plugin("metrics", name, METRICS)
+        whose, found = plugin.whose, plugin.load()
     if isinstance(found, Metric):
         return found
     if callable(found) and not isinstance(found, type):
-        return own_metric(name=path, compare=found)
+        return own_metric(name=name, compare=found)
     raise ConfigError(
-        f"metric {path!r}: expected a platorep.metrics.Metric or a function of two n d feature "
+        f"{whose}: expected a platorep.metrics.Metric or a function of two n d feature "
         f"tensors that returns a number; it is of type {type(found).__name__}."
     )
 

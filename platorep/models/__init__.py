@@ -4,9 +4,13 @@ from functools import partial
 from pathlib import Path
 
 from platorep.config import ModelSpec
+from platorep.config.models import BACKENDS
+from platorep.errors import ConfigError, PlatorepError
 from platorep.models.base import Description, Ids, Loaded, Model, Reading, globs
 from platorep.models.device import compute_dtype, compute_dtypes, environment, resolve_device
 from platorep.models.remembered import RememberedModel, local_files
+from platorep.models.wrapped import PackagedModel, packages_of
+from platorep.plugins import require_plugin
 
 __all__ = [
     "Description",
@@ -35,8 +39,37 @@ def open_model(spec: ModelSpec, *, offline: bool) -> Model:
     """The model that `spec` describes; nothing is loaded or downloaded yet.
 
     Raises:
-        ConfigError: a setting does not fit the backend.
+        ConfigError: a setting does not fit the backend, or an installed package's is broken.
     """
+    packages = packages_of(spec)
+    if spec.backend in BACKENDS:
+        model = _open_built_in(spec, offline=offline)
+    else:
+        model = _open_packaged(spec, offline=offline)
+    return PackagedModel(model, spec, packages) if packages else model
+
+
+def _open_packaged(spec: ModelSpec, *, offline: bool) -> Model:
+    """What an installed package makes of `spec`."""
+    plugin = require_plugin("backends", spec.backend, BACKENDS)
+    opening = plugin.load()
+    try:
+        model = opening(spec, offline=offline)
+    except PlatorepError:
+        raise
+    except Exception as error:  # whatever the package's lines do
+        raise ConfigError(
+            f"model {spec.label!r}: {plugin.whose} cannot open it: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(model, Model):
+        raise ConfigError(
+            f"model {spec.label!r}: {plugin.whose} must return a platorep.models.Model; found one "
+            f"of type {type(model).__name__}. Update the package."
+        )
+    return model
+
+
+def _open_built_in(spec: ModelSpec, *, offline: bool) -> Model:
     # Imported here, so that a user's own arrays need neither transformers nor timm.
     if spec.backend == "transformers" and spec.kind != "text":
         from platorep.models.senses import SensedModel

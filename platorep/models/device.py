@@ -24,7 +24,7 @@ def compute_dtypes(spec: ModelSpec, default: str, device: torch.device) -> tuple
     dtype = spec.dtype or default
     if dtype != "auto":
         return (dtype,)
-    if spec.modality != "language" or spec.backend == "module":
+    if spec.modality != "language" or spec.is_own_code:
         return ("float32",)
     return ("bfloat16", "float32") if device.type == "cuda" else ("float32", "bfloat16")
 

@@ -15,14 +15,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from platorep.config import ModelSpec
 from platorep.errors import DamagedError, StorageError, UnreadableError
 from platorep.files import digest, read_sealed, write_sealed
-from platorep.models.base import Description, Loaded, Model
-from platorep.models.inside import OpenNetwork
-from platorep.models.inside_texts import OpenTexts
+from platorep.models.base import Description, Model
+from platorep.models.wrapped import WrappedModel, packages_of
 from platorep.own_code import code_files
 from platorep.reporting import Reporter
 from platorep.stamps import Stamp, code_stamps, stamp
@@ -30,7 +27,7 @@ from platorep.stamps import Stamp, code_stamps, stamp
 LIBRARIES = ("torch", "transformers", "timm", "tokenizers")
 
 
-class RememberedModel(Model):
+class RememberedModel(WrappedModel):
     """Another model, which is opened only for what the cache does not know of it."""
 
     def __init__(
@@ -62,6 +59,10 @@ class RememberedModel(Model):
     def prepare(self, report: Reporter) -> None:
         """Nothing: local files are there, or they have no stamp."""
 
+    def made(self) -> Path | None:
+        """Nothing is made here."""
+        return None
+
     def identity(self) -> dict[str, Any]:
         return dict(self._facts["identity"])
 
@@ -74,22 +75,10 @@ class RememberedModel(Model):
         flops: int | None = self._facts["flops"]
         return flops
 
-    def download(self) -> None:
-        self._model.download()
-
-    def load(self, device: torch.device | str, dtype: torch.dtype) -> Loaded:
-        return self._model.load(device, dtype)
-
-    def open(self, device: torch.device | str, dtype: torch.dtype) -> OpenNetwork:
-        return self._model.open(device, dtype)
-
-    def open_texts(self, device: torch.device | str, dtype: torch.dtype) -> OpenTexts:
-        return self._model.open_texts(device, dtype)
-
 
 def local_files(spec: ModelSpec) -> list[tuple[str, Stamp]] | None:
     """Path and stamp of every file that a model is made from; None: not all of it lies here."""
-    if spec.backend in ("toyworld", "baseline") or spec.trust_remote_code:
+    if spec.backend in ("toyworld", "baseline") or spec.trust_remote_code or packages_of(spec):
         return None
     if spec.backend == "module":
         return _stamped(_own_files(spec))

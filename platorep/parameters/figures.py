@@ -1,12 +1,20 @@
 """What an experiment file may say about each figure. Light: pydantic only."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    WrapValidator,
+    model_validator,
+)
 
+from platorep.errors import PlatorepError, listed, nearest
 from platorep.parameters.section import Section
 from platorep.parameters.views import Modality
+from platorep.plugins import require_plugin
 
 SIZE = "num_parameters"
 """What a figure may put on an axis besides the measures: the models' sizes."""
@@ -25,7 +33,9 @@ LayerColumn = Literal[
 """What layers.csv says of a layer's geometry."""
 
 
-class _Figure(Section):
+class FigureParameters(Section):
+    """What every figure may be told; those of an installed package derive from it too."""
+
     MENTIONS: ClassVar[Mapping[str, str]] = {}
     """Keys, besides `metric`, that name something of the experiment, and what: the check of the
     file knows them."""
@@ -38,6 +48,7 @@ class _Figure(Section):
     width: Literal["single", "double"] | None = None
     """Column width in print: 3.3 or 6.9 inches, more where names would not fit; what the content
     needs when absent."""
+    kind: str
 
     def mentions(self) -> Iterator[tuple[str, str, str]]:
         """Key, what it names, and the name, of all that must be there for this figure."""
@@ -47,11 +58,11 @@ class _Figure(Section):
                 yield key, what, name
 
 
-class ScalingFigure(_Figure):
+class ScalingFigure(FigureParameters):
     """Alignment against performance or size: a panel per family, a line per model."""
 
     MENTIONS: ClassVar[Mapping[str, str]] = {
-        **_Figure.MENTIONS,
+        **FigureParameters.MENTIONS,
         "x": "measure",
         "references": "model",
     }
@@ -80,7 +91,7 @@ class ScalingFigure(_Figure):
     """Print Spearman's correlation in each panel; the CSV has it, and others, in any case."""
 
 
-class HeatmapFigure(_Figure):
+class HeatmapFigure(FigureParameters):
     """Best score of every model pair as a matrix, models grouped by family."""
 
     kind: Literal["heatmap"] = "heatmap"
@@ -92,7 +103,7 @@ class HeatmapFigure(_Figure):
     """Show random-weight controls, in rows and columns of their own, and baselines."""
 
 
-class LayerHeatmapFigure(_Figure):
+class LayerHeatmapFigure(FigureParameters):
     """Score of every layer pair of one model pair; the best is ringed."""
 
     MENTIONS: ClassVar[Mapping[str, str]] = {"pair": "model"}
@@ -101,7 +112,7 @@ class LayerHeatmapFigure(_Figure):
     """Labels of model x and model y; the pair with the best score when absent."""
 
 
-class MetricGridFigure(_Figure):
+class MetricGridFigure(FigureParameters):
     """`scaling` for many metrics: a row per metric, a column per family."""
 
     MENTIONS: ClassVar[Mapping[str, str]] = {"metrics": "metric", "x": "measure"}
@@ -118,7 +129,7 @@ class MetricGridFigure(_Figure):
     """Draw controls too."""
 
 
-class CalibrationFigure(_Figure):
+class CalibrationFigure(FigureParameters):
     """Raw scores above, null-calibrated scores below; open markers: not significant."""
 
     MENTIONS: ClassVar[Mapping[str, str]] = {"x": "measure"}
@@ -133,7 +144,7 @@ class CalibrationFigure(_Figure):
     """Level that the adjusted p-value (else the p-value) is held against."""
 
 
-class KSweepFigure(_Figure):
+class KSweepFigure(FigureParameters):
     """A neighborhood metric over k: mean score beside chance, and its trend with performance."""
 
     MENTIONS: ClassVar[Mapping[str, str]] = {"metric": "metric scored at several k", "x": "measure"}
@@ -148,7 +159,7 @@ class KSweepFigure(_Figure):
     """As of `scaling`."""
 
 
-class MetricCorrelationFigure(_Figure):
+class MetricCorrelationFigure(FigureParameters):
     """Spearman correlation between metrics over all model pairs."""
 
     kind: Literal["metric_correlation"] = "metric_correlation"
@@ -156,7 +167,7 @@ class MetricCorrelationFigure(_Figure):
     """Let random-weight models take part."""
 
 
-class LayersFigure(_Figure):
+class LayersFigure(FigureParameters):
     """Where in depth the best layers lie, and alignment along depth."""
 
     kind: Literal["layers"] = "layers"
@@ -166,7 +177,7 @@ class LayersFigure(_Figure):
     """The modalities of the two sides; pairs of others are not mixed with them."""
 
 
-class GeometryFigure(_Figure):
+class GeometryFigure(FigureParameters):
     """The geometry of layers beside their alignment along depth: which of it goes with the score?
 
     Over each panel the mean over models of Spearman's correlation over layers, and two p-values
@@ -199,11 +210,11 @@ class ReferenceModels(Section):
     """A label."""
 
 
-class DownstreamFigure(_Figure):
+class DownstreamFigure(FigureParameters):
     """A benchmark against alignment to reference models, a line against a sigmoid."""
 
     MENTIONS: ClassVar[Mapping[str, str]] = {
-        **_Figure.MENTIONS,
+        **FigureParameters.MENTIONS,
         "y": "measure",
         "held_out": "family",
     }
@@ -222,7 +233,7 @@ class DownstreamFigure(_Figure):
     """Name every point above the panel."""
 
 
-class ConvergenceFigure(_Figure):
+class ConvergenceFigure(FigureParameters):
     """Alignment among models that solve as many tasks, and a map of all models."""
 
     MENTIONS: ClassVar[Mapping[str, str]] = {"measure": "measure"}
@@ -251,11 +262,11 @@ class ConvergenceFigure(_Figure):
         return self
 
 
-class DensityFigure(_Figure):
+class DensityFigure(FigureParameters):
     """Alignment against the number of words in the caption: the mean over all model pairs."""
 
     MENTIONS: ClassVar[Mapping[str, str]] = {
-        **_Figure.MENTIONS,
+        **FigureParameters.MENTIONS,
         "views": "view",
     }
     kind: Literal["density"] = "density"
@@ -271,7 +282,7 @@ class DensityFigure(_Figure):
     """Draw random-weight and shuffled controls where the tables have them."""
 
 
-class GalleryFigure(_Figure):
+class GalleryFigure(FigureParameters):
     """Alignment against the size of the gallery, at fixed k and at k a share of n."""
 
     kind: Literal["gallery"] = "gallery"
@@ -279,11 +290,11 @@ class GalleryFigure(_Figure):
     """Draw random-weight and shuffled controls where the tables have them."""
 
 
-class SensesFigure(_Figure):
+class SensesFigure(FigureParameters):
     """A panel per pair of senses: does their alignment rise with size, and which tells most?"""
 
     MENTIONS: ClassVar[Mapping[str, str]] = {
-        **_Figure.MENTIONS,
+        **FigureParameters.MENTIONS,
         "senses": "modality",
         "x": "measure",
     }
@@ -297,7 +308,7 @@ class SensesFigure(_Figure):
     """Draw random-weight controls where the tables have them."""
 
 
-class ChangesFigure(_Figure):
+class ChangesFigure(FigureParameters):
     """What the score lives on: what is left of it on each changed view (`controls.changed_views`).
 
     A panel per pair of modalities, a line per changed view, the mean over model pairs.
@@ -308,7 +319,7 @@ class ChangesFigure(_Figure):
     """A line for the same models with random weights, where the tables have them."""
 
 
-class DifferencesFigure(_Figure):
+class DifferencesFigure(FigureParameters):
     """Ranks with their intervals, and who is surely above whom (`align.differences`)."""
 
     kind: Literal["differences"] = "differences"
@@ -322,7 +333,7 @@ class DifferencesFigure(_Figure):
     """The corrected p at which one model is surely above another."""
 
 
-class ObservationsFigure(_Figure):
+class ObservationsFigure(FigureParameters):
     """Alignment against the number of observations that features are averaged over: a line per
     averaged model, the mean over its trained partners, and where it would end."""
 
@@ -336,10 +347,10 @@ class ObservationsFigure(_Figure):
     """Draw random weights and baselines where the tables have them."""
 
 
-class GroupsFigure(_Figure):
+class GroupsFigure(FigureParameters):
     """Groups of rows: which two models agree on, and how much of it the groups alone would give."""
 
-    MENTIONS: ClassVar[Mapping[str, str]] = {**_Figure.MENTIONS, "pair": "model"}
+    MENTIONS: ClassVar[Mapping[str, str]] = {**FigureParameters.MENTIONS, "pair": "model"}
     kind: Literal["groups"] = "groups"
     pair: tuple[str, str] | None = None
     """Labels of model x and model y; the trained pair of two modalities with the best score when
@@ -371,7 +382,48 @@ FigureConfig = Annotated[
 ]
 
 
-def figure_names(figures: Iterable[FigureConfig]) -> list[str]:
+FIGURE_KINDS: tuple[str, ...] = tuple(
+    one.model_fields["kind"].default for one in get_args(get_args(FigureConfig)[0])
+)
+
+
+def _of_a_package(figure: Any, check: Callable[[Any], Any]) -> Any:
+    """The parameters of a figure, those of an installed package's by what it says they are."""
+    kind = figure.get("kind") if isinstance(figure, Mapping) else getattr(figure, "kind", None)
+    if not isinstance(kind, str) or kind in FIGURE_KINDS:
+        return check(figure)
+    try:
+        plugin = require_plugin("figures", kind, FIGURE_KINDS)
+        parameters = getattr(plugin.load(), "parameters", None)
+    except PlatorepError as error:
+        raise ValueError(str(error)) from error
+    if (
+        not isinstance(parameters, type)
+        or not issubclass(parameters, FigureParameters)
+        or parameters.model_fields["kind"].default != kind
+    ):
+        raise ValueError(
+            f"{plugin.whose}: expected a platorep.plots.Figure, whose `parameters` derive from "
+            f"platorep.parameters.figures.FigureParameters and have `kind: str = {kind!r}`; found "
+            f"{parameters!r}. Update the package, or uninstall it."
+        )
+    known = parameters.model_fields
+    if isinstance(figure, Mapping) and (unknown := [key for key in figure if key not in known]):
+        raise ValueError(
+            f"unknown key {unknown[0]!r}.{nearest(unknown[0], known)} Known: {listed(known)}"
+        )
+    try:
+        return parameters.model_validate(figure)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise ValueError("; ".join(problems)) from error
+
+
+AnyFigure = Annotated[SerializeAsAny[FigureConfig], WrapValidator(_of_a_package)]
+"""An entry of `figures`: a figure that is built in, or an installed package's."""
+
+
+def figure_names(figures: Iterable[FigureParameters]) -> list[str]:
     """A file name, without ending, for each figure: its `name`, or its kind, numbered if taken."""
     names: list[str] = []
     for figure in figures:

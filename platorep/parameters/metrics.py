@@ -1,7 +1,8 @@
 """The parameters of each metric: what stands beside `name` in a YAML entry or in `score(...)`.
 
 Light: no torch. `PARAMETERS` is the table name -> class, `parse` makes checked parameters from an
-entry, `PRESETS` are lists of entries. An entry whose name holds a colon is a user's own metric.
+entry, `PRESETS` are lists of entries. An entry whose name holds a colon is a user's own metric; any
+other that is not built in is an installed package's (`platorep.plugins`).
 """
 
 from collections.abc import Mapping
@@ -10,8 +11,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
-from platorep.errors import ConfigError, UnknownNameError, nearest
+from platorep.errors import ConfigError, nearest
 from platorep.parameters.section import Section
+from platorep.plugins import require_plugin
 
 Similarity = Literal["cosine", "inner_product", "euclidean"]
 Neighbors = Annotated[int, Field(ge=1)]
@@ -264,7 +266,8 @@ class UnitMatching(MetricParameters):
 
 
 class OwnMetric(MetricParameters):
-    """A user's own metric, `package.module:object`; its parameters are passed on unchecked."""
+    """A user's own metric, `package.module:object`, or an installed package's; its parameters are
+    passed on unchecked."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
     name: str
@@ -313,10 +316,10 @@ def parse(name: str, parameters: Mapping[str, Any]) -> MetricParameters:
         ConfigError: an unknown parameter; says which is nearest.
         pydantic.ValidationError: a wrong value.
     """
-    if ":" in name:
-        return OwnMetric(name=name, **parameters)
+    if ":" not in name and name not in PARAMETERS:
+        require_plugin("metrics", name, PARAMETERS)
     if name not in PARAMETERS:
-        raise UnknownNameError("metric", name, PARAMETERS)
+        return OwnMetric(name=name, **parameters)
     known = PARAMETERS[name].model_fields
     if unknown := [key for key in parameters if key not in known]:
         raise ConfigError(

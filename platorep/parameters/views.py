@@ -7,6 +7,7 @@ one view. A view observes (columns of the source) or is a changed view (`of`, `c
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Discriminator,
     Field,
@@ -14,14 +15,21 @@ from pydantic import (
     NonNegativeInt,
     PositiveInt,
     Tag,
+    WithJsonSchema,
 )
 
 from platorep.parameters.section import Section
+from platorep.plugins import name_check
 
 Modality = Literal["language", "vision", "audio", "video", "truth", "other"]
 """What a model is of; the sense of its family."""
-KindName = Literal["image", "text", "audio", "video", "array"]
-KIND_NAMES: tuple[KindName, ...] = get_args(KindName)
+KIND_NAMES: tuple[str, ...] = ("image", "text", "audio", "video", "array")
+KindName = Annotated[
+    str,
+    AfterValidator(name_check("kinds", KIND_NAMES)),
+    WithJsonSchema({"enum": list(KIND_NAMES), "type": "string"}),
+]
+"""A kind of view: one of these, or an installed package's (`platorep.plugins`)."""
 CaptionChoice = (
     NonNegativeInt
     | Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]

@@ -19,7 +19,7 @@ from platorep.parameters.figures import (
     DensityFigure,
     DifferencesFigure,
     DownstreamFigure,
-    FigureConfig,
+    FigureParameters,
     GalleryFigure,
     GeometryFigure,
     GroupsFigure,
@@ -55,7 +55,8 @@ from platorep.plots.scaling import draw_scaling, scaling_points
 from platorep.plots.senses import draw_senses, senses_points
 from platorep.plots.style import figure_style
 from platorep.plots.tables import Points, Tables
-from platorep.registry import index_by_name, lookup
+from platorep.plugins import require_plugin
+from platorep.registry import index_by_name
 
 __all__ = [
     "FIGURES",
@@ -64,6 +65,7 @@ __all__ = [
     "SavedFigure",
     "Tables",
     "draw_figure",
+    "figure_kind",
     "save_figure",
 ]
 
@@ -182,14 +184,26 @@ class SavedFigure:
     notes: tuple[str, ...]
 
 
-def draw_figure(tables: Tables, parameters: FigureConfig) -> tuple[mpl.Figure, Points]:
+def figure_kind(name: str) -> Figure:
+    """The kind of figure that is called so: built in, or an installed package's.
+
+    Raises:
+        UnknownNameError: there is none.
+        ConfigError: the package's cannot be imported, or is none.
+    """
+    if name in FIGURES:
+        return FIGURES[name]
+    return require_plugin("figures", name, FIGURES).load_as(Figure)
+
+
+def draw_figure(tables: Tables, parameters: FigureParameters) -> tuple[mpl.Figure, Points]:
     """Draw one figure of an experiment; the points are what it shows.
 
     Raises:
         AbsentError: there is nothing to draw; says what is missing.
         UnknownNameError: the tables have no such metric.
     """
-    kind = lookup("figure", parameters.kind, FIGURES)
+    kind = figure_kind(parameters.kind)
     shown_tables = tables if kind.changed_views else tables.without_changed_views()
     shown_tables = shown_tables if kind.baselines else shown_tables.without_baselines()
     points = kind.points(shown_tables, parameters)
@@ -205,7 +219,7 @@ def _told(changed: Mapping[str, str]) -> tuple[str, ...]:
     return (f"drawn {', '.join(texts[:3])}{more}; the CSV has them in full",) if texts else ()
 
 
-def save_figure(stem: Path, tables: Tables, parameters: FigureConfig) -> SavedFigure:
+def save_figure(stem: Path, tables: Tables, parameters: FigureParameters) -> SavedFigure:
     """Draw one figure and write `stem`.pdf, `stem`.png (300 dpi) and `stem`.csv.
 
     The same tables give the same bytes, up to the version of matplotlib.
