@@ -182,8 +182,8 @@ def test_nothing_is_imported_before_it_is_asked_for(installed: Path) -> None:
         ("colour: tab:blue", "color: red", "unknown key 'color'. Did you mean 'colour'"),
         ("colour: tab:blue", "colour: 3", "mine.yaml:15: figures.0: colour: Input"),
         ("vision, backend: profile", "vision, backend: profil", "Did you mean 'profile'"),
-        ("grid: }", "grid: {kind: gird}}", "Did you mean 'grid'"),
-        ("grid: }", "gird: }", "text, audio, video, array, grid"),
+        ("grid: }", "grid: {kind: grit}}", "Did you mean 'grid'"),
+        ("grid: }", "tiles: }", "text, audio, video, array, grid"),
     ],
 )  # fmt: skip
 def test_a_name_or_key_that_is_not_there(
