@@ -1,0 +1,68 @@
+// Elements and numbers. Text gets into the page through text nodes only: labels and captions come
+// from outside.
+
+const byId = id => document.getElementById(id);
+
+// An element with attributes (those that begin with "on" are listeners) and children.
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value != null) element.setAttribute(name, value);
+  }
+  element.append(...children.flat().filter(child => child != null && child !== ""));
+  return element;
+}
+
+// A name or text from outside, which may run from right to left.
+const outside = (text, tag = "bdi", attributes = {}) => make(tag, {dir: "auto", ...attributes}, text);
+
+const button = (text, onclick, attributes = {}) =>
+  make("button", {type: "button", onclick, ...attributes}, text);
+
+// A labelled choice of [value, text] or [value, text, disabled].
+function choice(text, options, chosen, onchange, attributes = {}) {
+  const select = make("select", {onchange: event => onchange(event.target.value), ...attributes});
+  fill(select, options, chosen);
+  return make("label", {}, text + " ", select);
+}
+
+function fill(select, options, chosen) {
+  select.replaceChildren(...options.map(([value, text, disabled]) =>
+    make("option", {value, disabled, selected: String(value) === String(chosen)}, text)));
+}
+
+// Which page of a long list is shown; `go` gets the new one. Says nothing where all fits.
+function pager(element, page, pages, go) {
+  element.hidden = pages < 2;
+  const turn = (text, to) => button(text, () => go(to), {disabled: to < 0 || to >= pages});
+  element.replaceChildren(turn("First", page && 0), turn("Previous", page - 1),
+    make("span", {class: "quiet"}, `page ${page + 1} of ${pages}`),
+    turn("Next", page + 1), turn("Last", page < pages - 1 ? pages - 1 : pages));
+  if (page === 0) element.firstChild.disabled = true;
+}
+
+// 0.0408 of 0.04076115, 1,024 of 1024; a dash for none.
+function digits(value) {
+  if (value == null) return "–";
+  if (typeof value !== "number") return String(value);
+  if (Number.isInteger(value)) return value.toLocaleString("en");
+  const size = Math.abs(value);
+  return size >= 1e-4 && size < 1e6 ? String(Number(value.toPrecision(4))) : value.toExponential(2);
+}
+
+// Scores, three decimals, so that they can be compared at a glance.
+const score = value => value == null ? "–"
+  : Math.abs(value) < 10 ? value.toFixed(3) : digits(value);
+
+const chanceOf = p => p == null ? "–" : p < 0.001 ? p.toExponential(1) : p.toFixed(3);
+
+const shareOf = (part, whole) => whole ? `${Math.round(100 * part / whole)} %` : "–";
+
+const ordinal = place => {
+  const last = place % 10, teens = Math.floor(place / 10) % 10 === 1;
+  return place + (teens ? "th" : ["th", "st", "nd", "rd"][last] ?? "th");
+};
+
+const count = (number, noun) => `${digits(number)} ${noun}${number === 1 ? "" : "s"}`;

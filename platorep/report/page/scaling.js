@@ -1,0 +1,151 @@
+// Alignment over what models can do: a mark per pair. The model that has the measure gives the x
+// and the shape, its partner the colour.
+
+const off = {kinds: new Set(["shuffled"]), line: new Set(), point: new Set()};
+
+// The pairs of the metric, each with the model it stands for (`point`), its partner (`line`), and x.
+function placed() {
+  return pairsOf(state.metric).filter(pair => pair.score != null).map(pair => {
+    const [x, y] = [models.get(pair.x), models.get(pair.y)];
+    const at = valueOf(x);
+    const turned = at == null && valueOf(y) != null;
+    const [point, line] = turned ? [y, x] : [x, y];
+    return {pair, point, line, x: turned ? valueOf(y) : at};
+  });
+}
+
+// A copy stands where the model stands whose copy it is.
+function valueOf(model) {
+  return measured(models.get(model.of) ?? model, state.measure);
+}
+
+const families = (side, all) => [...new Set(all.map(each => each[side].family))];
+const hue = place => HUES[place % HUES.length];
+
+function showScaling() {
+  const all = placed();
+  const lines = families("line", all), points = families("point", all);
+  const kinds = [...new Set(all.map(({pair}) => pair.kind))];
+  legend("line-families", "Partner (colour)", "line", lines, place => sample(hue(place), DASHES[place % DASHES.length]));
+  legend("point-families", "Model (shape)", "point", points, place => mark(SHAPES[place % SHAPES.length], "var(--ink)", true));
+  legend("kinds", "Kind of pair", "kinds", kinds, place =>
+    mark(kinds[place] === "shuffled" ? CROSS : SHAPES[0], "var(--ink)", kinds[place] === "trained"));
+  const shown = all.filter(({pair, point, line}) => !off.kinds.has(pair.kind)
+    && !off.line.has(line.family) && !off.point.has(point.family));
+
+  const row = ({pair, point, line, x}) => {
+    const trained = pair.kind === "trained";
+    const color = hue(lines.indexOf(line.family));
+    return {
+      place: content.pairs.indexOf(pair), tipped: true, x: x ?? point.label, score: pair.score, color,
+      fill: trained ? color : "var(--paper)", size: pair.kind === "shuffled" ? 40 : 70,
+      shape: pair.kind === "shuffled" ? CROSS : SHAPES[points.indexOf(point.family) % SHAPES.length],
+      dash: DASHES[lines.indexOf(line.family) % DASHES.length],
+      threshold: byId("nulls").checked ? pair.threshold : null,
+      low: byId("intervals").checked ? pair.low : null, high: pair.high,
+      line: trained && byId("lines").checked ? `${line.label}\n${point.family}` : "",
+      selected: pair === state.pair,
+    };
+  };
+  const over = shown.filter(each => each.x != null).map(row);
+  const without = shown.filter(each => each.x == null).map(row);
+  const chances = [...new Set(shown.map(({pair}) => pair.chance).filter(chance => chance != null))];
+  const level = chances.length ? Math.max(...chances) : null;
+  const measure = measures.find(({name}) => name === state.measure);
+  const title = metricNamed(state.metric)?.title ?? state.metric;
+  draw("scaling-chart", {
+    spec: "scaling",
+    amend: (spec, width) => amendScaling(spec, width, over, without, measure, title),
+    data: {over, without, levels: level == null ? [] : [{score: level, text: "chance"}]},
+    label: `Scatter plot of ${count(shown.length, "pair")}: ${title} over ${measure?.title ?? "models"}. The table below has the same numbers.`,
+    onpick: datum => select({pair: content.pairs[datum.place]}),
+    tip: datum => pairLines(content.pairs[datum.place]),
+  });
+  captionScaling(shown, measure, without.length);
+  numbersBelow("scaling-numbers", "Pairs of the figure",
+    ["x", "y", "kind", measure?.title ?? "measure", "score", "chance", "threshold", "p", "p adjusted"],
+    () => shown.map(({pair, x}) => [pair.x, pair.y, pair.kind, x, pair.score, pair.chance, pair.threshold, pair.p, pair.p_adjusted]));
+}
+
+function amendScaling(spec, width, over, without, measure, title) {
+  const height = Math.max(260, Math.min(460, width * 0.6));
+  const strip = without.length ? Math.min(width * 0.35, 24 * new Set(without.map(({x}) => x)).size) : 0;
+  const main = over.length ? width - strip - 72 - (strip ? 12 : 0) : 0;
+  const heights = [...over, ...without].flatMap(({score, threshold, low, high}) => [score, threshold, low, low == null ? null : high])
+    .filter(value => value != null);
+  const y = {domain: [Math.min(0, ...heights), Math.max(...heights) * 1.04], nice: false};
+  const [left, right] = spec.hconcat;
+  const xs = over.map(({x}) => x), low = Math.min(...xs), high = Math.max(...xs);
+  const log = low > 0 && high / low > 20;
+  for (const chart of spec.hconcat) {
+    chart.height = height;
+    amendChannel(chart, "y", {title, scale: y});
+  }
+  left.width = main;
+  const better = measure?.lower_is_better ? "better to the right" : "";
+  amendChannel(left, "x", {
+    title: [measure?.title, better].filter(Boolean).join(", "),
+    scale: {type: log ? "log" : "linear", nice: false, padding: 14, reverse: measure?.lower_is_better ?? false},
+  });
+  right.width = Math.max(strip, over.length ? 0 : width - 80);
+  amendChannel(right, "x", {title: over.length ? `no ${measure.name.replaceAll("_", " ")}` : null});
+  if (over.length) amendChannel(right, "y", {title: null, axis: {labels: false, ticks: false, domain: false}});
+  spec.hconcat = [over.length && left, without.length && right].filter(Boolean);
+}
+
+function captionScaling(shown, measure, without) {
+  const trained = shown.filter(({pair}) => pair.kind === "trained");
+  const judged = trained.filter(({pair}) => passes(pair) != null);
+  const passed = judged.filter(({pair}) => passes(pair));
+  byId("scaling-answer").textContent = judged.length
+    ? `${digits(passed.length)} of the ${count(judged.length, "pair")} of trained models that are shown stand above their null.`
+    : `${count(trained.length, "pair")} of trained models ${trained.length === 1 ? "is" : "are"} shown; no null was computed for them.`;
+  byId("scaling-caption").replaceChildren(...[
+    `A mark per pair of models, n = ${digits(content.n)}. Filled: both are trained; open: one is not. `,
+    content.models.some(model => model.of) && "A copy stands at the x of the model that it is a copy of. ",
+    shown.some(({pair}) => pair.threshold != null) && "Short bars: the score that chance alone reaches at 95 % of its draws (best layers against best layers). ",
+    shown.some(({pair}) => pair.low != null) && "Upright lines: 95 % intervals. ",
+    without > 0 && measure && `Pairs without a value of ${measure.title} stand at the right. `,
+    "Choose a mark to see its pair below.",
+  ].filter(Boolean));
+}
+
+// A fieldset of what is on and off, each with its sign; nothing where there is nothing to choose.
+function legend(id, title, kind, names, sign) {
+  const set = byId(id);
+  const focused = set.contains(document.activeElement) ? document.activeElement.value : null;
+  set.hidden = names.length < 2;
+  set.replaceChildren(make("legend", {}, title), ...names.map((name, place) =>
+    make("label", {class: "check"},
+      make("input", {type: "checkbox", value: name, checked: !off[kind].has(name), onchange: event => {
+        event.target.checked ? off[kind].delete(name) : off[kind].add(name);
+        showScaling();
+      }}), sign(place), outside(name))));
+  [...set.querySelectorAll("input")].find(input => input.value === focused)?.focus();
+}
+
+function drawn(tag, attributes, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+const mark = (shape, color, filled) => drawn("svg", {viewBox: "-1.5 -1.5 3 3", class: "sign", "aria-hidden": "true"},
+  drawn("path", {d: shape, fill: filled ? color : "none", stroke: color, "stroke-width": 0.25}));
+
+const sample = (color, dash) => drawn("svg", {viewBox: "0 0 28 12", class: "sign long", "aria-hidden": "true"},
+  drawn("path", {d: "M0,6H28", stroke: color, "stroke-width": 3, "stroke-dasharray": dash.join(" ")}));
+
+// What a pair's mark says when it is pointed at.
+function pairLines(pair) {
+  return [
+    `${pair.x} × ${pair.y}`,
+    `score ${score(pair.score)}${pair.low == null ? "" : ` [${score(pair.low)}, ${score(pair.high)}]`}`,
+    pair.layer_x < 0 ? "" : `layers ${layerText(pair.x, pair.layer_x)} × ${layerText(pair.y, pair.layer_y)}`,
+    `chance ${score(pair.chance)}, threshold ${score(pair.threshold)}`,
+    pair.p == null ? "" : `p = ${chanceOf(pair.p)}${pair.p_adjusted == null ? "" : `, adjusted ${chanceOf(pair.p_adjusted)}`}`,
+    pair.kind === "trained" ? "" : pair.kind,
+    pair.reason,
+  ].filter(Boolean);
+}
