@@ -20,7 +20,7 @@ from platorep.report.content import (
 
 HOSTILE = (
     "<script>document.title='owned'</script>",
-    "\"><img src=x onerror=\"document.title='owned'\">",
+    '"><img src=x onerror="document.title=\'owned\'">',
     "</script><script>document.title='owned'</script>",
     "<!-- <script>",
     "\u202eright to left\u202c \u2028 next line",
@@ -51,7 +51,7 @@ def content(num_rows: int = 30, seed: int = 0) -> Content:
         models=models,
         measures=[
             Measure(name="bits", title="bits per byte", lower_is_better=True),
-            Measure(name="accuracy", title="accuracy", lower_is_better=False),
+            Measure(name="size", title="number of parameters", lower_is_better=False),
         ],
         metrics=_METRICS,
         pairs=pairs,
@@ -82,7 +82,7 @@ _METRICS = [
 
 def _models() -> list[Model]:
     def model(label: str, family: str, modality: str, layers: int, **more: Any) -> Model:
-        base: dict[str, Any] = dict(kind="trained", of="", view=modality, parameters=None)
+        base: dict[str, Any] = {"kind": "trained", "of": "", "view": modality, "parameters": None}
         names = [f"block {layer}" for layer in range(layers)]
         return Model(
             label=label,
@@ -92,10 +92,10 @@ def _models() -> list[Model]:
             **({"measures": {}} | base | more),
         )
 
-    lm = dict(family="LM", modality="language", layers=2)
+    lm: dict[str, Any] = {"family": "LM", "modality": "language", "layers": 2}
     return [
-        model("lm-a", **lm, measures={"bits": 1.2, "accuracy": 0.4}, parameters=1e5),
-        model(f"lm-b {HOSTILE[1]}", **lm, measures={"bits": 0.9}, parameters=1e8),
+        model("lm-a", **lm, measures={"bits": 1.2, "size": 1e5}, parameters=1e5),
+        model(f"lm-b {HOSTILE[1]}", **lm, measures={"bits": 0.9, "size": 1e8}, parameters=1e8),
         model("lm-a (random)", **lm, kind="random", of="lm-a", parameters=1e5),
         model("bag of words", "bag of words", "language", 1, kind="baseline"),
         model("net-a", "Net", "vision", 3, parameters=2e5),
@@ -158,7 +158,9 @@ def _row(index: int, rng: np.random.Generator) -> Row:
         index=index,
         id=f"photo-{index} {hostile}",
         texts={"caption": f"caption {index} {hostile}", "caption_1": f"another {index}"},
-        picture="data:image/png;base64," + base64.b64encode(picture.getvalue()).decode(),
+        pictures={
+            "image": "data:image/png;base64," + base64.b64encode(picture.getvalue()).decode()
+        },
         group="even" if index % 2 == 0 else f"odd {HOSTILE[4]}",
     )
 

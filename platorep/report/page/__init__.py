@@ -16,7 +16,17 @@ from typing import Any
 from platorep.report.content import Content
 
 _FOLDER = Path(__file__).parent
-_SCRIPTS = ("elements", "state", "charts", "tables", "scaling", "pairs", "neighbors", "shared", "report")
+_SCRIPTS = (
+    "elements",
+    "state",
+    "charts",
+    "tables",
+    "scaling",
+    "pairs",
+    "neighbors",
+    "shared",
+    "report",
+)
 """In the order in which they need each other."""
 
 

@@ -11,6 +11,9 @@ const SHAPES = [  // within -1 and 1
 ];
 const CROSS = "M-.8,-.8L.8,.8M.8,-.8L-.8,.8";
 
+// Where the title of an upright axis can be read.
+const TOP_LEFT = {titleAngle: 0, titleAlign: "left", titleAnchor: "end", titleX: 0, titleY: -10};
+
 // Draws into the element of this id, once it is near the window and whenever it is drawn again.
 //   amend: fits a copy of the specification to the data and a width
 //   data: rows by data set; onpick: gets the datum that was clicked; tip: its lines of text
@@ -74,6 +77,14 @@ function showTip(event, lines) {
   box.style.top = `${y + 16 + box.offsetHeight > window.innerHeight ? y - box.offsetHeight - 10 : y + 16}px`;
 }
 
+// A title in as many lines as the width needs.
+const inLines = (title, width) => title.split(" ").reduce((lines, word) => {
+  const last = lines.at(-1);
+  if (last && (last.length + word.length + 1) * 6.6 <= width) lines[lines.length - 1] = `${last} ${word}`;
+  else lines.push(word);
+  return lines;
+}, []);
+
 // The same change to a channel of all layers of a chart.
 function amendChannel(chart, channel, {scale, ...changes}) {
   for (const {encoding} of chart.layer) {
@@ -99,10 +110,10 @@ function drawHeat(id, {rows, columns, cells, format, reversed, xTitle, yTitle, .
     const step = Math.max(14, Math.min(54, (width - Math.min(150, 7 * longest) - 50) / columns.length));
     roomy = step >= 34;
     Object.assign(spec, {width: {step}, height: {step: roomy ? Math.min(step, 30) : step}});
-    amendChannel(spec, "x", {title: xTitle ?? null, scale: {domain: columns}});
-    amendChannel(spec, "y", {title: yTitle ?? null, scale: {domain: rows}});
+    amendChannel(spec, "x", {title: xTitle ?? null, scale: {domain: columns},
+      axis: xTitle ? {labelAngle: 0} : {orient: "top", labelAngle: -45}});
+    amendChannel(spec, "y", {title: yTitle ?? null, scale: {domain: rows}, axis: TOP_LEFT});
     if (!roomy) spec.layer = spec.layer.filter(({mark}) => mark.type !== "text");
-    if (xTitle) for (const {encoding} of spec.layer) encoding.x.axis.labelAngle = 0;
   };
   draw(id, {spec: "heat", amend, ...rest, data: {cells: cells.map(cell => {
     const none = cell.value == null, share = none ? 0 : shade(cell.value);

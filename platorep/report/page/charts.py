@@ -17,9 +17,9 @@ def specs() -> dict[str, dict[str, Any]]:
     return {name: _styled(chart).to_dict() for name, chart in charts.items()}
 
 
-def _scaling() -> alt.HConcatChart:
+def _scaling() -> Any:
     """Pairs over a measure, and beside them those whose models do not have it."""
-    over_measure = _pair_marks("over", alt.X("x:Q", scale=alt.Scale(zero=False)), lines=True)
+    over_measure = _pair_marks("over", alt.X("x:Q"), lines=True)
     without = _pair_marks(
         "without",
         alt.X("x:N", sort=None, axis=alt.Axis(labelAngle=-90, labelLimit=110, ticks=False)),
@@ -28,7 +28,7 @@ def _scaling() -> alt.HConcatChart:
     return alt.hconcat(over_measure, without, spacing=8)
 
 
-def _pair_marks(data: str, x: alt.X, *, lines: bool) -> alt.LayerChart:
+def _pair_marks(data: str, x: alt.X, *, lines: bool) -> Any:
     points = alt.Chart(alt.NamedData(data))
     y = alt.Y("score:Q")
     color: Any = alt.Color("color:N", scale=None)
@@ -59,34 +59,36 @@ def _pair_marks(data: str, x: alt.X, *, lines: bool) -> alt.LayerChart:
         layers.insert(1, line.encode(x=x, y=y, detail="line:N", color=color, strokeDash=dash))
         layers.insert(
             1,
-            levels.mark_text(align="right", baseline="bottom", dy=-2, color=MUTED).encode(
-                x=alt.value("width"), y=y, text="text:N"
+            levels.mark_text(align="left", baseline="top", dx=4, dy=3, color=MUTED).encode(
+                x=alt.value(0), y=y, text="text:N"
             ),
         )
     return alt.layer(*layers)
 
 
-def _heat() -> alt.LayerChart:
+def _heat() -> Any:
     """A matrix; what is not above its null is struck through."""
     cells = alt.Chart(alt.NamedData("cells")).encode(
-        x=alt.X("column:N", sort=None, title=None, axis=alt.Axis(orient="top", labelAngle=-45)),
+        x=alt.X(
+            "column:N",
+            sort=None,
+            title=None,
+        ),
         y=alt.Y("row:N", sort=None, title=None),
     )
     chosen = cells.transform_filter("datum.selected")
     return alt.layer(
         cells.mark_rect(cursor="pointer").encode(fill=alt.Fill("fill:N", scale=None)),
+        cells.mark_text(fontSize=11).encode(text="text:N", color=alt.Color("ink:N", scale=None)),
         cells.transform_filter("datum.weak").mark_point(
-            shape="M-1,1L1,-1", size=200, stroke=MUTED, strokeWidth=1
-        ),
-        cells.mark_text(fontSize=11).encode(
-            text="text:N", color=alt.Color("ink:N", scale=None)
+            shape="M-1,1L1,-1", size=130, stroke=INK, strokeWidth=1.3, opacity=0.8
         ),
         chosen.mark_rect(fillOpacity=0, stroke=PAPER, strokeWidth=5),
         chosen.mark_rect(fillOpacity=0, stroke=INK, strokeWidth=2.5),
     )  # fmt: skip
 
 
-def _agreement() -> alt.LayerChart:
+def _agreement() -> Any:
     """How many rows share how many neighbors, and how many would by chance."""
     counts = alt.Chart(alt.NamedData("counts")).encode(
         x=alt.X("shared:O", axis=alt.Axis(labelAngle=0))

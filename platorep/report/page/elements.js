@@ -11,7 +11,7 @@ function make(tag, attributes = {}, ...children) {
     else if (value === true) element.setAttribute(name, "");
     else if (value !== false && value != null) element.setAttribute(name, value);
   }
-  element.append(...children.flat().filter(child => child != null && child !== ""));
+  element.append(...children.flat().filter(child => child != null && child !== "" && child !== false));
   return element;
 }
 
@@ -36,11 +36,13 @@ function fill(select, options, chosen) {
 // Which page of a long list is shown; `go` gets the new one. Says nothing where all fits.
 function pager(element, page, pages, go) {
   element.hidden = pages < 2;
-  const turn = (text, to) => button(text, () => go(to), {disabled: to < 0 || to >= pages});
-  element.replaceChildren(turn("First", page && 0), turn("Previous", page - 1),
+  const turn = (text, to) => button(text, () => {
+    go(to);
+    [...element.children].find(each => each.textContent === text).focus();
+  }, {disabled: to === page || to < 0 || to >= pages});
+  element.replaceChildren(turn("First", 0), turn("Previous", page - 1),
     make("span", {class: "quiet"}, `page ${page + 1} of ${pages}`),
-    turn("Next", page + 1), turn("Last", page < pages - 1 ? pages - 1 : pages));
-  if (page === 0) element.firstChild.disabled = true;
+    turn("Next", page + 1), turn("Last", pages - 1));
 }
 
 // 0.0408 of 0.04076115, 1,024 of 1024; a dash for none.

@@ -23,11 +23,13 @@ function showPairs() {
     tip: datum => pairLines(content.pairs[datum.place]),
   }));
   const trained = pairsOf(state.metric).filter(pair => pair.kind === "trained");
-  const best = bestPair(trained);
-  byId("pairs-answer").replaceChildren(...(best?.score == null ? ["No pair has a score."] : [
-    "Of ", count(trained.length, "pair"), " of trained models, ", outside(best.x), " × ", outside(best.y),
-    ` ${closer(state.metric, 1, 0) ? "align most" : "are closest"}: ${score(best.score)}, where chance is ${score(best.chance)}.`,
-  ]));
+  byId("pairs-answer").replaceChildren(...[...new Set(trained.map(modalities))].map(kind => {
+    const pairs = trained.filter(pair => modalities(pair) === kind), best = bestPair(pairs);
+    return make("span", {class: "line"}, ...(!best ? [`No pair of ${kind} has a score.`] : [
+      `Of the ${count(pairs.length, "pair")} `, outside(kind), ", ", outside(best.x), " × ", outside(best.y),
+      ` ${closer(state.metric, 1, 0) ? "align most" : "are closest"}: `, make("strong", {}, score(best.score)),
+      best.chance == null ? "." : `; chance is ${score(best.chance)}.`]));
+  }));
   byId("pairs-caption").textContent = `${shuffled ? "Rows were shuffled: what no agreement looks like. " : ""}`
     + `The ${said} of each pair at its best layers. Struck through: not above its null (adjusted p > .05; where there is none, not beyond the threshold). Choose a cell to see its pair.`;
   numbersBelow("pairs-numbers", "Pairs of the heat map", ["x", "y", "kind", said, "above the null"],

@@ -41,7 +41,7 @@ function start() {
   on("find", "input", event => list("words", event.target.value));
 
   const {section, ...asked} = readAddress();
-  select({pair: bestPair(pairsOf(state.metric)), metric: state.metric, measure: state.measure, ...asked});
+  select({pair: firstPair(pairsOf(state.metric)), metric: state.metric, measure: state.measure, ...asked});
   byId("metric").value = state.metric;
   byId("measure").value = state.measure;
   if (section) byId(section)?.scrollIntoView();
@@ -65,6 +65,8 @@ document.addEventListener("keydown", event => {
   const step = {ArrowLeft: -1, ArrowRight: 1}[event.key];
   if (!step || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
   if (event.target.closest("input, select, textarea, .scroll")) return;
+  const {top, bottom} = byId("shared").getBoundingClientRect();
+  if (bottom < 0 || top > window.innerHeight) return;  // nothing would be seen to change
   const again = event.target.dataset.step;
   byId("row").querySelector(`[data-step="${step}"]`)?.click();
   if (again) byId("row").querySelector(`[data-step="${again}"]`)?.focus();

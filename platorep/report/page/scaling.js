@@ -1,22 +1,17 @@
-// Alignment over what models can do: a mark per pair. The model that has the measure gives the x
-// and the shape, its partner the colour.
+// Alignment over what models can do: a mark per pair. The model of the modality that has the
+// measure gives the x and the shape, its partner the colour.
 
 const off = {kinds: new Set(["shuffled"]), line: new Set(), point: new Set()};
 
 // The pairs of the metric, each with the model it stands for (`point`), its partner (`line`), and x.
 function placed() {
+  const having = new Set(content.models.filter(model => model.kind === "trained" && valueOf(model) != null)
+    .map(model => model.modality));
   return pairsOf(state.metric).filter(pair => pair.score != null).map(pair => {
     const [x, y] = [models.get(pair.x), models.get(pair.y)];
-    const at = valueOf(x);
-    const turned = at == null && valueOf(y) != null;
-    const [point, line] = turned ? [y, x] : [x, y];
-    return {pair, point, line, x: turned ? valueOf(y) : at};
+    const [point, line] = having.has(y.modality) && !having.has(x.modality) ? [y, x] : [x, y];
+    return {pair, point, line, x: valueOf(point)};
   });
-}
-
-// A copy stands where the model stands whose copy it is.
-function valueOf(model) {
-  return measured(models.get(model.of) ?? model, state.measure);
 }
 
 const families = (side, all) => [...new Set(all.map(each => each[side].family))];
@@ -69,7 +64,7 @@ function showScaling() {
 
 function amendScaling(spec, width, over, without, measure, title) {
   const height = Math.max(260, Math.min(460, width * 0.6));
-  const strip = without.length ? Math.min(width * 0.35, 24 * new Set(without.map(({x}) => x)).size) : 0;
+  const strip = without.length ? Math.min(width * 0.28, 24 * new Set(without.map(({x}) => x)).size) : 0;
   const main = over.length ? width - strip - 72 - (strip ? 12 : 0) : 0;
   const heights = [...over, ...without].flatMap(({score, threshold, low, high}) => [score, threshold, low, low == null ? null : high])
     .filter(value => value != null);
@@ -79,16 +74,17 @@ function amendScaling(spec, width, over, without, measure, title) {
   const log = low > 0 && high / low > 20;
   for (const chart of spec.hconcat) {
     chart.height = height;
-    amendChannel(chart, "y", {title, scale: y});
+    amendChannel(chart, "y", {title, scale: y, axis: {...TOP_LEFT, titleX: -30}});
   }
   left.width = main;
-  const better = measure?.lower_is_better ? "better to the right" : "";
+  const better = measure?.lower_is_better && "better to the right";
   amendChannel(left, "x", {
-    title: [measure?.title, better].filter(Boolean).join(", "),
-    scale: {type: log ? "log" : "linear", nice: false, padding: 14, reverse: measure?.lower_is_better ?? false},
+    title: inLines([measure?.title, better].filter(Boolean).join(", "), main),
+    scale: {domain: [low, high], type: log ? "log" : "linear", nice: false, padding: 14, reverse: measure?.lower_is_better ?? false},
+    axis: {format: "~s", labelOverlap: "greedy", tickCount: Math.ceil(main / 90)},
   });
   right.width = Math.max(strip, over.length ? 0 : width - 80);
-  amendChannel(right, "x", {title: over.length ? `no ${measure.name.replaceAll("_", " ")}` : null});
+  amendChannel(right, "x", {title: over.length ? inLines("not known", strip) : null});
   if (over.length) amendChannel(right, "y", {title: null, axis: {labels: false, ticks: false, domain: false}});
   spec.hconcat = [over.length && left, without.length && right].filter(Boolean);
 }
@@ -97,9 +93,13 @@ function captionScaling(shown, measure, without) {
   const trained = shown.filter(({pair}) => pair.kind === "trained");
   const judged = trained.filter(({pair}) => passes(pair) != null);
   const passed = judged.filter(({pair}) => passes(pair));
-  byId("scaling-answer").textContent = judged.length
-    ? `${digits(passed.length)} of the ${count(judged.length, "pair")} of trained models that are shown stand above their null.`
-    : `${count(trained.length, "pair")} of trained models ${trained.length === 1 ? "is" : "are"} shown; no null was computed for them.`;
+  const found = correlations(trained, measure);
+  byId("scaling-answer").replaceChildren(...[
+    ...(found.length ? [`Alignment and performance, by ${measure.title}, rank the models alike with a Spearman's ρ of `,
+      ...found.flatMap(({line, rho, n}, place) => [place ? ", " : "", `${rho.toFixed(2)} for `, outside(line), ` (${count(n, "model")})`]), ". "] : []),
+    judged.length ? `${digits(passed.length)} of the ${count(judged.length, "pair")} of trained models that are shown stand above their null.`
+      : `${count(trained.length, "pair")} of trained models ${trained.length === 1 ? "is" : "are"} shown; no null was computed for them.`,
+  ]);
   byId("scaling-caption").replaceChildren(...[
     `A mark per pair of models, n = ${digits(content.n)}. Filled: both are trained; open: one is not. `,
     content.models.some(model => model.of) && "A copy stands at the x of the model that it is a copy of. ",
@@ -108,6 +108,27 @@ function captionScaling(shown, measure, without) {
     without > 0 && measure && `Pairs without a value of ${measure.title} stand at the right. `,
     "Choose a mark to see its pair below.",
   ].filter(Boolean));
+}
+
+// Of each partner, over the trained models that it is paired with, towards better and closer.
+function correlations(trained, measure) {
+  const known = trained.filter(({x}) => x != null);
+  const sign = (measure?.lower_is_better ? -1 : 1) * (closer(state.metric, 1, 0) ? 1 : -1);
+  return [...new Set(known.map(({line}) => line.label))].map(line => {
+    const own = known.filter(each => each.line.label === line);
+    return {line, n: own.length, rho: sign * pearson(ranks(own.map(({x}) => x)), ranks(own.map(({pair}) => pair.score)))};
+  }).filter(({n, rho}) => n >= 4 && Number.isFinite(rho));
+}
+
+// Equal values share the mean of their ranks.
+const ranks = values => values.map(value => values.filter(other => other < value).length
+  + (values.filter(other => other === value).length - 1) / 2);
+
+function pearson(one, other) {
+  const mean = values => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const [a, b] = [one, other].map(values => values.map(value => value - mean(values)));
+  const product = (left, right) => left.reduce((sum, value, place) => sum + value * right[place], 0);
+  return product(a, b) / Math.sqrt(product(a, a) * product(b, b));
 }
 
 // A fieldset of what is on and off, each with its sign; nothing where there is nothing to choose.

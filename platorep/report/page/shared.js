@@ -7,9 +7,9 @@ const groups = [...new Set(content.rows.map(row => row.group).filter(Boolean))].
   (one, other) => one.localeCompare(other, "en", {numeric: true}));
 
 const caption = row => Object.values(row.texts)[0] ?? row.id;
-const nameOfRow = index => rowsAt.has(index) ? caption(rowsAt.get(index)) : `row ${index}`;
-const outOf = index => `${agreement.shared[index]} of ${agreement.k}`;
-const most = rows => rows.toSorted((one, other) => agreement.shared[other.index] - agreement.shared[one.index]);
+const pictures = row => Object.values(row.pictures);
+const outOf = index => `${agreement.shared.get(index)} of ${agreement.k}`;
+const most = rows => rows.toSorted((one, other) => agreement.shared.get(other.index) - agreement.shared.get(one.index));
 
 function showShared() {
   const {pair, layers} = state;
@@ -51,10 +51,10 @@ function missingText() {
 
 function answerShared() {
   const {shared, k, mean} = agreement, {pair} = state;
-  const none = shared.filter(value => value === 0).length;
+  const none = [...shared.values()].filter(value => value === 0).length;
   return ["Of its ", digits(k), " nearest rows, a row has ", make("strong", {}, mean.toFixed(2)), " in common in ",
     outside(pair.x), " and ", outside(pair.y), ` (${score(mean / k)} of them); by chance it would have `,
-    (k * k / (content.n - 1)).toFixed(2), `. ${digits(none)} of ${count(content.n, "row")} share none.`];
+    (k * k / (content.n - 1)).toFixed(2), `. ${digits(none)} of ${count(shared.size, "row")} share none.`];
 }
 
 // The most and the least agreed on, at a glance.
@@ -75,7 +75,7 @@ function rowButton(row) {
 
 function tileContent(row, said) {
   return make("span", {class: "inside"},
-    row.picture && make("img", {src: row.picture, alt: "", loading: "lazy", decoding: "async"}),
+    pictures(row)[0] && make("img", {src: pictures(row)[0], alt: "", decoding: "async"}),
     outside(caption(row), "span", {class: "caption"}), said && make("span", {class: "count"}, said));
 }
 
@@ -87,7 +87,7 @@ function chosenRows() {
   const {shared} = agreement;
   return {
     most: () => most(kept),
-    least: () => kept.toSorted((one, other) => shared[one.index] - shared[other.index]),
+    least: () => kept.toSorted((one, other) => shared.get(one.index) - shared.get(other.index)),
     data: () => kept,
     group: () => most(kept).sort((one, other) => groups.indexOf(one.group) - groups.indexOf(other.group)),
   }[listed.order]();
@@ -103,7 +103,7 @@ function showRows() {
   byId("group-label").hidden = groups.length < 2;
   fill(byId("group"), [["", "all"], ...groups.map(name => {
     const members = content.rows.filter(row => row.group === name);
-    const mean = members.reduce((sum, row) => sum + agreement.shared[row.index], 0) / members.length;
+    const mean = members.reduce((sum, row) => sum + agreement.shared.get(row.index), 0) / members.length;
     return [name, `${name} (${count(members.length, "row")}, ${mean.toFixed(1)} shared)`];
   })], listed.group);
 }
@@ -118,7 +118,7 @@ function showRow() {
   const [inX, inY] = lists;
   byId("row").replaceChildren(
     make("div", {class: "chosen"},
-      row.picture && make("img", {src: row.picture, alt: caption(row)}),
+      pictures(row).map(src => make("img", {src, alt: caption(row)})),
       make("div", {},
         make("h3", {id: "row-title"}, "Row ", outside(row.id)),
         row.group && make("p", {class: "quiet"}, "Group: ", outside(row.group)),
@@ -156,11 +156,11 @@ function nearTiles(label, layer, near, elsewhere, other) {
 }
 
 function showAgreement() {
-  const {shared, k} = agreement;
-  const chance = expected(content.n, k);
+  const {shared, k} = agreement, values = [...shared.values()];
+  const chance = expected(content.n, k).map(share => share * shared.size);
   const counts = chance.map((rows, value) => ({
-    shared: value, rows: shared.filter(each => each === value).length, chance: rows, tipped: true,
-    fill: "var(--bar)", stroke: value === shared[state.row] ? "var(--ink)" : "transparent",
+    shared: value, rows: values.filter(each => each === value).length, chance: rows, tipped: true,
+    fill: "var(--bar)", stroke: value === shared.get(state.row) ? "var(--ink)" : "transparent",
   }));
   draw("agreement-chart", {
     spec: "agreement",
@@ -171,14 +171,14 @@ function showAgreement() {
     data: {counts},
     label: `Histogram: how many rows share 0 to ${k} neighbors. The table below has the same numbers.`,
     onpick: ({shared: value}) => {
-      const found = content.rows.find(row => shared[row.index] === value);
+      const found = content.rows.find(row => shared.get(row.index) === value);
       if (found) select({row: found.index});
     },
     tip: datum => [`${count(datum.rows, "row")} share ${datum.shared} of ${k}`, `by chance ${digits(datum.chance)}`],
   });
-  const best = shared.reduce((top, value) => Math.max(top, value), 0);
+  const best = Math.max(...values);
   byId("agreement-answer").textContent = `No row shares more than ${best} of its ${k} neighbors. `
-    + `${digits(shared.filter(value => value >= 2).length)} rows share two or more; by chance ${digits(Math.round(chance.slice(2).reduce((sum, rows) => sum + rows, 0)))} would.`;
+    + `${digits(values.filter(value => value >= 2).length)} rows share two or more; by chance ${digits(Math.round(chance.slice(2).reduce((sum, rows) => sum + rows, 0)))} would.`;
   byId("agreement-caption").textContent = "Bars: rows by the number of neighbors that both models give them. Dashed, with diamonds: how many rows would by chance. Outlined: the bar of the row above.";
   numbersBelow("agreement-numbers", "Rows by shared neighbors", ["shared", "rows", "by chance"],
     () => counts.map(each => [each.shared, each.rows, each.chance]));

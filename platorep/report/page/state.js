@@ -3,10 +3,8 @@
 
 const content = JSON.parse(byId("content").textContent);
 const models = new Map(content.models.map(model => [model.label, model]));
-const measures = [
-  ...content.measures,
-  {name: "parameters", title: "parameters", lower_is_better: false},
-].filter(({name}) => content.models.some(model => measured(model, name) != null));
+const measures = content.measures.filter(
+  ({name}) => content.models.some(model => model.measures[name] != null));
 const rowsAt = new Map(content.rows.map(row => [row.index, row]));
 const metricNamed = name => content.metrics.find(metric => metric.name === name);
 
@@ -18,9 +16,8 @@ const state = {
   row: null,       // its index
 };
 
-function measured(model, measure) {
-  return measure === "parameters" ? model.parameters : model.measures[measure] ?? null;
-}
+// A copy stands where the model stands whose copy it is.
+const valueOf = model => (models.get(model.of) ?? model).measures[state.measure] ?? null;
 
 // As its metric has it: is one score closer than the other?
 const closer = (metric, one, other) =>
@@ -36,12 +33,17 @@ function passes({metric, score, threshold, p_adjusted}) {
 const pairsOf = metric => content.pairs.filter(pair => pair.metric === metric);
 const samePair = (one, x, y, kind) => one.x === x && one.y === y && one.kind === kind;
 
-function bestPair(pairs) {
-  const scored = pairs.filter(pair => pair.score != null);
-  const trained = scored.filter(pair => pair.kind === "trained");
-  return (trained.length ? trained : scored).reduce(
-    (best, pair) => !best || closer(pair.metric, pair.score, best.score) ? pair : best, null)
-    ?? pairs[0] ?? null;
+const bestPair = pairs => pairs.filter(pair => pair.score != null).reduce(
+  (best, pair) => !best || closer(pair.metric, pair.score, best.score) ? pair : best, null);
+
+// What a pair is of: `language × vision`.
+const modalities = pair => [pair.x, pair.y].map(label => models.get(label).modality).join(" × ");
+
+// The best of the trained pairs whose modalities come first.
+function firstPair(pairs) {
+  const trained = pairs.filter(pair => pair.kind === "trained" && pair.score != null);
+  return bestPair(trained.filter(pair => modalities(pair) === modalities(trained[0])))
+    ?? bestPair(pairs) ?? pairs[0] ?? null;
 }
 
 const layerName = (label, layer) => models.get(label)?.layers[layer] ?? `layer ${layer}`;
@@ -52,7 +54,7 @@ function select(changes) {
   if (changes.metric && changes.metric !== state.metric) {
     const {x, y, kind} = state.pair ?? {};
     const pairs = pairsOf(changes.metric);
-    changes.pair ??= pairs.find(pair => samePair(pair, x, y, kind)) ?? bestPair(pairs);
+    changes.pair ??= pairs.find(pair => samePair(pair, x, y, kind)) ?? firstPair(pairs);
   }
   if (changes.pair) {
     changes.metric = changes.pair.metric;
