@@ -69,11 +69,7 @@ def _pair_marks(data: str, x: alt.X, *, lines: bool) -> Any:
 def _heat() -> Any:
     """A matrix; what is not above its null is struck through."""
     cells = alt.Chart(alt.NamedData("cells")).encode(
-        x=alt.X(
-            "column:N",
-            sort=None,
-            title=None,
-        ),
+        x=alt.X("column:N", sort=None, title=None),
         y=alt.Y("row:N", sort=None, title=None),
     )
     chosen = cells.transform_filter("datum.selected")

@@ -62,9 +62,4 @@ const chanceOf = p => p == null ? "–" : p < 0.001 ? p.toExponential(1) : p.toF
 
 const shareOf = (part, whole) => whole ? `${Math.round(100 * part / whole)} %` : "–";
 
-const ordinal = place => {
-  const last = place % 10, teens = Math.floor(place / 10) % 10 === 1;
-  return place + (teens ? "th" : ["th", "st", "nd", "rd"][last] ?? "th");
-};
-
 const count = (number, noun) => `${digits(number)} ${noun}${number === 1 ? "" : "s"}`;

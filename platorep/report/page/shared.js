@@ -145,11 +145,10 @@ function nearTiles(label, layer, near, elsewhere, other) {
   return make("div", {class: "near"},
     make("h4", {}, "Nearest in ", outside(label), make("span", {class: "quiet"}, ", layer ", outside(layerText(label, layer)))),
     make("ol", {class: "tiles"}, near.map(index => {
-      const row = rowsAt.get(index), place = elsewhere.indexOf(index);
-      const said = place < 0 ? "" : `✓ ${ordinal(place + 1)} in the other`;
+      const row = rowsAt.get(index), place = elsewhere.indexOf(index), both = place >= 0;
       const inside = row ? tileContent(row, "") : make("span", {class: "inside"}, make("span", {class: "caption"}, `row ${index}, not on the page`));
-      if (said) inside.append(make("span", {class: "count"}, "✓ shared, ", ordinal(place + 1), " in ", outside(other)));
-      const attributes = {class: `tile${said ? " both" : ""}`, "data-row": index};
+      if (both) inside.append(make("span", {class: "count"}, `✓ shared, no. ${place + 1} in `, outside(other)));
+      const attributes = {class: `tile${both ? " both" : ""}`, "data-row": index};
       return make("li", {}, row ? make("button", {type: "button", ...attributes, onclick: () => select({row: index})}, inside)
         : make("div", attributes, inside));
     })));
