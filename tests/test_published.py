@@ -1,5 +1,8 @@
-"""What is told of platorep outside its code: its citation, the page of its Python interface."""
+"""What is told of platorep outside its code: citation, Python interface, what it depends on."""
 
+import re
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,18 @@ import yaml
 import platorep
 
 REPOSITORY = Path(platorep.__file__).parents[1]
+OURS = {"bench", "docs", "test"}
+"""Extras of those who work on platorep, not with it."""
+CALLED = {
+    "mpl_toolkits": "matplotlib",
+    "PIL": "pillow",
+    "colour": "colour-science",
+    "sklearn": "scikit-learn",
+    "umap": "umap-learn",
+    "vl_convert": "vl-convert-python",
+    "yaml": "pyyaml",
+}
+"""Packages that are installed under another name than they are imported."""
 
 
 def test_the_citation_is_one() -> None:
@@ -28,3 +43,24 @@ def test_the_site_documents_what_is_exported(name: str) -> None:
     page = (REPOSITORY / "docs/api.md").read_text(encoding="utf-8")
 
     assert f"\n::: platorep.{name}\n" in page
+
+
+def test_what_is_imported_is_declared() -> None:
+    """A fresh environment has what `dependencies` and the extras for users name, and no more."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    lists = [project["dependencies"], *(extras[name] for name in extras if name not in OURS)]
+    declared = {re.split(r"[\[<>=]", line)[0].replace("-", "_") for of in lists for line in of}
+    modules = {
+        module
+        for path in (REPOSITORY / "platorep").rglob("*.py")
+        for module in re.findall(
+            r"^ *(?:import|from) (\w+)[\w.]*(?: import .*| as .*)?$",
+            path.read_text(encoding="utf-8"),
+            flags=re.MULTILINE,
+        )
+    } - set(sys.stdlib_module_names)
+
+    assert {"torch", "yaml", "platorep"} <= modules
+    names = {CALLED.get(module, module).replace("-", "_") for module in modules - {"platorep"}}
+    assert names - declared == set()
