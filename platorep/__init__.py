@@ -5,9 +5,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from platorep.api import Reference, list_metrics, load_features, score
     from platorep.opened import Features
+    from platorep.with_null import ScoreWithNull
 
 __version__ = "0.1.0"
-__all__ = ["Features", "Reference", "__version__", "list_metrics", "load_features", "score"]
+__all__ = [
+    "Features",
+    "Reference",
+    "ScoreWithNull",
+    "__version__",
+    "list_metrics",
+    "load_features",
+    "score",
+]
 
 
 def __getattr__(name: str) -> Any:

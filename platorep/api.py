@@ -2,13 +2,15 @@
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from platorep.align.groups import groups_of_rows
 from platorep.align.summaries import prepared_layers
 from platorep.arrays import EXACT_IN_FLOAT32, EXACT_IN_FLOAT64, as_features, as_float32
 from platorep.config import AlignConfig
@@ -20,15 +22,40 @@ from platorep.opened import Features
 from platorep.plugins import plugin_names
 from platorep.results import Results
 from platorep.statistics import best_pair
+from platorep.with_null import ScoreWithNull, score_with_null
 
 Layers: TypeAlias = Any
 """An array `n d` (a NumPy array, a tensor, a data frame), or a sequence of such arrays."""
 
 
-@default_switches()
+@overload
+def score(
+    x: Layers,
+    y: Layers,
+    metric: str = "mutual_knn",
+    *,
+    permutations: int,
+    null_seed: int = 0,
+    **parameters: Any,
+) -> ScoreWithNull: ...
+
+
+@overload
 def score(
     x: Layers, y: Layers, metric: str = "mutual_knn", **parameters: Any
-) -> float | np.ndarray:
+) -> float | np.ndarray: ...
+
+
+@default_switches()
+def score(
+    x: Layers,
+    y: Layers,
+    metric: str = "mutual_knn",
+    *,
+    permutations: int = 0,
+    null_seed: int = 0,
+    **parameters: Any,
+) -> float | np.ndarray | ScoreWithNull:
     """How alike two models represent the same n samples.
 
     Nothing is clipped or normalised beyond what the metric's own definition says.
@@ -37,10 +64,14 @@ def score(
         x: Features `n d` of one layer, or a list of layers; row i is sample i in x and y.
         y: The same for the other model; its widths may differ.
         metric: A name of `list_metrics()`, or a metric of your own as `package.module:object`.
+        permutations: So many orders of the samples of y, for the null; 0: none. What it takes is
+            that many comparisons.
+        null_seed: Which orders are drawn (`align.null.seed` of an experiment).
         **parameters: Of the metric, such as `k=10`; docs/metrics.md has them all.
 
     Returns:
-        A number for two arrays; a float64 array of scores, `l_x l_y`, if x or y is a list.
+        A number for two arrays; a float64 array of scores, `l_x l_y`, if x or y is a list. With
+        permutations the best of these scores with its null and p.
 
     Raises:
         DataError: rows differ in number, are not finite, or are too few.
@@ -49,6 +80,8 @@ def score(
     """
     bound = bind(metric, parameters)
     of_x, of_y = _summaries(bound, x, "x"), _summaries(bound, y, "y")
+    if permutations:
+        return score_with_null(bound, of_x, of_y, permutations, null_seed)
     scores = bound.compare(of_x, of_y)
     both_single = not _is_list(x) and not _is_list(y)
     return float(scores[0, 0]) if both_single else scores
@@ -59,12 +92,13 @@ class Reference:
 
         reference = platorep.Reference("results/mine", "dinov2-small", metric="mutual_knn", k=10)
         reference(features)   # n d, rows in the order of `reference.ids` -> the best layer's score
+        reference(features, permutations=1000).p   # with its null
 
     The score is what `align` would give the features in this experiment under that metric: rows,
     preprocessing and candidates (`align.concatenated`) are those it was last aligned with, or
     extracted for; metric and parameters are those of the call, not the experiment's. The
     reference's features are summarized once, and never read again: a call costs one summary and one
-    comparison.
+    comparison, and one more for each permutation.
 
     Raises:
         AbsentError: the experiment or the features are not there.
@@ -77,7 +111,8 @@ class Reference:
         self, results: str | Path, model: str, metric: str = "mutual_knn", **parameters: Any
     ) -> None:
         features = load_features(results, model)
-        self._align = _settings(Results(Path(results)))
+        self._results = Results(Path(results))
+        self._align = _settings(self._results)
         num_rows = self._align.scored_rows(len(features.ids))
         self.ids = features.ids[:num_rows]
         self._metric = bind(metric, parameters)
@@ -88,14 +123,34 @@ class Reference:
         prepared = prepared_layers(self._align, label, layers)
         return [self._metric.summarize(layer) for layer in prepared]
 
+    @overload
+    def __call__(
+        self, features: Layers, *, permutations: int, null_seed: int | None = None
+    ) -> ScoreWithNull: ...
+
+    @overload
+    def __call__(self, features: Layers) -> float: ...
+
     @default_switches()
-    def __call__(self, features: Layers) -> float:
+    def __call__(
+        self, features: Layers, *, permutations: int = 0, null_seed: int | None = None
+    ) -> float | ScoreWithNull:
         """The best score of any given layer with any layer of the reference that is not degenerate.
 
         NaN, with a warning that says why, where no pair of layers has one.
 
+        Args:
+            permutations: So many orders of the reference's samples, for the null, inside the
+                groups of `align.null.within` if the experiment has some; 0: no null.
+            null_seed: Which orders are drawn; absent: `align.null.seed` of the experiment.
+
+        Returns:
+            The score; with permutations also its null and p, which are those of best.csv where the
+            reference is y.
+
         Raises:
             DataError: not as many rows as `ids`, or a value is not finite.
+            AbsentError: the file of groups is not there.
         """
         tensors = _tensors(features, "features", largest=EXACT_IN_FLOAT32)
         for name, layer in tensors.items():
@@ -107,6 +162,12 @@ class Reference:
         own = self._summarize(
             "features", [as_float32(layer, name).cpu() for name, layer in tensors.items()]
         )
+        if permutations:
+            null = self._align.null
+            seed = null.seed if null_seed is None else null_seed
+            return score_with_null(
+                self._metric, own, self._summaries, permutations, seed, self._groups
+            )
         best = best_pair(
             self._metric.compare(own, self._summaries),
             [self._metric.degenerate(summary) for summary in own],
@@ -116,6 +177,15 @@ class Reference:
         if best.reason is not None:
             warnings.warn(f"no score: {best.reason}", stacklevel=3)
         return best.score
+
+    @cached_property
+    def _groups(self) -> list[str] | None:
+        """Of the rows, where they change places inside groups only."""
+        within = self._align.null.within
+        if within is None:
+            return None
+        groups = groups_of_rows(within, "align.null.within", self._results)
+        return groups[: len(self.ids)]
 
 
 def load_features(results: str | Path, model: str) -> Features:
@@ -143,10 +213,10 @@ def load_features(results: str | Path, model: str) -> Features:
 
 
 def _settings(folder: Results) -> AlignConfig:
-    """What the experiment says of rows, preprocessing and candidates, as `align` last had it."""
+    """What the experiment says of rows, preprocessing, candidates, null, as of the last align."""
     run = folder.read_json(folder.run, "extract")
     align = run["align"]["settings"] if "align" in run else run["config"]["align"]
-    needed = ("preprocess", "concatenated", "gallery")
+    needed = ("preprocess", "concatenated", "gallery", "null")
     return AlignConfig.model_validate({key: align[key] for key in needed if key in align})
 
 

@@ -37,7 +37,7 @@ LAYERS = (
     {"grounding", "studies"},
     {"opened"},
     {"report"},
-    {"listing", "plan", "execute"},
+    {"listing", "plan", "execute", "with_null"},
     {"api", "cli"},
     {"__main__"},
 )
