@@ -50,6 +50,10 @@ class FigureParameters(Section):
     needs when absent."""
     kind: str
 
+    about: bool = True
+    """Say below the figure what the data, the number of rows and the metric are, and what is drawn
+    where."""
+
     def mentions(self) -> Iterator[tuple[str, str, str]]:
         """Key, what it names, and the name, of all that must be there for this figure."""
         for key, what in ({"metric": "metric"} | dict(self.MENTIONS)).items():

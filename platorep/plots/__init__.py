@@ -34,25 +34,35 @@ from platorep.parameters.figures import (
     SensesFigure,
 )
 from platorep.parameters.section import Section
-from platorep.plots.changes import changes_points, draw_changes
-from platorep.plots.convergence import convergence_points, draw_convergence
-from platorep.plots.correlation import draw_metric_correlation, metric_correlation_points
-from platorep.plots.density import density_points, draw_density
-from platorep.plots.depth import draw_layers, layers_points
-from platorep.plots.differences import differences_points, draw_differences
-from platorep.plots.downstream import downstream_points, draw_downstream
-from platorep.plots.gallery import draw_gallery, gallery_points
-from platorep.plots.geometry import draw_geometry, geometry_points
-from platorep.plots.grids import calibration_points, draw_facets, metric_grid_points
-from platorep.plots.groups import draw_groups, groups_points
-from platorep.plots.heatmap import draw_heatmap, heatmap_points
-from platorep.plots.k_sweep import draw_k_sweep, k_sweep_points
+from platorep.plots.about import data_text, framed
+from platorep.plots.changes import changes_points, draw_changes, say_changes
+from platorep.plots.convergence import convergence_points, draw_convergence, say_convergence
+from platorep.plots.correlation import (
+    draw_metric_correlation,
+    metric_correlation_points,
+    say_metric_correlation,
+)
+from platorep.plots.density import density_points, draw_density, say_density
+from platorep.plots.depth import draw_layers, layers_points, say_layers
+from platorep.plots.differences import differences_points, draw_differences, say_differences
+from platorep.plots.downstream import downstream_points, draw_downstream, say_downstream
+from platorep.plots.gallery import draw_gallery, gallery_points, say_gallery
+from platorep.plots.geometry import draw_geometry, geometry_points, say_geometry
+from platorep.plots.grids import (
+    calibration_points,
+    draw_facets,
+    metric_grid_points,
+    say_calibration,
+)
+from platorep.plots.groups import draw_groups, groups_points, say_groups
+from platorep.plots.heatmap import draw_heatmap, heatmap_points, say_heatmap
+from platorep.plots.k_sweep import draw_k_sweep, k_sweep_points, say_k_sweep
 from platorep.plots.labels import legible_frame
-from platorep.plots.layer_heatmap import draw_layer_heatmap, layer_heatmap_points
-from platorep.plots.observations import draw_observations, observations_points
+from platorep.plots.layer_heatmap import draw_layer_heatmap, layer_heatmap_points, say_layer_heatmap
+from platorep.plots.observations import draw_observations, observations_points, say_observations
 from platorep.plots.saving import write_figure
-from platorep.plots.scaling import draw_scaling, scaling_points
-from platorep.plots.senses import draw_senses, senses_points
+from platorep.plots.scaling import draw_scaling, say_scaling, scaling_points
+from platorep.plots.senses import draw_senses, say_senses, senses_points
 from platorep.plots.style import figure_style
 from platorep.plots.tables import Points, Tables
 from platorep.plugins import require_plugin
@@ -70,6 +80,10 @@ __all__ = [
 ]
 
 
+def _nothing(points: pd.DataFrame, parameters: object) -> str:
+    return ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Figure:
     """One kind of figure. `draw` sees nothing but the points: they are its CSV."""
@@ -78,6 +92,10 @@ class Figure:
     parameters: type[Section]
     points: Callable[[Tables, Any], Points]
     draw: Callable[[pd.DataFrame, Any], mpl.Figure]
+    says: Callable[[pd.DataFrame, Any], str] = _nothing
+    """What is drawn where: a sentence or two that stand below the figure."""
+    rows_on_axis: bool = False
+    """The number of rows is what an axis shows."""
     changed_views: bool = False
     """It shows models' copies on changed views; for all other figures they are not there."""
     baselines: bool = False
@@ -91,6 +109,7 @@ FIGURES = index_by_name(
             parameters=ScalingFigure,
             points=scaling_points,
             draw=draw_scaling,
+            says=say_scaling,
             changed_views=True,
             baselines=True,
         ),
@@ -99,6 +118,7 @@ FIGURES = index_by_name(
             parameters=HeatmapFigure,
             points=heatmap_points,
             draw=draw_heatmap,
+            says=say_heatmap,
             baselines=True,
         ),
         Figure(
@@ -106,12 +126,14 @@ FIGURES = index_by_name(
             parameters=LayerHeatmapFigure,
             points=layer_heatmap_points,
             draw=draw_layer_heatmap,
+            says=say_layer_heatmap,
         ),
         Figure(
             name="metric_grid",
             parameters=MetricGridFigure,
             points=metric_grid_points,
             draw=draw_facets,
+            says=say_scaling,
             baselines=True,
         ),
         Figure(
@@ -119,42 +141,79 @@ FIGURES = index_by_name(
             parameters=CalibrationFigure,
             points=calibration_points,
             draw=draw_facets,
+            says=say_calibration,
             baselines=True,
         ),
-        Figure(name="k_sweep", parameters=KSweepFigure, points=k_sweep_points, draw=draw_k_sweep),
+        Figure(
+            name="k_sweep",
+            parameters=KSweepFigure,
+            points=k_sweep_points,
+            draw=draw_k_sweep,
+            says=say_k_sweep,
+        ),
         Figure(
             name="metric_correlation",
             parameters=MetricCorrelationFigure,
             points=metric_correlation_points,
             draw=draw_metric_correlation,
+            says=say_metric_correlation,
         ),
-        Figure(name="layers", parameters=LayersFigure, points=layers_points, draw=draw_layers),
+        Figure(
+            name="layers",
+            parameters=LayersFigure,
+            points=layers_points,
+            draw=draw_layers,
+            says=say_layers,
+        ),
         Figure(
             name="geometry",
             parameters=GeometryFigure,
             points=geometry_points,
             draw=draw_geometry,
+            says=say_geometry,
         ),
         Figure(
             name="downstream",
             parameters=DownstreamFigure,
             points=downstream_points,
             draw=draw_downstream,
+            says=say_downstream,
         ),
         Figure(
             name="convergence",
             parameters=ConvergenceFigure,
             points=convergence_points,
             draw=draw_convergence,
+            says=say_convergence,
         ),
-        Figure(name="density", parameters=DensityFigure, points=density_points, draw=draw_density),
-        Figure(name="groups", parameters=GroupsFigure, points=groups_points, draw=draw_groups),
-        Figure(name="gallery", parameters=GalleryFigure, points=gallery_points, draw=draw_gallery),
+        Figure(
+            name="density",
+            parameters=DensityFigure,
+            points=density_points,
+            draw=draw_density,
+            says=say_density,
+        ),
+        Figure(
+            name="groups",
+            parameters=GroupsFigure,
+            points=groups_points,
+            draw=draw_groups,
+            says=say_groups,
+        ),
+        Figure(
+            name="gallery",
+            parameters=GalleryFigure,
+            points=gallery_points,
+            draw=draw_gallery,
+            says=say_gallery,
+            rows_on_axis=True,
+        ),
         Figure(
             name="changes",
             parameters=ChangesFigure,
             points=changes_points,
             draw=draw_changes,
+            says=say_changes,
             changed_views=True,
         ),
         Figure(
@@ -162,6 +221,7 @@ FIGURES = index_by_name(
             parameters=DifferencesFigure,
             points=differences_points,
             draw=draw_differences,
+            says=say_differences,
             changed_views=True,
         ),
         Figure(
@@ -169,9 +229,16 @@ FIGURES = index_by_name(
             parameters=ObservationsFigure,
             points=observations_points,
             draw=draw_observations,
+            says=say_observations,
             baselines=True,
         ),
-        Figure(name="senses", parameters=SensesFigure, points=senses_points, draw=draw_senses),
+        Figure(
+            name="senses",
+            parameters=SensesFigure,
+            points=senses_points,
+            draw=draw_senses,
+            says=say_senses,
+        ),
     )
 )
 
@@ -207,9 +274,23 @@ def draw_figure(tables: Tables, parameters: FigureParameters) -> tuple[mpl.Figur
     shown_tables = tables if kind.changed_views else tables.without_changed_views()
     shown_tables = shown_tables if kind.baselines else shown_tables.without_baselines()
     points = kind.points(shown_tables, parameters)
-    shown, changed = legible_frame(points.frame)
-    with figure_style():
-        return kind.draw(shown, parameters), replace(points, notes=(*points.notes, *_told(changed)))
+    _, changed = legible_frame(points.frame)
+    about = _about(kind, points.frame, shown_tables.best, parameters) if parameters.about else None
+    figure = framed(lambda shown: kind.draw(shown, parameters), points.frame, about)
+    return figure, replace(points, notes=(*points.notes, *_told(changed)))
+
+
+def _about(kind: Figure, points: pd.DataFrame, best: pd.DataFrame, parameters: FigureConfig) -> str:
+    """What stands below the figure."""
+    metrics = _known(points if "metric" in points else best, "metric")
+    rows = best[best["metric"].isin(metrics)] if len(best) else best
+    num_rows = [] if kind.rows_on_axis else [float(n) for n in _known(rows, "n")]
+    data = data_text(", ".join(_known(rows, "dataset")), num_rows, metrics)
+    return f"{data} {kind.says(points, parameters)}".strip()
+
+
+def _known(table: pd.DataFrame, column: str) -> list[Any]:
+    return table[column].dropna().unique().tolist() if column in table else []
 
 
 def _told(changed: Mapping[str, str]) -> tuple[str, ...]:
@@ -229,6 +310,6 @@ def save_figure(stem: Path, tables: Tables, parameters: FigureParameters) -> Sav
         UnknownNameError: the tables have no such metric.
         StorageError: the disk is full or the folder cannot be written.
     """
+    figure, points = draw_figure(tables, parameters)
     with figure_style():
-        figure, points = draw_figure(tables, parameters)
         return SavedFigure(write_figure(stem, figure, points.frame), points.notes)

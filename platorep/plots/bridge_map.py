@@ -6,19 +6,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from platorep.plots.labels import interval_text, metric_text, shorten
+from platorep.plots.labels import interval_text, shorten
 from platorep.plots.panels import Grid, add_legend, legend_height
 from platorep.plots.style import DOUBLE, GREY, HUES, SINGLE, SMALL, mark, shape
+from platorep.plots.words import CHANCE, PAIR_CONTROLS, RHO, alignment_text
 
 K = 10
 SIMILARITY = "csls"
 TRAINED = "pairs"
-CONTROLS = {
-    "pairs with a random copy": ("x", "random weights in one of the pair, or in both"),
-    "pairs with a baseline": ("+", "a baseline (no network) in the pair"),
-    "pairs with a copy on a changed view": ("|", "a changed view in the pair"),
-}
-"""Kind of a pair -> its marker, and what the legend says."""
 
 
 def bridge_map_points(both: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
@@ -59,10 +54,8 @@ def draw_bridge_map(points: pd.DataFrame) -> Figure:
     for ax, name in zip(panels, maps, strict=True):
         _draw_panel(ax, points[points["map"] == name], hues, marks)
     panels[0].set_ylim(0, max(1.05 * points["recall"].max(), 1.5 * points["chance"].max()))
-    metric = metric_text(str(points["metric"].iloc[0]))
-    grid.label_axes(
-        figure, f"alignment on the searched rows ({metric})", f"found among the first {K}"
-    )
+    what = alignment_text(str(points["metric"].iloc[0]), "alignment on the searched rows")
+    grid.label_axes(figure, what, f"found among the first {K}")
     add_legend(figure, handles, texts, (0.03, 0.0, 0.97, footer / grid.height))
     return figure
 
@@ -78,14 +71,14 @@ def _draw_panel(
         if pair["kind"] == TRAINED:
             style = mark(marks[pair["y_family"]], hues[pair["x_family"]])
         else:
-            style = {"marker": CONTROLS[pair["kind"]][0], "color": GREY, "mew": 0.6, "ls": ""}
+            style = {"marker": PAIR_CONTROLS[pair["kind"]][0], "color": GREY, "mew": 0.6, "ls": ""}
         gid = f"{pair['kind']}|{pair['x']}|{pair['y']}"
         ax.plot([pair["score"]], [pair["recall"]], **style, gid=gid)
     num = int(first["num_pairs"])
     said = f"{num} pair{'' if num == 1 else 's'}"
     if pd.notna(first["rho"]):
         rho = interval_text(first["rho"], first["rho_low"], first["rho_high"])
-        said = f"\N{GREEK SMALL LETTER RHO} = {rho}, {said}"
+        said = f"{RHO} = {rho}, {said}"
     ax.set_title(f"{first['map']}\n{said}", fontsize=SMALL, pad=3)
 
 
@@ -96,9 +89,9 @@ def _legend(
     handles: list[Artist] = [Line2D([], [], color=hue, lw=2.5) for hue in hues.values()]
     handles += [Line2D([], [], ls="", color=GREY, **shape(i)) for i in marks.values()]
     texts = [shorten(str(family), 1.6) for family in (*hues, *marks)]
-    for kind, (marker, text) in CONTROLS.items():
+    for kind, (marker, text) in PAIR_CONTROLS.items():
         if (points["kind"] == kind).any():
             handles.append(Line2D([], [], ls="", marker=marker, color=GREY, mew=0.6))
             texts.append(text)
     handles.append(Line2D([], [], color=GREY, lw=0.6, ls=(0, (1, 1.5))))
-    return handles, [*texts, "chance"]
+    return handles, [*texts, CHANCE]

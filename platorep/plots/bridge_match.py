@@ -10,17 +10,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
-from platorep.plots.labels import metric_text, shorten
+from platorep.plots.labels import shorten
 from platorep.plots.panels import add_legend, legend_height
 from platorep.plots.style import DOUBLE, FAINT, GREY, HUES, mark
+from platorep.plots.words import CHANCE, PAIR_CONTROLS, alignment_text
 
 TRAINED = "pairs"
-CONTROLS = {
-    "pairs with a random copy": ("x", "random weights in the pair"),
-    "pairs with a baseline": ("+", "a baseline in the pair"),
-    "pairs with a copy on a changed view": ("|", "a changed view in the pair"),
-}
-"""Kind of a pair -> its marker, and what the legend says."""
 COLUMNS = (
     *("x", "y", "kind", "metric", "alignment", "n", "accuracy", "low", "high", "chance"),
     *("null_low", "null_high"),
@@ -59,7 +54,13 @@ def draw_match(points: pd.DataFrame) -> Figure:
 def _style(pair: pd.Series, hues: dict[str, str], marks: dict[str, int]) -> dict[str, Any]:
     if pair["kind"] == TRAINED:
         return mark(marks[pair["y"]], hues[pair["x"]])
-    return {"marker": CONTROLS[pair["kind"]][0], "color": GREY, "ls": "", "ms": 3.2, "mew": 0.6}
+    return {
+        "marker": PAIR_CONTROLS[pair["kind"]][0],
+        "color": GREY,
+        "ls": "",
+        "ms": 3.2,
+        "mew": 0.6,
+    }
 
 
 def _draw_numbers(
@@ -104,7 +105,7 @@ def _draw_alignment(
         ends = [pair["low"], pair["high"]]
         ax.plot([pair["alignment"]] * 2, ends, color=style["color"], lw=0.5, zorder=1)
         ax.plot([pair["alignment"]], [pair["accuracy"]], gid=f"{pair['x']}|{pair['y']}", **style)
-    ax.set_xlabel(f"alignment of the rows ({metric_text(str(shown['metric'].iloc[0]))})")
+    ax.set_xlabel(alignment_text(str(shown["metric"].iloc[0])))
     ax.set_ylabel(f"share of {shown['n'].iloc[0]} matched rightly")
 
 
@@ -114,9 +115,9 @@ def _legend(
     handles: list[Artist] = [Line2D([], [], color=hue, lw=1.6) for hue in hues.values()]
     handles += [Line2D([], [], **mark(i, "black")) for i in marks.values()]
     texts = [shorten(str(name), 1.5) for name in (*hues, *marks)]
-    for kind, (marker, text) in CONTROLS.items():
+    for kind, (marker, text) in PAIR_CONTROLS.items():
         if (points["kind"] == kind).any():
             handles.append(Line2D([], [], ls="", marker=marker, color=GREY, ms=3.2, mew=0.6))
             texts.append(text)
     handles += [Line2D([], [], color=GREY, lw=0.6, ls=(0, (1, 1.5))), Patch(color=FAINT)]
-    return handles, [*texts, "chance", "the same search on items that are not these"]
+    return handles, [*texts, CHANCE, "the same search on items that are not these"]

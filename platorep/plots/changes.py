@@ -16,13 +16,14 @@ from matplotlib.ticker import MaxNLocator
 
 from platorep.errors import AbsentError
 from platorep.parameters.figures import ChangesFigure
-from platorep.plots.labels import metric_text, text_width
+from platorep.plots.labels import text_width
 from platorep.plots.panels import Grid, add_legend, legend_height
 from platorep.plots.style import DOUBLE, GREY, HUES, LINE, NORMAL, SINGLE, SMALL, readable
 from platorep.plots.tables import Points, Tables, changed_of, missing_scores, of_metric
+from platorep.plots.words import RANDOM_WEIGHTS, alignment_text
 
 PAIR, MEAN = "pair", "mean"
-RANDOM = "random weights"
+RANDOM = RANDOM_WEIGHTS
 
 
 def changes_points(tables: Tables, parameters: ChangesFigure) -> Points:
@@ -119,6 +120,13 @@ def _pairs(best: pd.DataFrame, models: pd.DataFrame, copies: pd.DataFrame) -> pd
     )
 
 
+def say_changes(points: pd.DataFrame, parameters: ChangesFigure) -> str:
+    """What is drawn where, in words."""
+    num = points.loc[points["role"] == MEAN, "num_pairs"].astype(int)
+    ends = " to ".join(dict.fromkeys([str(num.min()), str(num.max())]))
+    return f"A line per change: mean over {ends} pairs of trained models, each at its best layers."
+
+
 def draw_changes(points: pd.DataFrame, parameters: ChangesFigure) -> Figure:
     """Draw what `changes_points` selected."""
     means = points[points["role"] == MEAN]
@@ -155,7 +163,7 @@ def draw_changes(points: pd.DataFrame, parameters: ChangesFigure) -> Figure:
         )
     grid = Grid(rows=1, columns=1, panel=(panel_width, height - bottom - footer), left=left,
                 gutter=right, bottom=bottom, footer=footer, strip=0.0)  # fmt: skip
-    grid.label_axes(figure, f"alignment ({metric_text(str(points['metric'].iloc[0]))})", "")
+    grid.label_axes(figure, alignment_text(str(points["metric"].iloc[0])), "")
     add_legend(
         figure, handles, texts, (0.04 / width, 0.0, 1 - 0.04 / width, (footer - 0.04) / height)
     )

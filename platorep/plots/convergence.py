@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from platorep.errors import AbsentError
 from platorep.parameters.figures import ConvergenceFigure
-from platorep.plots.labels import decimals, metric_text, wrap
+from platorep.plots.labels import decimals, wrap
 from platorep.plots.measures import measure_text, values_of
 from platorep.plots.panels import add_legend, legend_height
 from platorep.plots.style import (
@@ -29,6 +29,7 @@ from platorep.plots.style import (
     shape,
 )
 from platorep.plots.tables import Points, Tables, missing_scores, of_metric
+from platorep.plots.words import CHANCE, RANDOM_WEIGHTS, alignment_text
 from platorep.statistics import ENOUGH, Layout, has_umap, lay_out, mean_over_pairs, stress
 
 BIN, MAP = "bin", "map"
@@ -212,6 +213,15 @@ def _layout(parameters: ConvergenceFigure, num_models: int) -> Layout:
     return "umap" if has_umap() and num_models >= ENOUGH else "mds"
 
 
+def say_convergence(points: pd.DataFrame, parameters: ConvergenceFigure) -> str:
+    """What is drawn where, in words."""
+    said = f"Bars: mean over the pairs of {parameters.models} models in a bin, each at its best "
+    said += "layers; error bars: standard error by the jackknife over models."
+    if (points["panel"] == MAP).any():
+        said += " Map: a point per model; only distances have a meaning."
+    return said
+
+
 def draw_convergence(points: pd.DataFrame, parameters: ConvergenceFigure) -> Figure:
     """Draw what `convergence_points` selected."""
     bins, models = (points[points["panel"] == panel] for panel in (BIN, MAP))
@@ -266,7 +276,7 @@ def _draw_bins(
         ax.axhline(0, color="black", lw=0.5)
     if np.isfinite(chance):
         ax.axhline(chance, color=GREY, lw=0.6, ls="--", zorder=3, gid="chance")
-        ax.text(len(bins) - 0.6, chance + 0.01 * span, "chance", color=GREY, fontsize=SMALL,
+        ax.text(len(bins) - 0.6, chance + 0.01 * span, CHANCE, color=GREY, fontsize=SMALL,
                 ha="left", va="bottom", zorder=3)  # fmt: skip
     for place, (_, row) in zip(places, bins.iterrows(), strict=True):
         num = int(row["num_models"])
@@ -289,8 +299,8 @@ def _draw_bins(
     ax.set_xticks(places, [_range_text(row, percent) for _, row in bins.iterrows()])
     ax.tick_params(axis="x", length=0)
     ax.set_xlabel(str(points["measure"].iloc[0]) + (" (share)" if percent else ""))
-    metric = metric_text(str(points["metric"].iloc[0]))
-    ax.set_ylabel(f"mean alignment in the bin\n{wrap(f'({metric})', 1.8, NORMAL)}")
+    metric = str(points["metric"].iloc[0])
+    ax.set_ylabel(wrap(alignment_text(metric, "mean alignment in the bin"), 1.8, NORMAL))
 
 
 def _range_text(row: pd.Series, percent: bool) -> str:
@@ -343,7 +353,7 @@ def _legend(models: pd.DataFrame, families: list[str]) -> tuple[list[Line2D], li
         texts.append(str(family))
     if len(models) and models["random"].any():
         handles.append(Line2D([], [], ls="", marker="o", ms=4, mfc="white", mec="#D55E00", mew=1.1))
-        texts.append("random weights")
+        texts.append(RANDOM_WEIGHTS)
     if len(models) and models["value"].isna().any():
         handles.append(Line2D([], [], ls="", marker="o", ms=4, mfc=MISSING, mec="black", mew=0.3))
         texts.append("not measured")

@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 from platorep.errors import AbsentError
 from platorep.parameters.figures import MetricCorrelationFigure
 from platorep.plots.heatmap import plain_matrix
-from platorep.plots.labels import metric_text, wrap
+from platorep.plots.labels import wrap
 from platorep.plots.tables import Points, Tables
+from platorep.plots.words import metric_text
 
 
 def metric_correlation_points(tables: Tables, parameters: MetricCorrelationFigure) -> Points:
@@ -43,6 +44,12 @@ def metric_correlation_points(tables: Tables, parameters: MetricCorrelationFigur
             "nothing to draw: the metrics have fewer than three model pairs in common."
         )
     return Points(points)
+
+
+def say_metric_correlation(points: pd.DataFrame, parameters: MetricCorrelationFigure) -> str:
+    """What is drawn where, in words."""
+    pairs = "all pairs" if parameters.controls else "pairs of trained models"
+    return f"Over {pairs}, each at its best layers by either metric."
 
 
 def draw_metric_correlation(points: pd.DataFrame, parameters: MetricCorrelationFigure) -> Figure:

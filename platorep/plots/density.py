@@ -8,10 +8,11 @@ from matplotlib.ticker import MaxNLocator
 
 from platorep.errors import AbsentError, UnknownNameError
 from platorep.parameters.figures import DensityFigure
-from platorep.plots.labels import metric_text, text_width, wrap
+from platorep.plots.labels import text_width, wrap
 from platorep.plots.panels import LEADER, Grid, label_above, label_right, strip_height
 from platorep.plots.style import DOUBLE, GREY, HUES, NORMAL, SINGLE, readable
 from platorep.plots.tables import Points, Tables, missing_scores, of_metric
+from platorep.plots.words import RANDOM_WEIGHTS, SHUFFLED_PAIRS, alignment_text
 
 MEAN, FAMILY, PAIR, CHANCE = "mean", "family", "pair", "chance"
 RANDOM_LANGUAGE, RANDOM_OTHER, SHUFFLED = "random language", "random other", "shuffled"
@@ -179,6 +180,19 @@ def _as_points(rows: pd.DataFrame, role: str) -> pd.DataFrame:
     return kept.assign(low=np.nan, high=np.nan, num_pairs=1)
 
 
+def say_density(points: pd.DataFrame, parameters: DensityFigure) -> str:
+    """What is drawn where, in words."""
+    bars = (
+        "standard error over pairs"
+        if parameters.spread == "pairs"
+        else ("standard deviation over language models")
+    )
+    return (
+        f"Thin: a pair of a language and a trained {parameters.lines} model at its best layers; "
+        f"thick: their mean, bars: {bars}. Names above: what the language models read."
+    )
+
+
 def draw_density(points: pd.DataFrame, parameters: DensityFigure) -> Figure:
     """Draw what `density_points` selected: the mean, and under it every pair in a thin line."""
     families = list(dict.fromkeys(points.loc[points["role"] == PAIR, "family"]))
@@ -210,8 +224,7 @@ def draw_density(points: pd.DataFrame, parameters: DensityFigure) -> Figure:
         [text for _, text, _ in lines],
         [colour for _, _, colour in lines],
     )
-    metric = metric_text(str(points["metric"].iloc[0]))
-    ylabel = wrap(f"alignment ({metric})", panel[1] + grid.strip, NORMAL)
+    ylabel = wrap(alignment_text(str(points["metric"].iloc[0])), panel[1] + grid.strip, NORMAL)
     grid.label_axes(figure, "words in the caption (mean)", ylabel)
     return figure
 
@@ -222,9 +235,9 @@ def _lines(
     """The lines that have a name at their end: rows, name, colour of the name."""
     texts = {
         MEAN: "mean",
-        RANDOM_LANGUAGE: "language models,\nrandom weights",
-        RANDOM_OTHER: f"{parameters.lines} models,\nrandom weights",
-        SHUFFLED: "shuffled pairs",
+        RANDOM_LANGUAGE: f"language models,\n{RANDOM_WEIGHTS}",
+        RANDOM_OTHER: f"{parameters.lines} models,\n{RANDOM_WEIGHTS}",
+        SHUFFLED: SHUFFLED_PAIRS,
         CHANCE: "chance",
     }
     found = []

@@ -8,10 +8,11 @@ from matplotlib.lines import Line2D
 
 from platorep.errors import AbsentError
 from platorep.parameters.figures import LayersFigure
-from platorep.plots.labels import metric_text, wrap
+from platorep.plots.labels import wrap
 from platorep.plots.panels import add_legend, legend_height
 from platorep.plots.style import DOUBLE, GREY, HUES, MARKERS, NORMAL, SMALL
 from platorep.plots.tables import Points, Tables, missing_scores, of_metric
+from platorep.plots.words import CHANCE, alignment_text, depth_text
 
 BEST, ALONG_X, ALONG_Y = "best layers", "along x", "along y"
 
@@ -120,13 +121,24 @@ def _relative(layer: pd.Series, num_layers: pd.Series) -> pd.Series:
     return layer.astype(float) / (num_layers.astype(float) - 1).clip(lower=1)
 
 
+def say_layers(points: pd.DataFrame, parameters: LayersFigure) -> str:
+    """What is drawn where, in words."""
+    pairs = int((points["panel"] == BEST).sum())
+    said = f"{pairs} pairs of trained models; depth 0 is the first layer, 1 the last. Left: the "
+    said += f"best layers of each pair, in the colour of the {parameters.y} family."
+    if points["panel"].nunique() > 1:
+        said += " Then, for each layer of a model, the mean over its partners of the highest score "
+        said += "with any of their layers."
+    return said
+
+
 def draw_layers(points: pd.DataFrame, parameters: LayersFigure) -> Figure:
     """Draw what `layers_points` selected."""
     panels = list(dict.fromkeys(points["panel"]))
     families = list(dict.fromkeys(points.sort_values("family_order", kind="stable")["family"]))
-    metric = metric_text(str(points["metric"].iloc[0]))
+    metric = str(points["metric"].iloc[0])
     labels = {
-        side: wrap(f"alignment ({metric}),", 1.7, NORMAL) + f"\nmean of {side} models' best"
+        side: wrap(f"{alignment_text(metric)},", 1.7, NORMAL) + f"\nmean of {side} models' best"
         for side in (parameters.x, parameters.y)
     }
     lines = max(1 + label.count("\n") for label in labels.values())
@@ -154,7 +166,7 @@ def draw_layers(points: pd.DataFrame, parameters: LayersFigure) -> Figure:
         if name == BEST:
             _draw_best(ax, rows, families)
             ax.set_ylim(-0.06, 1.06)
-            ax.set_ylabel(f"relative depth in {other} model")
+            ax.set_ylabel(depth_text(other))
         else:
             if name == ALONG_Y:
                 own, other = other, own
@@ -162,7 +174,7 @@ def draw_layers(points: pd.DataFrame, parameters: LayersFigure) -> Figure:
             ax.set_ylabel(labels[other])
         ax.set_xlim(-0.06, 1.06)
         embedding = "\n(0: embedding)" if own == "language" else ""
-        ax.set_xlabel(f"relative depth in {own} model{embedding}")
+        ax.set_xlabel(depth_text(own) + embedding)
     add_legend(figure, handles, texts, (left / width, 0.0, 1 - left / width, footer / height))
     return figure
 
@@ -201,7 +213,7 @@ def _draw_along(ax: Axes, rows: pd.DataFrame, families: list[str]) -> None:
     chance = float(rows["chance"].iloc[0])
     if np.isfinite(chance):
         ax.axhline(chance, color=GREY, lw=0.6, zorder=1, gid="chance")
-        ax.text(1.06, chance, "chance", color=GREY, fontsize=SMALL, ha="right", va="bottom")
+        ax.text(1.06, chance, CHANCE, color=GREY, fontsize=SMALL, ha="right", va="bottom")
     for model, line in rows.groupby("model", sort=False):
         index = families.index(str(line["family"].iloc[0]))
         colour, marker = HUES[index % len(HUES)], MARKERS[index % len(MARKERS)]

@@ -9,10 +9,11 @@ from matplotlib.patches import Patch, Rectangle
 
 from platorep.errors import AbsentError
 from platorep.parameters.figures import DifferencesFigure
-from platorep.plots.labels import decimals, metric_text, shorten, text_width
+from platorep.plots.labels import decimals, shorten, text_width
 from platorep.plots.panels import add_legend, legend_height
 from platorep.plots.style import DOUBLE, FAINT, HUES, LINE, MISSING, SINGLE, SMALL
 from platorep.plots.tables import Points, Tables, of_metric
+from platorep.plots.words import metric_text
 
 RANK, CELL = "rank", "cell"
 ABOVE, BELOW, UNSURE = "above", "below", "not told apart"
@@ -90,6 +91,14 @@ def _cells(
                 | {"p_adjusted": row["p_adjusted"], "verdict": verdict}
             )
     return cells
+
+
+def say_differences(points: pd.DataFrame, parameters: DifferencesFigure) -> str:
+    """What is drawn where, in words."""
+    return (
+        "Beside the names: the score, its rank and the interval of the rank. A cell: the model of "
+        "the row against that of the column, p corrected for all comparisons."
+    )
 
 
 def draw_differences(points: pd.DataFrame, parameters: DifferencesFigure) -> Figure:

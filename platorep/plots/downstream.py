@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 
 from platorep.errors import AbsentError, UnknownNameError
 from platorep.parameters.figures import DownstreamFigure
-from platorep.plots.labels import decimals, metric_text, name_and_size, wrap
+from platorep.plots.labels import decimals, name_and_size, numbers_text, wrap
 from platorep.plots.measures import errors_of, measure_text, values_of
 from platorep.plots.panels import (
     Grid,
@@ -28,6 +28,7 @@ from platorep.plots.panels import (
 )
 from platorep.plots.style import DOUBLE, GREY, HUES, LINE, MARKERS, NORMAL, SINGLE, SMALL
 from platorep.plots.tables import Points, Tables, of_metric
+from platorep.plots.words import CHANCE, alignment_text
 from platorep.statistics import (
     Curve,
     Sigmoid,
@@ -249,6 +250,19 @@ def _parameters(curve: Curve) -> dict[str, float]:
     return {"intercept": curve.intercept, "slope": curve.slope}
 
 
+def say_downstream(points: pd.DataFrame, parameters: DownstreamFigure) -> str:
+    """What is drawn where, in words."""
+    models = points[points["role"] == MODEL]
+    said = ["A point per model, its pairs at their best layers."]
+    if models["stderr"].notna().any():
+        said.append("Upright bars: standard error of the measure.")
+    if "low" in models and models["low"].notna().any():
+        said.append("Level bars: interval of the alignment.")
+    if parameters.names:
+        said.append(numbers_text(models["model"].astype(str), models["num_parameters"]))
+    return " ".join(filter(None, said))
+
+
 def draw_downstream(points: pd.DataFrame, parameters: DownstreamFigure) -> Figure:
     """Draw what `downstream_points` selected."""
     models = points[points["role"] == MODEL]
@@ -375,5 +389,6 @@ def _x_label(points: pd.DataFrame, models: pd.DataFrame, parameters: DownstreamF
     num = int(models["num_reference"].iloc[0])
     mean = f", mean of {num}" if num > 1 else ""
     chance = float(points["chance"].iloc[0])
-    said = f"; chance {decimals(chance, 3)}" if np.isfinite(chance) else ""
-    return f"alignment to {to}{mean} ({metric_text(str(points['metric'].iloc[0]))}{said})"
+    said = f"; {CHANCE} {decimals(chance, 3)}" if np.isfinite(chance) else ""
+    metric = str(points["metric"].iloc[0])
+    return alignment_text(metric, f"alignment to {to}{mean}").removesuffix(")") + f"{said})"

@@ -10,13 +10,14 @@ from matplotlib.patches import Patch
 
 from platorep.errors import AbsentError
 from platorep.parameters.figures import GalleryFigure
-from platorep.plots.labels import format_count, metric_text, text_width, wrap
+from platorep.plots.labels import format_count, text_width, wrap
 from platorep.plots.panels import LEADER, Grid, add_legend, label_right, legend_height
 from platorep.plots.style import DOUBLE, FAINT, HUES, MARKERS, NORMAL, SINGLE, readable
 from platorep.plots.tables import Points, Tables, missing_scores
+from platorep.plots.words import CHANCE, RANDOM_WEIGHTS, SHUFFLED_PAIRS, alignment_text
 
 FIXED, SHARE = "fixed k", "k a share of n"
-TRAINED, PAIR, RANDOM, SHUFFLED, CHANCE = "trained", "pair", "random weights", "shuffled", "chance"
+TRAINED, PAIR, RANDOM, SHUFFLED = "trained", "pair", RANDOM_WEIGHTS, "shuffled"
 FEW_PAIRS = 6
 """Up to so many pairs of trained models have lines of their own."""
 
@@ -77,6 +78,14 @@ def gallery_points(tables: Tables, parameters: GalleryFigure) -> Points:
     return Points(points.reset_index(drop=True), notes)
 
 
+def say_gallery(points: pd.DataFrame, parameters: GalleryFigure) -> str:
+    """What is drawn where, in words."""
+    return (
+        "Each pair at its best layers. Neighbors are looked for in a gallery of n rows: "
+        "the k nearest, with k as it stands at the line."
+    )
+
+
 def draw_gallery(points: pd.DataFrame, parameters: GalleryFigure) -> Figure:
     """Draw what `gallery_points` selected."""
     panels = [panel for panel in (FIXED, SHARE) if panel in set(points["panel"])]
@@ -112,12 +121,12 @@ def draw_gallery(points: pd.DataFrame, parameters: GalleryFigure) -> Figure:
     for ax, name in zip(axes, panels, strict=True):
         ax.set_title(name, loc="left", fontsize=NORMAL, pad=3)
         _draw(ax, points[points["panel"] == name], rules, names)
-    metric = metric_text(str(points["metric"].iloc[0]).split("{")[0])
+    metric = str(points["metric"].iloc[0]).split("{")[0]
     height = grid.height - grid.footer - grid.strip - grid.bottom
     grid.label_axes(
         figure,
         "rows of the gallery, n",
-        wrap(f"alignment ({metric})", height + 0.2, NORMAL),
+        wrap(alignment_text(metric), height + 0.2, NORMAL),
     )
     box = (0.05 / grid.width, 0.0, (width - 0.1) / grid.width, footer / grid.height)
     add_legend(figure, handles, texts, box)
@@ -186,11 +195,11 @@ def _legend(points: pd.DataFrame) -> tuple[list[Artist], list[str]]:
         texts.append("a model pair")
     if RANDOM in roles:
         handles.append(Line2D([], [], color=dark, marker="o", mfc="white", mew=0.5, lw=0.5))
-        texts.append("random weights")
+        texts.append(RANDOM)
     if SHUFFLED in roles:
         handles.append(Line2D([], [], color=dark, marker="x", mew=0.5, ms=2.4, lw=0.5))
-        texts.append("shuffled pairs")
+        texts.append(SHUFFLED_PAIRS)
     if CHANCE in roles:
         handles.append(Line2D([], [], ls=":", color=dark, lw=0.8))
-        texts.append("chance")
+        texts.append(CHANCE)
     return handles, texts

@@ -9,10 +9,11 @@ from matplotlib.lines import Line2D
 from platorep.errors import AbsentError
 from platorep.parameters.figures import GeometryFigure
 from platorep.plots.depth import turned
-from platorep.plots.labels import metric_text
+from platorep.plots.labels import decimals
 from platorep.plots.panels import Grid, add_legend, legend_height, size_of
 from platorep.plots.style import GREY, HUES, LINE, MARKERS, SINGLE, SMALL
 from platorep.plots.tables import Points, Tables, of_metric
+from platorep.plots.words import RHO
 from platorep.statistics.profiles import along_depth
 
 ALIGNMENT = "alignment"
@@ -108,6 +109,16 @@ def _oriented(scores: pd.DataFrame, parameters: GeometryFigure) -> pd.DataFrame:
     ].drop_duplicates(["x", "y", "layer_x", "layer_y"])
 
 
+def say_geometry(points: pd.DataFrame, parameters: GeometryFigure) -> str:
+    """What is drawn where, in words."""
+    return (
+        "A line per trained model; depth 0 is the first layer, 1 the last. Alignment: the mean "
+        "over the models of the other side of the highest score with any of their layers. "
+        f"{RHO}: Spearman with it along depth, mean over models; p: profiles shifted along depth, "
+        "or exchanged between models."
+    )
+
+
 def draw_geometry(points: pd.DataFrame, parameters: GeometryFigure) -> Figure:
     """Draw what `geometry_points` selected."""
     shown = points[points["role"] == "point"]
@@ -132,7 +143,6 @@ def draw_geometry(points: pd.DataFrame, parameters: GeometryFigure) -> Figure:
     figure = Figure(figsize=(grid.width, grid.height))
     panels = grid.add_axes(figure, len(quantities) * len(modalities), own_rows=True)
     found = _correlations(points)
-    metric = metric_text(str(points["metric"].iloc[0]))
     for index, ax in enumerate(panels):
         row, column = divmod(index, len(modalities))
         quantity, modality = quantities[row], modalities[column]
@@ -144,7 +154,7 @@ def draw_geometry(points: pd.DataFrame, parameters: GeometryFigure) -> Figure:
             name = "alignment" if quantity == ALIGNMENT else NAMES[quantity]
             ax.text(-0.46 / size_of(ax)[0], 0.5, name, transform=ax.transAxes, rotation=90,
                     ha="center", va="center", fontsize=SMALL)  # fmt: skip
-    grid.label_axes(figure, f"relative depth; alignment: {metric}", "")
+    grid.label_axes(figure, "relative depth", "")
     handles = [_handle(index) for index in range(len(families))]
     box = (left / grid.width, 0.0, 1 - left / grid.width, grid.footer / grid.height)
     add_legend(figure, handles, texts, box)
@@ -163,7 +173,7 @@ def _in_words(rho: float, p_shifts: float, p_exchange: float) -> str:
     if not np.isfinite(rho):
         return "no correlation:\nfewer than 4 layers"
     exchange = f", exchange {p_exchange:.2g}" if np.isfinite(p_exchange) else ""
-    return f"mean rho {rho:.2f}\np: shifts {p_shifts:.2g}{exchange}"
+    return f"mean {RHO} {decimals(rho)}\np: shifts {p_shifts:.2g}{exchange}"
 
 
 def _say_above(ax: Axes, text: str) -> None:

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from platorep.errors import AbsentError
 from platorep.parameters.figures import CalibrationFigure, MetricGridFigure, ScalingFigure
-from platorep.plots.labels import metric_text, text_width, wrap
+from platorep.plots.labels import text_width, wrap
 from platorep.plots.lines import TRAINED, draw_panel, legend_entries, marker_numbers
 from platorep.plots.panels import (
     LEADER,
@@ -25,12 +25,14 @@ from platorep.plots.panels import (
 from platorep.plots.scaling import (
     line_names,
     point_labels,
+    say_scaling,
     scaled_pairs,
     set_limits,
     x_label,
 )
 from platorep.plots.style import DOUBLE, HUES, NORMAL, mark
 from platorep.plots.tables import Points, Tables, of_metric
+from platorep.plots.words import CALIBRATED, alignment_text
 
 
 def metric_grid_points(tables: Tables, parameters: MetricGridFigure) -> Points:
@@ -56,7 +58,7 @@ def metric_grid_points(tables: Tables, parameters: MetricGridFigure) -> Points:
         except AbsentError as error:
             notes.append(f"{metric}: {error}")
             continue
-        parts.append(part.frame.assign(facet=metric_text(str(part.frame["metric"].iloc[0]))))
+        parts.append(part.frame.assign(facet=alignment_text(str(part.frame["metric"].iloc[0]))))
         notes += [f"{metric}: {note}" for note in part.notes]
     if not parts:
         raise AbsentError("; ".join(notes))
@@ -87,13 +89,20 @@ def calibration_points(tables: Tables, parameters: CalibrationFigure) -> Points:
         )
     p = next((raw[c] for c in ("p_adjusted", "p") if c in raw and raw[c].notna().any()), None)
     raw = raw.assign(significant=True if p is None else p <= parameters.alpha)
-    metric = metric_text(str(raw["metric"].iloc[0]))
-    below = raw[raw["calibrated"].notna()].assign(facet=f"calibrated ({metric})")
+    metric = str(raw["metric"].iloc[0])
+    facet = alignment_text(metric, CALIBRATED)
+    below = raw[raw["calibrated"].notna()].assign(facet=facet)
     below = below.assign(score=below["calibrated"])
     hidden = [c for c in ("chance", "threshold", "null_mean", "low", "high") if c in below]
     below[hidden] = float("nan")  # they are levels of the raw score
-    above = raw.assign(facet=f"alignment ({metric})")
+    above = raw.assign(facet=alignment_text(metric))
     return Points(pd.concat([above, below], ignore_index=True), part.notes)
+
+
+def say_calibration(points: pd.DataFrame, parameters: CalibrationFigure) -> str:
+    """What is drawn where, in words."""
+    of_null = "Calibrated: 0 at the threshold of the permutation null, 1 at perfect agreement."
+    return f"{say_scaling(points, parameters)} {of_null}"
 
 
 def draw_facets(points: pd.DataFrame, parameters: MetricGridFigure | CalibrationFigure) -> Figure:
@@ -104,9 +113,11 @@ def draw_facets(points: pd.DataFrame, parameters: MetricGridFigure | Calibration
     people, texts = point_labels(trained)
     names = {family: line_names(points, family) for family in families}
     gutter = LEADER + 0.06 + max(text_width(t) for named in names.values() for t in named.values())
-    left, columns = 0.62, len(families)
-    width = min(1.9, max(0.6, (DOUBLE - left) / columns - gutter))
     height = 1.05 if len(facets) > 2 else 1.4
+    labels = {facet: wrap(facet, height + 0.05, NORMAL) for facet in facets}
+    left = 0.38 + 0.12 * max(1 + label.count("\n") for label in labels.values())
+    columns = len(families)
+    width = min(1.9, max(0.6, (DOUBLE - left) / columns - gutter))
     room = width + gutter - 0.03
     titles = {family: wrap(family, room, NORMAL * 1.1) for family in families}
     title = max(1 + text.count("\n") for text in titles.values()) * 0.13 + 0.04
@@ -135,7 +146,7 @@ def draw_facets(points: pd.DataFrame, parameters: MetricGridFigure | Calibration
         rows = points[points["facet"] == facet]
         if column == 0:
             set_limits(ax, rows, parameters.x, 0.04)
-            ax.set_ylabel(wrap(facet, height + 0.05, NORMAL))
+            ax.set_ylabel(labels[facet])
         family = families[column]
         guide(ax, list(people["x"]))
         own = rows[rows["line_family"] == family]

@@ -17,10 +17,11 @@ from matplotlib.ticker import MaxNLocator
 
 from platorep.errors import AbsentError
 from platorep.parameters.figures import GroupsFigure
-from platorep.plots.labels import metric_text, shorten, text_width, wrap
+from platorep.plots.labels import shorten, text_width, wrap
 from platorep.plots.panels import add_legend, legend_height
 from platorep.plots.style import DOUBLE, FAINT, GREY, HUES, LINE, NORMAL, SINGLE
-from platorep.plots.tables import Points, Tables, of_metric
+from platorep.plots.tables import AS_ASKED, Points, Tables, highest_of, of_metric
+from platorep.plots.words import CHANCE, TIMES, metric_text
 
 ALL = "all rows"
 ALPHA = 0.05
@@ -38,7 +39,8 @@ def groups_points(tables: Tables, parameters: GroupsFigure) -> Points:
         AbsentError: there are no groups, or not this pair or division.
     """
     table = of_metric(tables.of_analysis("groups", "groups"), parameters.metric)
-    x, y = parameters.pair or _best_pair(table, tables.models)
+    found = (*parameters.pair, AS_ASKED) if parameters.pair else _best_pair(table, tables.models)
+    x, y, chosen = found
     pair = table[(table["x"] == x) & (table["y"] == y)]
     if pair.empty:
         pair = table[(table["x"] == y) & (table["y"] == x)]
@@ -57,20 +59,31 @@ def groups_points(tables: Tables, parameters: GroupsFigure) -> Points:
     for column in ("alone", "alone_random"):
         beyond = (rows[column] - rows["alone_chance"]) / (1 - rows["alone_chance"])
         rows = rows.assign(**{"beyond_" + column.rpartition("_")[2]: beyond})
-    return Points(rows.reset_index(drop=True))
+    return Points(rows.reset_index(drop=True).assign(chosen=chosen))
 
 
-def _best_pair(table: pd.DataFrame, models: pd.DataFrame) -> tuple[str, str]:
-    """The pair of trained models with the best score, of two modalities where there are any."""
+def _best_pair(table: pd.DataFrame, models: pd.DataFrame) -> tuple[str, str, str]:
+    """The pair of trained models with the best score, of two modalities where there are any; and in
+    words, how it was chosen."""
     of = models.set_index("label")
     whole = table[table["group"].fillna("") == ""]
     sides = [whole[side].map(of["modality"]) for side in ("x", "y")]
     random = whole["x"].map(of["random"]).astype(bool) | whole["y"].map(of["random"]).astype(bool)
-    for chosen in (whole[~random & (sides[0] != sides[1])], whole[~random], whole):
-        if len(chosen):
-            row = chosen.iloc[int(chosen["score"].to_numpy().argmax())]
-            return str(row["x"]), str(row["y"])
+    kinds = {
+        "trained pairs of two modalities": whole[~random & (sides[0] != sides[1])],
+        "trained pairs": whole[~random],
+        "pairs (none is trained)": whole,
+    }
+    for kind, pairs in kinds.items():
+        if len(pairs):
+            row = pairs.iloc[int(pairs["score"].to_numpy().argmax())]
+            return str(row["x"]), str(row["y"]), highest_of(len(pairs), kind)
     raise AbsentError("nothing to draw: groups.csv is empty.")
+
+
+def say_groups(points: pd.DataFrame, parameters: GroupsFigure) -> str:
+    """What is drawn where, in words."""
+    return f"{points['chosen'].iloc[0]} In brackets: rows of the group."
 
 
 def draw_groups(points: pd.DataFrame, parameters: GroupsFigure) -> Figure:
@@ -88,7 +101,7 @@ def draw_groups(points: pd.DataFrame, parameters: GroupsFigure) -> Figure:
     footer = legend_height(texts, width - 0.1) + 0.04
     first = points.iloc[0]
     title = wrap(
-        f"{first['x']} \N{MULTIPLICATION SIGN} {first['y']}, {metric_text(str(first['metric']))}; "
+        f"{first['x']} {TIMES} {first['y']}, {metric_text(str(first['metric']))}; "
         f"groups: {first['by']}",
         width - 0.2,
         NORMAL,
@@ -170,7 +183,7 @@ def _legend(split: bool) -> tuple[list[Artist], list[str]]:
              "not"]  # fmt: skip
     if split:
         handles += [Patch(color=colour) for colour in (GREY, COARSE, FINE)]
-        texts += ["chance", "what the groups alone would give", "what is beyond them"]
+        texts += [CHANCE, "what the groups alone would give", "what is beyond them"]
         handles += [
             Line2D([], [], ls="", marker="o", color=FINE, ms=3.2),
             Line2D([], [], **dot | {"mfc": "white", "ms": 4.4}),

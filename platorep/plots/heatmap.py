@@ -11,23 +11,26 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from platorep.errors import AbsentError
 from platorep.parameters.figures import HeatmapFigure
 from platorep.plots.labels import (
-    metric_text,
+    decimals,
     name_and_size,
+    numbers_text,
     short_names,
     shorten,
     spread,
     text_width,
     wrap,
 )
+from platorep.plots.panels import add_legend, legend_height
 from platorep.plots.style import (
     DOUBLE,
     GREY,
+    HATCH,
     LINE,
     MISSING,
     SEQUENTIAL,
@@ -35,17 +38,27 @@ from platorep.plots.style import (
     SMALL,
     text_colour,
 )
-from platorep.plots.tables import Points, Tables, is_baseline, missing_scores, of_metric
+from platorep.plots.tables import (
+    Points,
+    Tables,
+    is_baseline,
+    missing_scores,
+    not_above_null,
+    of_metric,
+)
+from platorep.plots.words import CALIBRATED, NOT_ABOVE_NULL, RANDOM_WEIGHTS, alignment_text
 
-RANDOM = " (random weights)"
+RANDOM = f" ({RANDOM_WEIGHTS})"
 GAP = 0.25  # between families, in cells
 NAMES, GROUPS = 0.35, 0.2  # most of the width that names of models and of families take
 SMALLEST = 0.085  # cell that the names beside it still fit, inches
-PRINTED = 0.24  # the smallest cell that a number fits in, inches
+BESIDE = 0.06  # what a cell is wider than its number, inches
+MOST = 4  # digits of a number
 
 
 def heatmap_points(tables: Tables, parameters: HeatmapFigure) -> Points:
-    """One row per cell: `row`, `column` (places), `x`, `y`, their groups, `value`.
+    """One row per cell: `row`, `column` (places), `x`, `y`, their groups, `value`, and whether the
+    score is `not_above_null`.
 
     A pair that was scored one way round is one cell: nothing is mirrored, since not every metric
     is symmetric. Shuffled controls are not shown.
@@ -59,7 +72,9 @@ def heatmap_points(tables: Tables, parameters: HeatmapFigure) -> Points:
         models = tables.models
         controls = set(models.loc[models["random"].astype(bool) | is_baseline(models), "label"])
         rows = rows[~(rows["x"].isin(controls) | rows["y"].isin(controls))]
-    rows = rows.assign(value=rows.get(parameters.value, np.nan))
+    rows = rows.assign(
+        value=rows.get(parameters.value, np.nan), not_above_null=not_above_null(rows)
+    )
     if rows["value"].notna().sum() == 0:
         raise AbsentError(
             f"nothing to draw: no model pair has a {parameters.value}. "
@@ -78,7 +93,7 @@ _COLUMNS = [
     *("row", "column", "x", "y", "x_group", "y_group", "x_name", "y_name"),
     *("x_num_parameters", "y_num_parameters"),
     *("metric", "dataset", "n", "k", "value", "score", "chance", "threshold", "p", "p_adjusted"),
-    *("calibrated", "layer_x", "layer_y", "reason"),
+    *("calibrated", "layer_x", "layer_y", "reason", "not_above_null"),
 ]
 
 
@@ -106,10 +121,20 @@ def _names(models: pd.DataFrame) -> pd.Series:
     return twin.mask(twin.duplicated(keep=False)).fillna(models.index.to_series())
 
 
+def say_heatmap(points: pd.DataFrame, parameters: HeatmapFigure) -> str:
+    """What is drawn where, in words."""
+    said = "A cell is a pair at its best layers, shuffled pairs left out."
+    if parameters.value == "calibrated":
+        said += " Calibrated: 0 at the threshold of the permutation null, 1 at perfect agreement."
+    names = pd.concat([points["x_name"], points["y_name"]])
+    sizes = pd.concat([points["x_num_parameters"], points["y_num_parameters"]])
+    return f"{said} {numbers_text(names, sizes)}".strip()
+
+
 def draw_heatmap(points: pd.DataFrame, parameters: HeatmapFigure) -> Figure:
     """Draw what `heatmap_points` selected."""
-    kind = "alignment" if parameters.value == "score" else "calibrated alignment"
-    label = f"{kind} ({metric_text(str(points['metric'].iloc[0]))})"
+    kind = "alignment" if parameters.value == "score" else CALIBRATED
+    label = alignment_text(str(points["metric"].iloc[0]), kind)
     return frame_matrix(points, label, parameters.width, parameters.values)
 
 
@@ -147,7 +172,7 @@ def frame_matrix(
             the `_name`, `_group` and `_num_parameters`.
         label: What the colours mean.
         print_width: `single` or `double` column; None: the narrowest that will do.
-        values: Print each value into its cell; None: if it fits.
+        values: Print each value into its cell, which grows if it must; None: if it fits.
     """
     width = SINGLE if print_width == "single" else DOUBLE
     rows, columns = (_axis(points, *side, width) for side in (("row", "x"), ("column", "y")))
@@ -157,21 +182,35 @@ def frame_matrix(
     bar = 0.7
     room = width - left - brackets_right - bar - 0.1
     cells_x, cells_y = columns["centre"].max() + 1, rows["centre"].max() + 1
-    cell = max(SMALLEST, min(0.36, room / cells_x, 6.5 / cells_y))
+    digits = num_digits(points)
+    printed = max(map(text_width, _numbers(points, digits)), default=0.0) + BESIDE
+    cell = max(SMALLEST, min(max(0.36, printed), room / cells_x, 6.5 / cells_y))
+    cell = max(cell, printed) if values else cell
     texts_below = _fit_below(columns, cell)
-    below = 0.12 + LINE * max(level + 1 + name.count("\n") for name, _, _, level in texts_below)
+    turned = max(level for _, _, _, level in texts_below) > 1
+    below = 0.12 + (
+        max(text_width(name) for name, _, _, _ in texts_below)
+        if turned
+        else LINE * max(level + 1 + name.count("\n") for name, _, _, level in texts_below)
+    )
     beside = sum(LINE * (1 + name.count("\n")) for name, _, _ in _groups(rows))
     below = max(below, beside - cell * cells_y + 0.05)
+    handles, texts = _key(points)
     needed = left + cell * cells_x + brackets_right + bar + 0.1
+    needed = max(needed, 0.55 + max(map(text_width, texts), default=0.0))
     width = needed if print_width is None else max(width, needed)
+    footer = legend_height(texts, width - 0.1) if texts else 0.0
+    below += footer
     height = above + cell * cells_y + below
     figure = Figure(figsize=(width, height))
     ax = figure.add_axes(
         (left / width, below / height, cell * cells_x / width, cell * cells_y / height)
     )
-    printed = values if values is not None else bool(cell >= PRINTED)
-    colours = draw_matrix(ax, points, rows, columns, printed)
-    _draw_groups(ax, rows, texts_below, cell)
+    shown = values if values is not None else bool(cell >= printed)
+    colours = draw_matrix(ax, points, rows, columns, digits if shown else None)
+    _draw_groups(ax, rows, texts_below, cell, turned=turned)
+    if texts:
+        add_legend(figure, handles, texts, (0.05 / width, 0.0, 1 - 0.1 / width, footer / height))
     bar_height = min(1.6, cell * cells_y)
     left_of_bar = left + cell * cells_x + brackets_right + 0.08
     top = below + cell * cells_y
@@ -187,8 +226,37 @@ def frame_matrix(
     return figure
 
 
+def num_digits(points: pd.DataFrame) -> int:
+    """As few as tell every value from the threshold of its null, but no more than `MOST`."""
+    value = points["value"].astype(float)
+    fewest = 2 if value.abs().max() >= 0.095 else 3
+    if "threshold" not in points:
+        return fewest
+    level = points["threshold"].astype(float).where(value == points["score"], 0.0)
+    for digits in range(fewest, MOST):
+        if not (value.round(digits).eq(level.round(digits)) & value.ne(level)).any():
+            return digits
+    return MOST
+
+
+def _numbers(points: pd.DataFrame, digits: int) -> list[str]:
+    return [decimals(value, digits) for value in points["value"].dropna()]
+
+
+def _key(points: pd.DataFrame) -> tuple[list[Patch], list[str]]:
+    """What the cells' looks mean besides their colour."""
+    handles, texts = [], []
+    if points.get("not_above_null", pd.Series(False)).any():
+        handles.append(Patch(fc="white", ec="#444444", hatch=2 * HATCH, lw=0.4))
+        texts.append(NOT_ABOVE_NULL)
+    if len(points.dropna(subset="value")) < points["row"].nunique() * points["column"].nunique():
+        handles.append(Patch(fc=MISSING, lw=0))
+        texts.append("no score")
+    return handles, texts
+
+
 def draw_matrix(
-    ax: Axes, points: pd.DataFrame, rows: pd.DataFrame, columns: pd.DataFrame, printed: bool
+    ax: Axes, points: pd.DataFrame, rows: pd.DataFrame, columns: pd.DataFrame, digits: int | None
 ) -> ScalarMappable:
     """Draw the cells and the models' names; returns the colours, for a bar.
 
@@ -197,7 +265,7 @@ def draw_matrix(
         points: Rows of `heatmap_points`.
         rows: Per place `centre` (in cells from the top) and `text`.
         columns: The same from the left.
-        printed: Print each value into its cell.
+        digits: Print each value into its cell, with so many; None: do not.
     """
     value = points["value"].astype(float)
     low, high = float(value.min()), float(value.max())
@@ -211,7 +279,6 @@ def draw_matrix(
             if (row, column) in filled:
                 continue
             ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fc=MISSING, ec="white", lw=0.4))
-    digits = 2 if max(abs(low), abs(high)) >= 0.095 else 3
     for _, cell in known.iterrows():
         x, y = float(across[cell["column"]]), float(down[cell["row"]])
         colour = colours.to_rgba(np.array([cell["value"]]))[0].tolist()
@@ -226,16 +293,21 @@ def draw_matrix(
                 gid=f"cell|{cell['x']}|{cell['y']}",
             )
         )
-        if printed:
-            text = f"{cell['value']:.{digits}f}".replace("0.", ".", 1)
+        if cell.get("not_above_null"):
+            lines: Any = {"fc": "none", "ec": text_colour(colour), "lw": 0, "hatch": HATCH}
+            ax.add_patch(
+                Rectangle((x - 0.5, y - 0.5), 1, 1, **lines, gid=f"null|{cell['x']}|{cell['y']}")
+            )
+        if digits is not None:
             ax.text(
                 x,
                 y,
-                text.replace("-", "\N{MINUS SIGN}"),
+                decimals(float(cell["value"]), digits),
                 ha="center",
                 va="center_baseline",
                 fontsize=SMALL,
                 color=text_colour(colour),
+                bbox={"fc": colour, "ec": "none", "pad": 0.4},
                 gid="value",
             )
     ax.set_xlim(-0.5, float(across.max()) + 0.5)
@@ -274,7 +346,7 @@ def _axis(points: pd.DataFrame, place: str, side: str, width: float) -> pd.DataF
 
 def _group_text(group: str, width: float) -> str:
     family = group.removesuffix(RANDOM)
-    return wrap(family, width) + ("\nrandom weights" if family != group else "")
+    return wrap(family, width) + (f"\n{RANDOM_WEIGHTS}" if family != group else "")
 
 
 def _bracket_width(text: str) -> float:
@@ -305,7 +377,12 @@ def _fit_below(columns: pd.DataFrame, cell: float) -> list[tuple[str, float, flo
 
 
 def _draw_groups(
-    ax: Axes, rows: pd.DataFrame, below: list[tuple[str, float, float, int]], cell: float
+    ax: Axes,
+    rows: pd.DataFrame,
+    below: list[tuple[str, float, float, int]],
+    cell: float,
+    *,
+    turned: bool,
 ) -> None:
     """A thin bracket and the name for each family: of the rows at the right, the columns below."""
     right, bottom = ax.get_xlim()[1], ax.get_ylim()[0]
@@ -321,18 +398,25 @@ def _draw_groups(
         ax.plot([x, x], [first - 0.45, last + 0.45], **style)
         y = middle / cell - 0.5
         ax.text(x + 0.05 / cell, y, name, va="center", fontsize=SMALL, gid="label")
-    for name, first, last, level in below:
+    centres = [(first + last) / 2 for _, first, last, _ in below]
+    if turned:
+        sizes = [LINE * (1 + name.count("\n")) + 0.02 for name, _, _, _ in below]
+        most = max(sum(sizes), cell * (right + 0.5)) + LINE / 2
+        placed = spread([cell * (c + 0.5) for c in centres], sizes, -LINE / 2, most)
+        centres = [middle / cell - 0.5 for middle in placed]
+    for (name, first, last, level), centre in zip(below, centres, strict=True):
         if not name:
             continue
         y = bottom + 0.05 / cell
         ax.plot([first - 0.45, last + 0.45], [y, y], **style)
         ax.text(
-            (first + last) / 2,
-            y + (0.03 + level * LINE) / cell,
+            centre,
+            y + (0.03 + (0 if turned else level * LINE)) / cell,
             name,
             ha="center",
             va="top",
+            rotation=90 if turned else 0,
             fontsize=SMALL,
-            linespacing=1.0,
+            linespacing=1.12,
             gid="label",
         )

@@ -14,6 +14,7 @@ from platorep.plots.panels import LEADER, Grid, label_right, set_log_axis
 from platorep.plots.scaling import scaled_pairs
 from platorep.plots.style import DOUBLE, GREY, HUES, MARKERS, NORMAL, SINGLE, readable
 from platorep.plots.tables import Points, Tables
+from platorep.plots.words import alignment_text
 from platorep.statistics import mean_spearman_within
 
 SCORE, TREND = "score", "trend"
@@ -80,6 +81,16 @@ def _of_one_k(trained: pd.DataFrame, metric: str) -> list[dict[str, object]]:
     return rows
 
 
+def say_k_sweep(points: pd.DataFrame, parameters: KSweepFigure) -> str:
+    """What is drawn where, in words."""
+    said = f"Mean over the trained pairs of each {parameters.lines} family, each at its best layers"
+    if TREND in set(points["panel"]):
+        said += (
+            f"; Spearman over {parameters.points} models, mean over the {parameters.lines} models"
+        )
+    return said + "."
+
+
 def draw_k_sweep(points: pd.DataFrame, parameters: KSweepFigure) -> Figure:
     """Draw what `k_sweep_points` selected."""
     panels = list(dict.fromkeys(points["panel"]))
@@ -105,7 +116,7 @@ def draw_k_sweep(points: pd.DataFrame, parameters: KSweepFigure) -> Figure:
         metric = str(rows["metric"].iloc[0])
         ax.set_xlabel("neighbors k")
         trend = f"Spearman with {points['measure'].iloc[0]}"
-        label = f"mean alignment ({metric})" if name == SCORE else trend
+        label = alignment_text(metric, "mean alignment") if name == SCORE else trend
         ax.set_ylabel(wrap(label, grid.panel[1] + 0.1, NORMAL))
         _draw(ax, rows, families, names)
     return figure

@@ -4,20 +4,20 @@ import functools
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.font_manager import FontProperties, findfont
-from matplotlib.ft2font import FT2Font
+from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
 from scipy.optimize import isotonic_regression
 
-from platorep.plots.style import FONTS, SMALL
+from platorep.plots.fonts import can_write, needed_fonts
+from platorep.plots.style import SMALL
 from platorep.reporting import printable
 
 WIDEST = 2.3  # of a model's or family's name, inches
-_WHOLE = ("metric", "facet")  # columns of texts that are wrapped, not shortened
+_WHOLE = ("metric", "facet", "chosen")  # columns of texts that are wrapped, not shortened
 
 _STEP = re.compile(r"@(?:.*step[-_]?)?(\d+)(?:-tokens\w*)?(?:-seed\d+)?$")
 _SIZE = re.compile(r"(?<![a-z0-9])(\d+x)?\d+([._]\d+)?[kmbt]\d*(?![a-z0-9])", re.IGNORECASE)
@@ -26,32 +26,17 @@ _SIZE = re.compile(r"(?<![a-z0-9])(\d+x)?\d+([._]\d+)?[kmbt]\d*(?![a-z0-9])", re
 @functools.lru_cache(maxsize=4096)
 def text_width(text: str, size: float = SMALL) -> float:
     """Width in print of the longest line of `text`, in inches."""
-    font = FontProperties(family=list(FONTS), size=size)
+    font = FontProperties(family=list(needed_fonts([text])), size=size)
     lines = [line or " " for line in text.split("\n")]
     measure = TextToPath().get_text_width_height_descent
     return max(float(measure(line, font, ismath=False)[0]) for line in lines) / 72
 
 
-@functools.cache
-def glyphs() -> frozenset[str]:
-    """The characters that our fonts have, upright and bold."""
-    of_weight = [
-        set().union(
-            *(
-                FT2Font(findfont(FontProperties(family=name, weight=weight))).get_charmap()
-                for name in FONTS
-            )
-        )
-        for weight in ("normal", "bold")
-    ]
-    return frozenset(map(chr, of_weight[0] & of_weight[1]))
-
-
 def legible(text: str) -> str:
-    """`text` with escapes in place of control characters and of what no font of ours has."""
+    """`text` with escapes in place of control characters and of what no font here has."""
 
     def shown(character: str) -> str:
-        if character in glyphs():
+        if can_write(character):
             return character
         if unicodedata.category(character) == "So" and (name := unicodedata.name(character, "")):
             return f":{name.lower()}:"
@@ -194,6 +179,12 @@ def name_and_size(label: str, num_parameters: float) -> str:
     return f"{label} {format_count(num_parameters)}"
 
 
+def numbers_text(labels: Iterable[str], sizes: Iterable[float]) -> str:
+    """What a figure says of `name_and_size`, if it adds a number to any of these labels."""
+    added = any(name_and_size(a, b) != a for a, b in zip(labels, sizes, strict=True))
+    return "Numbers after names: parameters." if added else ""
+
+
 def training_step(label: str) -> float:
     """Training steps in a checkpoint's label, `llama16@88` or `pythia-70m@step1000`, else NaN."""
     found = _STEP.search(label.removesuffix(" (random)"))
@@ -213,12 +204,3 @@ def interval_text(value: float, low: float, high: float) -> str:
     if not (math.isfinite(low) and math.isfinite(high)):
         return decimals(value)
     return f"{decimals(value)} [{decimals(low)}, {decimals(high)}]"
-
-
-def metric_text(metric: str) -> str:
-    """`mutual_knn{k: 10}` as `mutual_knn, k = 10`."""
-    return (
-        metric.replace("{", ", ")
-        .replace("}", "")
-        .replace(": ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
-    )

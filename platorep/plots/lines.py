@@ -16,6 +16,7 @@ from platorep.plots.labels import shorten
 from platorep.plots.panels import label_right
 from platorep.plots.style import FAINT, GREY, mark, readable, shades
 from platorep.plots.trends import TREND
+from platorep.plots.words import NOT_ABOVE_NULL, SHUFFLED_PAIRS, random_text
 
 TRAINED = "trained"
 RANDOM_LINE = "random line"  # the line's model has random weights
@@ -230,11 +231,11 @@ def legend_entries(
     roles = set(points["role"])
     if RANDOM_POINT in roles:
         handles.append(Line2D([], [], ls="", marker="o", mfc="white", mec="#444444", mew=0.5))
-        texts.append(f"{modality} model, random weights")
+        texts.append(random_text(modality))
     if RANDOM_LINE in roles:
         random = points[points["role"] == RANDOM_LINE]
         handles.append(Line2D([], [], color=GREY, **_control(random, RANDOM_LINE)))
-        texts.append(f"{lines} model, random weights")
+        texts.append(random_text(lines))
     for role, who in ((CHANGED_POINT, modality), (CHANGED_LINE, lines)):
         read = set(points.loc[points["role"] == role, "view"]) if role in roles else set()
         for view in (view for view in markers.views if view in read):
@@ -250,10 +251,10 @@ def legend_entries(
     if SHUFFLED in roles:
         shuffled = points[points["role"] == SHUFFLED]
         handles.append(Line2D([], [], color="#444444", **_control(shuffled, SHUFFLED)))
-        texts.append("shuffled pairs")
+        texts.append(SHUFFLED_PAIRS)
     if "threshold" in trained and trained["threshold"].notna().any():
         handles.append(Patch(color=FAINT, lw=0))
-        texts.append("not above the permutation null")
+        texts.append(NOT_ABOVE_NULL)
     return handles, texts
 
 

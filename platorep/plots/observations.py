@@ -12,13 +12,14 @@ from matplotlib.lines import Line2D
 
 from platorep.errors import AbsentError
 from platorep.parameters.figures import ObservationsFigure
-from platorep.plots.labels import metric_text, text_width, wrap
+from platorep.plots.labels import text_width, wrap
 from platorep.plots.panels import LEADER, Grid, add_legend, label_right, legend_height
 from platorep.plots.style import DOUBLE, GREY, HUES, MARKERS, NORMAL, SINGLE, readable
 from platorep.plots.tables import Points, Tables, is_baseline, of_metric
+from platorep.plots.words import BASELINE, CHANCE, RANDOM_WEIGHTS, alignment_text
 
-TRAINED, RANDOM, BASELINE = "trained", "random weights", "baseline"
-AVERAGE, JOINED, END, CHANCE = "average", "joined", "end", "chance"
+TRAINED, RANDOM = "trained", RANDOM_WEIGHTS
+AVERAGE, JOINED, END = "average", "joined", "end"
 _STAR: Any = {"ls": "", "marker": "*", "ms": 5, "mew": 0.5, "mfc": "white", "zorder": 4}
 
 
@@ -107,6 +108,16 @@ def _of_lines(
     return table[kept].sort_values("order", kind="stable")
 
 
+def say_observations(points: pd.DataFrame, parameters: ObservationsFigure) -> str:
+    """What is drawn where, in words."""
+    own = "one observation" if parameters.partner == "one" else "all its observations averaged"
+    said = "A line per model whose features are averaged over m observations of a row, mean over "
+    said += f"its trained partners, each on {own}."
+    if (points["what"] == END).any():
+        said += " At infinity: where the fitted law ends, with its interval."
+    return said
+
+
 def draw_observations(points: pd.DataFrame, parameters: ObservationsFigure) -> Figure:
     """Draw what `observations_points` selected; the end of a line stands where m is infinite."""
     panels = [str(name) for name in dict.fromkeys(points["panel"])]
@@ -114,7 +125,7 @@ def draw_observations(points: pd.DataFrame, parameters: ObservationsFigure) -> F
     names = {str(line): wrap(str(line), 1.0) for line in lines["line"] if line}
     left, gutter = (
         0.5,
-        LEADER + 0.06 + max(text_width(text) for text in (*names.values(), "chance")),
+        LEADER + 0.06 + max(text_width(text) for text in (*names.values(), CHANCE)),
     )
     width = DOUBLE if parameters.width == "double" and len(panels) > 1 else SINGLE
     columns = len(panels) if width == DOUBLE else 1
@@ -145,11 +156,11 @@ def draw_observations(points: pd.DataFrame, parameters: ObservationsFigure) -> F
         if len(panels) > 1:
             ax.set_title(f"{name} models averaged", loc="left", fontsize=NORMAL, pad=3)
         _draw(ax, points[points["panel"] == name], hues, names, last)
-    metric = metric_text(str(points["metric"].iloc[0]))
+    metric = str(points["metric"].iloc[0])
     xlabel = (
         "observations averaged, m" if len(panels) > 1 else f"{panels[0]}: observations averaged"
     )
-    grid.label_axes(figure, xlabel, wrap(f"alignment ({metric})", panel[1] + 0.3, NORMAL))
+    grid.label_axes(figure, xlabel, wrap(alignment_text(metric), panel[1] + 0.3, NORMAL))
     box = (0.05 / grid.width, 0.0, (width - 0.1) / grid.width, grid.footer / grid.height)
     add_legend(figure, handles, texts, box)
     return figure
@@ -161,7 +172,7 @@ def _draw(
     labels: list[tuple[tuple[float, float], str, str]] = []
     for level in points.loc[points["what"] == CHANCE, "value"]:
         ax.axhline(level, color=GREY, lw=0.6, ls=":", zorder=1, gid="chance")
-        labels.append(((last + 1.3, float(level)), "chance", GREY))
+        labels.append(((last + 1.3, float(level)), CHANCE, GREY))
     shown = points[points["what"] != CHANCE]
     places = last + 1 + np.linspace(-0.15, 0.15, shown["line"].nunique() + 2)[1:-1]
     for number, (line, rows) in enumerate(shown.groupby("line", sort=False)):

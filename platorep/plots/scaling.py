@@ -14,9 +14,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from platorep.errors import AbsentError
-from platorep.parameters.figures import SIZE, ScalingFigure
+from platorep.parameters.figures import (
+    SIZE,
+    CalibrationFigure,
+    MetricGridFigure,
+    ScalingFigure,
+)
 from platorep.plots.ceilings import KEPT, ceiling_text, ceiling_top
-from platorep.plots.labels import metric_text, name_and_size, short_names, text_width, wrap
+from platorep.plots.labels import name_and_size, numbers_text, short_names, text_width, wrap
 from platorep.plots.lines import (
     BASELINE_LINE,
     CHANGED_LINE,
@@ -65,6 +70,7 @@ from platorep.plots.trends import (
     panel_lines,
     trends,
 )
+from platorep.plots.words import CHANCE, RHO, alignment_text
 
 
 def scaling_points(tables: Tables, parameters: ScalingFigure) -> Points:
@@ -85,6 +91,9 @@ def scaling_points(tables: Tables, parameters: ScalingFigure) -> Points:
     frame = pd.concat([part for part in rows if len(part)], ignore_index=True)
     frame = frame.assign(measure=measure)
     return Points(frame, (*pairs.notes, *notes))
+
+
+ScalingLike = ScalingFigure | MetricGridFigure | CalibrationFigure
 
 
 def _connect(parameters: ScalingFigure) -> str:
@@ -169,7 +178,7 @@ _ROLE_OF = {  # what the models of line and point are
     (_BASELINE, ""): BASELINE_LINE,
     ("", _BASELINE): LEVEL,
 }
-RHO = "\N{GREEK SMALL LETTER RHO}: Spearman, 95 % interval"  # of the mean over the lines
+SPEARMAN = f"{RHO}: Spearman, 95 % interval"  # of the mean over the lines
 _CONTROLS = (RANDOM_LINE, RANDOM_POINT, CHANGED_LINE, CHANGED_POINT, SHUFFLED)
 _KEPT = [
     *("metric", "dataset", "n", "k", "score", "chance", "null_mean", "null_sd", "threshold"),
@@ -235,6 +244,24 @@ def x_label(points: pd.DataFrame, x: str, modality: str) -> str:
     return f"{modality} performance ({points['measure'].iloc[0]})"
 
 
+def say_scaling(points: pd.DataFrame, parameters: ScalingLike) -> str:
+    """What is drawn where, in words."""
+    roles, what = set(points["role"]), parameters.points
+    said = ["Each pair at its best layers."]
+    if RANDOM_POINT in roles:
+        said.append(f"A random {what} model stands at the x of its trained twin.")
+    if CHANGED_POINT in roles:
+        said.append(f"A {what} model on a changed view stands at the x of its original.")
+    if LEVEL in roles:
+        said.append(f"Level lines: {what} models that have no x.")
+    if {"low", "high"} <= set(points) and points["low"][points["role"] == TRAINED].notna().any():
+        said.append("Bars: interval of the score.")
+    if getattr(parameters, "names", True):
+        trained = points[points["role"] == TRAINED]
+        said.append(numbers_text(trained["point"], trained["point_num_parameters"]))
+    return " ".join(filter(None, said))
+
+
 def draw_scaling(points: pd.DataFrame, parameters: ScalingFigure) -> Figure:
     """Draw what `scaling_points` selected."""
     said = points["role"] == CORRELATION
@@ -253,7 +280,7 @@ def draw_scaling(points: pd.DataFrame, parameters: ScalingFigure) -> Figure:
     }
     if any(printed.values()):
         handles.append(Line2D([], [], ls=""))
-        entries.append(RHO)
+        entries.append(SPEARMAN)
     for family in families:
         printed[family] += ceiling_text(points[points["line_family"] == family])
     grid = _layout(parameters, len(families), texts, gutter, names, entries)
@@ -274,9 +301,10 @@ def draw_scaling(points: pd.DataFrame, parameters: ScalingFigure) -> Figure:
         _write_head(ax, titles[family], printed[family], title_lines * 0.13 / grid.panel[1])
     for ax in panels[: grid.columns]:
         label_above(ax, list(people["x"]), texts, grid.panel[0] + grid.gutter - 0.03)
-    metric = metric_text(str(points["metric"].iloc[0]))
     grid.label_axes(
-        figure, x_label(points, parameters.x, parameters.points), f"alignment ({metric})"
+        figure,
+        x_label(points, parameters.x, parameters.points),
+        alignment_text(str(points["metric"].iloc[0])),
     )
     if handles:
         add_legend(figure, handles, entries, _legend_box(grid, len(families)))
@@ -308,7 +336,7 @@ def line_names(points: pd.DataFrame, family: str) -> dict[str, str]:
         label: wrap(name, 0.6)
         for label, name in short_names(list(trained["line"].unique())).items()
     }
-    return names | {name: name for name in ("chance", "random", "ceiling")}
+    return names | {name: name for name in (CHANCE, "random", "ceiling")}
 
 
 def _layout(

@@ -21,7 +21,7 @@ from matplotlib.ticker import MaxNLocator
 
 from platorep.errors import AbsentError
 from platorep.parameters.figures import SIZE, ScalingFigure, SensesFigure
-from platorep.plots.labels import decimals, metric_text
+from platorep.plots.labels import decimals
 from platorep.plots.lines import RANDOM_LINE, RANDOM_POINT, TRAINED, draw_null
 from platorep.plots.measures import measure_text, values_of
 from platorep.plots.panels import Grid, add_legend, legend_height
@@ -40,6 +40,7 @@ from platorep.plots.style import (
     shades,
 )
 from platorep.plots.tables import Points, Tables, missing_scores, of_metric
+from platorep.plots.words import CHANCE, NOT_ABOVE_NULL, RANDOM_WEIGHTS, RHO, alignment_text
 from platorep.statistics import spearman
 
 PAIR, SENSE = "pair of senses", "sense"
@@ -169,6 +170,15 @@ def _thinned(scaled: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([trained, means], ignore_index=True) if len(means) else trained
 
 
+def say_senses(points: pd.DataFrame, parameters: SensesFigure) -> str:
+    """What is drawn where, in words."""
+    said = "Each pair at its best layers. Below the diagonal a point per pair, lines: the mean of "
+    said += "each model of the row"
+    if RANDOM_POINT in set(points["role"]):
+        said += "; a random model of the column stands at the x of its trained twin"
+    return said + "."
+
+
 def draw_senses(points: pd.DataFrame, parameters: SensesFigure) -> Figure:
     """Draw what `senses_points` selected."""
     of_sense = points[points["role"] == SENSE].set_index("row")
@@ -280,7 +290,7 @@ def _write_pair(ax: Axes, pair: pd.Series, row: str, column: str, colours: Scala
         lines.append(" \N{RIGHTWARDS ARROW} ".join(ends))
     for sense, rho in ((row, pair["rho_column"]), (column, pair["rho_row"])):
         if np.isfinite(rho):
-            lines.append(f"\N{GREEK SMALL LETTER RHO} {sense} {decimals(rho)}")
+            lines.append(f"{RHO} {sense} {decimals(rho)}")
     if np.isfinite(pair["num_above"]):
         lines.append(f"{int(pair['num_above'])} of {int(pair['num_pairs'])} above null")
     colour = colours.to_rgba(np.array([pair["score"]]))[0].tolist()
@@ -320,9 +330,10 @@ def _name_axes(
         if number < len(hues) - 1:
             middle = (grid.footer + grid.bottom - 0.22) / height
             figure.text(left + across / 2, middle, sense, **style)
-    metric = metric_text(str(points["metric"].iloc[0]))
     x = "parameters" if parameters.x == SIZE else str(points["measure"].iloc[0])
-    grid.label_axes(figure, f"{x} of the column's models", f"alignment ({metric})")
+    grid.label_axes(
+        figure, f"{x} of the column's models", alignment_text(str(points["metric"].iloc[0]))
+    )
 
 
 def _legend(scaled: pd.DataFrame, told: str) -> tuple[list[Artist], list[str]]:
@@ -332,17 +343,16 @@ def _legend(scaled: pd.DataFrame, told: str) -> tuple[list[Artist], list[str]]:
     for role, text in ((RANDOM_LINE, "row's"), (RANDOM_POINT, "column's")):
         if role in roles:
             handles.append(Line2D([], [], ls=_CONTROLS[role], color=GREY, lw=0.9))
-            texts.append(f"{text} models with random weights, mean")
+            texts.append(f"{text} models, {RANDOM_WEIGHTS}, mean")
     if scaled["chance"].notna().any():
         handles.append(Line2D([], [], color=GREY, lw=0.6))
-        texts.append("chance")
+        texts.append(CHANCE)
     if "threshold" in scaled and scaled["threshold"].notna().any():
         handles.append(Patch(color=FAINT, lw=0))
-        texts.append("not above the permutation null")
+        texts.append(NOT_ABOVE_NULL)
     handles.append(Line2D([], [], ls=""))
     texts.append(
-        "upper half: mean, smallest \N{RIGHTWARDS ARROW} largest models, "
-        "\N{GREEK SMALL LETTER RHO}: Spearman with x"
+        f"upper half: mean, smallest \N{RIGHTWARDS ARROW} largest models, {RHO}: Spearman with x"
     )
     handles.append(Line2D([], [], ls=""))
     others = "truth" if told == "with_truth" else "others"

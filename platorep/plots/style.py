@@ -22,13 +22,13 @@ GREY = "#7f7f7f"  # controls
 FAINT = "#dddddd"  # guides
 CEILING = "#f3ead2"  # how high noise lets a score be
 MISSING = "#e6e6e6"  # cells without a score
+HATCH = "////"  # cells that are not above the null
 SEQUENTIAL = "viridis"
 
 FONTS = ("DejaVu Sans", "STIXGeneral", "DejaVu Serif")
 """All come with matplotlib: the same figure on every machine."""
 
 _SETTINGS: Any = {
-    "font.family": list(FONTS),
     "font.size": NORMAL,
     "axes.labelsize": NORMAL,
     "axes.titlesize": NORMAL,
@@ -62,11 +62,15 @@ _SETTINGS: Any = {
 
 
 @contextmanager
-def figure_style() -> Iterator[None]:
-    """Our settings on matplotlib's defaults, whatever the user's own are; undone at the end."""
+def figure_style(fonts: Sequence[str] = FONTS) -> Iterator[None]:
+    """Our settings on matplotlib's defaults, whatever the user's own are; undone at the end.
+
+    Args:
+        fonts: Names of families; a character is taken from the first that has it.
+    """
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(_SETTINGS)
+        mpl.rcParams.update(_SETTINGS | {"font.family": list(fonts)})
         yield
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pandas as pd
 
 from platorep.errors import AbsentError, UnknownNameError
@@ -126,6 +127,26 @@ def of_metric(table: pd.DataFrame, metric: str | None) -> pd.DataFrame:
         raise UnknownNameError("metric of this experiment", metric, labels)
     rows = table[table["metric"] == chosen[0]]
     return rows[rows["dataset"] == rows["dataset"].iloc[0]] if "dataset" in rows else rows
+
+
+AS_ASKED = "The pair is the one asked for."
+
+
+def highest_of(number: int, kind: str) -> str:
+    """Why a figure shows this pair and no other."""
+    return f"The pair has the highest score of all {number:,} {kind}."
+
+
+def not_above_null(pairs: pd.DataFrame) -> pd.Series:
+    """Of each row whether its score does not pass the threshold of its permutation null.
+
+    False where there is no null. Where the null's mean is above the threshold, a smaller score is
+    the closer one.
+    """
+    threshold = pairs.get("threshold", pd.Series(np.nan, index=pairs.index)).astype(float)
+    mean = pairs.get("null_mean", threshold).astype(float)
+    sign = np.where(mean > threshold, -1.0, 1.0)
+    return pd.Series(sign * (pairs["score"] - threshold) <= 0, index=pairs.index)
 
 
 def missing_scores(table: pd.DataFrame) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ import pandas as pd
 from jaxtyping import UInt8
 from matplotlib.figure import Figure
 
-from platorep.plots.labels import decimals, glyphs, shorten, text_width
+from platorep.plots.fonts import glyphs
+from platorep.plots.labels import decimals, shorten, text_width
 from platorep.plots.style import DOUBLE, GREY, HUES, LINE, NORMAL, SMALL
 
 LEFT, GAP, HEAD = 0.85, 0.1, 0.2  # inches
