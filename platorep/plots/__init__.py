@@ -280,7 +280,9 @@ def draw_figure(tables: Tables, parameters: FigureParameters) -> tuple[mpl.Figur
     return figure, replace(points, notes=(*points.notes, *_told(changed)))
 
 
-def _about(kind: Figure, points: pd.DataFrame, best: pd.DataFrame, parameters: FigureConfig) -> str:
+def _about(
+    kind: Figure, points: pd.DataFrame, best: pd.DataFrame, parameters: FigureParameters
+) -> str:
     """What stands below the figure."""
     metrics = _known(points if "metric" in points else best, "metric")
     rows = best[best["metric"].isin(metrics)] if len(best) else best

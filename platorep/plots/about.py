@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Affine2D
 
 from platorep.plots.fonts import needed_fonts
-from platorep.plots.labels import legible, legible_frame, wrap
+from platorep.plots.labels import legible, legible_frame, metric_text, wrap
 from platorep.plots.style import LINE, SMALL, figure_style
-from platorep.plots.words import metric_text, rows_text
+from platorep.plots.words import rows_text
 
 MARGIN = 0.04  # inches
 COLOUR = "#444444"

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from platorep.plots.labels import decimals, interval_text, shorten
+from platorep.plots.labels import decimals, interval_text, metric_text, shorten
 from platorep.plots.panels import add_legend, legend_height
 from platorep.plots.style import (
     DOUBLE,
@@ -27,7 +27,7 @@ from platorep.plots.style import (
     mark,
     text_colour,
 )
-from platorep.plots.words import RANDOM_WEIGHTS, metric_text
+from platorep.plots.words import RANDOM_WEIGHTS
 from platorep.statistics import mean_spearman_within, spearman
 
 CELL, RHO = "stitch", "correlation"

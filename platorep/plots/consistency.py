@@ -6,10 +6,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from platorep.plots.heatmap import plain_matrix
-from platorep.plots.labels import interval_text, legible_frame, shorten, wrap
+from platorep.plots.labels import interval_text, legible_frame, metric_text, shorten, wrap
 from platorep.plots.panels import Grid, add_legend, legend_height
 from platorep.plots.style import FAINT, HUES, SINGLE, SMALL, mark
-from platorep.plots.words import metric_text
 
 SIDE = 2.4  # of the panel of pairs, inches
 

@@ -7,9 +7,8 @@ from matplotlib.figure import Figure
 from platorep.errors import AbsentError
 from platorep.parameters.figures import MetricCorrelationFigure
 from platorep.plots.heatmap import plain_matrix
-from platorep.plots.labels import wrap
+from platorep.plots.labels import metric_text, wrap
 from platorep.plots.tables import Points, Tables
-from platorep.plots.words import metric_text
 
 
 def metric_correlation_points(tables: Tables, parameters: MetricCorrelationFigure) -> Points:

@@ -9,11 +9,10 @@ from matplotlib.patches import Patch, Rectangle
 
 from platorep.errors import AbsentError
 from platorep.parameters.figures import DifferencesFigure
-from platorep.plots.labels import decimals, shorten, text_width
+from platorep.plots.labels import decimals, metric_text, shorten, text_width
 from platorep.plots.panels import add_legend, legend_height
 from platorep.plots.style import DOUBLE, FAINT, HUES, LINE, MISSING, SINGLE, SMALL
 from platorep.plots.tables import Points, Tables, of_metric
-from platorep.plots.words import metric_text
 
 RANK, CELL = "rank", "cell"
 ABOVE, BELOW, UNSURE = "above", "below", "not told apart"

@@ -17,11 +17,11 @@ from matplotlib.ticker import MaxNLocator
 
 from platorep.errors import AbsentError
 from platorep.parameters.figures import GroupsFigure
-from platorep.plots.labels import shorten, text_width, wrap
+from platorep.plots.labels import metric_text, shorten, text_width, wrap
 from platorep.plots.panels import add_legend, legend_height
 from platorep.plots.style import DOUBLE, FAINT, GREY, HUES, LINE, NORMAL, SINGLE
 from platorep.plots.tables import AS_ASKED, Points, Tables, highest_of, of_metric
-from platorep.plots.words import CHANCE, TIMES, metric_text
+from platorep.plots.words import CHANCE, TIMES
 
 ALL = "all rows"
 ALPHA = 0.05

@@ -204,3 +204,12 @@ def interval_text(value: float, low: float, high: float) -> str:
     if not (math.isfinite(low) and math.isfinite(high)):
         return decimals(value)
     return f"{decimals(value)} [{decimals(low)}, {decimals(high)}]"
+
+
+def metric_text(metric: str) -> str:
+    """`mutual_knn{k: 10}` as `mutual_knn, k = 10`."""
+    return (
+        metric.replace("{", ", ")
+        .replace("}", "")
+        .replace(": ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
+    )

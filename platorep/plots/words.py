@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from platorep.plots.labels import metric_text
+
 RANDOM_WEIGHTS = "random weights"
 SHUFFLED_PAIRS = "shuffled pairs"
 CHANCE = "chance"
@@ -17,15 +19,6 @@ PAIR_CONTROLS = {
     "pairs with a copy on a changed view": ("|", "a changed view in the pair"),
 }
 """Kind of a pair -> its marker, and what a legend says."""
-
-
-def metric_text(metric: str) -> str:
-    """`mutual_knn{k: 10}` as `mutual_knn, k = 10`."""
-    return (
-        metric.replace("{", ", ")
-        .replace("}", "")
-        .replace(": ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
-    )
 
 
 def alignment_text(metric: str, what: str = "alignment") -> str:
