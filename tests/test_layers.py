@@ -37,7 +37,7 @@ LAYERS = (
     {"grounding", "studies"},
     {"opened"},
     {"report"},
-    {"listing", "plan", "execute", "with_null"},
+    {"listing", "plan", "execute", "starting", "with_null"},
     {"api", "cli"},
     {"__main__"},
 )

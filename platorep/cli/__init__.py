@@ -19,6 +19,7 @@ from platorep.cli.checking import CHECK, check
 from platorep.cli.experiment import finish, open_experiment
 from platorep.cli.options import ENGINE, EXPERIMENT, TALK, WORK, CommandLine, Json, command, epilog
 from platorep.cli.running import exit_on_error, others_on_stderr, print_table
+from platorep.cli.starting import init
 from platorep.errors import ConfigError, IntegrityError
 from platorep.reporting import Reporter
 
@@ -36,6 +37,7 @@ app.add_typer(cache_commands.app, name="cache")
 app.add_typer(theory_commands.app, name="theory")
 app.add_typer(studies.units, name="units")
 app.add_typer(studies.bridge, name="bridge")
+app.command("init", epilog=epilog("platorep init photos", "start.md"))(init)
 command(
     *(app, "check", *CHECK),
     limit=128,

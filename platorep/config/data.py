@@ -35,9 +35,9 @@ class DatasetConfig(Section):
     """Events of the world. Rows are shuffled, bad rows and duplicates dropped, then limited."""
 
     source: NameOrPath
-    """A hub identifier, a folder with a captions file, `*.parquet`, a pattern of tar shards, or
-    `toyworld`, the built-in world (1024 rows unless `limit` says otherwise), or `deadleaves`,
-    pictures of occluding discs without texts (256 likewise)."""
+    """A hub identifier, a folder with a captions file, such a file (`.csv`, `.jsonl`), `*.parquet`,
+    a pattern of tar shards, or `toyworld`, the built-in world (1024 rows unless `limit` says
+    otherwise), or `deadleaves`, pictures of occluding discs without texts (256 likewise)."""
     format: DatasetFormat | None = None
     """How to read `source`; worked out from it when absent. `class_folders`: a subfolder of images
     (or sounds, films) per class, whose name is the text."""

@@ -1,4 +1,5 @@
-"""A folder of files with a captions file: `captions` or `metadata`, `.csv` or `.jsonl`."""
+"""A folder of files with a captions file: `captions` or `metadata`, `.csv` or `.jsonl`, or any
+name that is given in full."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,14 +45,21 @@ def find_captions_file(folder: Path, split: str) -> Path | None:
     return None
 
 
+def is_captions_file(source: str) -> bool:
+    """Whether the source is such a file itself, which may have any name then."""
+    return source.endswith((".csv", ".jsonl")) and Path(source).is_file()
+
+
 def require_captions_file(config: DatasetConfig) -> Path:
-    """The captions file of `config.source`.
+    """The captions file of `config.source`, or that file itself.
 
     Raises:
         AbsentError: there is none.
         ConfigError: there are two.
     """
     folder = Path(config.source)
+    if is_captions_file(config.source):
+        return folder
     if not folder.is_dir():
         raise AbsentError(f"dataset.source: there is no folder {folder}.")
     file = find_captions_file(folder, config.split)
@@ -133,13 +141,13 @@ def _grouped(file: Path, config: DatasetConfig) -> list[_Entry]:
     key = in_files[0] if in_files else None
     entries: dict[str | int, _Entry] = {}
     columns: dict[str, tuple[str, ...]] = {}
-    for number, (line, cells) in enumerate(_lines(file)):
+    for number, (line, cells) in enumerate(lines_of(file)):
         if not entries:
             for name, view in views.items():
                 columns[name] = _columns(view, cells, only_file=in_files == [name])
                 require_columns(columns[name], cells, str(file), name)
             require_columns([config.id] if config.id else [], cells, str(file), "id")
-        values = {n: [_listed(cells.get(column)) for column in columns[n]] for n in views}
+        values = {n: [listed_cell(cells.get(column)) for column in columns[n]] for n in views}
         named = None if key is None else str(values[key][0] or "")
         identity = named or str(number)
         if config.id is not None:
@@ -159,8 +167,12 @@ def _columns(view: ObservedView, there: Mapping[str, Any], *, only_file: bool) -
     return other if only_file and view.columns[0] not in there else view.columns
 
 
-def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number and cells of each entry."""
+def lines_of(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and cells of each entry of a captions file.
+
+    Raises:
+        DataError: it is not UTF-8, or a line is no entry.
+    """
     if file.suffix == ".csv":
         yield from csv_rows(file)
         return
@@ -183,7 +195,7 @@ def _json_object(content: str, location: str) -> dict[str, Any]:
     return value
 
 
-def _listed(cell: Any) -> Any:
+def listed_cell(cell: Any) -> Any:
     """A CSV cell that spells a JSON list of strings, as that list; everything else as it is."""
     if isinstance(cell, str) and cell.startswith("["):
         try:

@@ -15,7 +15,12 @@ from platorep.data.class_folders import (
 )
 from platorep.data.deadleaves import VERSION, DeadLeavesSource
 from platorep.data.events import Cells, EventDataset, NumberedCells, OpenedOnce, PlacedCells, View
-from platorep.data.folder import FolderSource, find_captions_file, require_captions_file
+from platorep.data.folder import (
+    FolderSource,
+    find_captions_file,
+    is_captions_file,
+    require_captions_file,
+)
 from platorep.data.patterns import expand_pattern
 from platorep.data.source import RowSource
 from platorep.data.table import Located, RowTable, checked_rows
@@ -50,7 +55,7 @@ def load_dataset(
         ConfigError: a column, subset or split is not there, or a setting means nothing here.
         DataError: a row cannot be used and `on_bad_row` is `error`; or no row is left.
     """
-    kind = config.format or _format(config, labels)
+    kind = config.format or source_format(config, labels)
     _refuse_idle_settings(config, kind)
     if not offline:
         from platorep.hub import is_offline  # with it comes a library that takes long
@@ -212,6 +217,8 @@ def _refuse_idle_settings(config: DatasetConfig, kind: str) -> None:
     taken = TAKEN[kind]
     if kind == "hub" and Path(config.source).is_dir():
         taken = ("subset", "split", "image", "id")
+    if is_captions_file(config.source):
+        taken = ("image", "id")
     if idle := idle_settings(config, WHERE, taken):
         raise ConfigError(
             f"dataset.{idle[0]} means nothing to {config.source}, which is read as {kind}. Leave "
@@ -219,7 +226,12 @@ def _refuse_idle_settings(config: DatasetConfig, kind: str) -> None:
         )
 
 
-def _format(config: DatasetConfig, labels: bool) -> str:
+def source_format(config: DatasetConfig, labels: bool = False) -> str:
+    """How `config.source` is read where `format` does not say it.
+
+    Raises:
+        AbsentError: it is the path of something that is not there.
+    """
     source = config.source
     if source in ("toyworld", "deadleaves"):
         return source
@@ -228,6 +240,8 @@ def _format(config: DatasetConfig, labels: bool) -> str:
             return "folder"
         is_classes = labels and find_class_folders(config)
         return "class_folders" if is_classes else "hub"
+    if is_captions_file(source):
+        return "folder"
     if source.endswith(".parquet"):
         return "parquet"
     if source.endswith(".tar"):

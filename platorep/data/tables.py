@@ -18,8 +18,12 @@ from platorep.kinds import find_kind
 from platorep.parameters.views import KindName
 from platorep.stamps import Stamp
 
-ENCODED = (datasets.Image, datasets.Audio, datasets.Video)
-"""Features of `datasets` that hold an encoded sample, and would decode it."""
+ENCODED: Mapping[type, KindName] = {
+    datasets.Image: "image",
+    datasets.Audio: "audio",
+    datasets.Video: "video",
+}
+"""Features of `datasets` that hold an encoded sample, and would decode it; which kind it is of."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +186,7 @@ class TableSource:
         ):
             column = data.table.select_columns([name])
             decoding = column.features[name]
-            if isinstance(decoding, ENCODED):  # keep encoded bytes
+            if type(decoding) in ENCODED:  # keep encoded bytes
                 column = column.cast_column(name, type(decoding)(decode=False))
             columns[name] = column
         self._read.append(_Part(columns, len(data.table), data.file, data.made_by_datasets))
@@ -190,6 +194,16 @@ class TableSource:
         self.stamps |= data.stamps
         self._num_rows += len(data.table)
         return True
+
+
+def plain_rows(table: datasets.Dataset, num: int) -> Iterator[dict[str, Any]]:
+    """The first rows as they are stored: encoded samples as bytes or paths, classes by name."""
+    for name, feature in table.features.items():
+        if type(feature) in ENCODED:
+            table = table.cast_column(name, type(feature)(decode=False))
+    for place in range(min(num, len(table))):
+        row = {name: _cell(table, name, place) for name in table.column_names}
+        yield {name: _named(table.features[name], cell) for name, cell in row.items()}
 
 
 @dataclass(frozen=True)

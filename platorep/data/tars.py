@@ -54,7 +54,7 @@ class TarSource:
         if index == self._num_passed - 1 and self._current is not None:
             return self._row(*self._current)
         number, start = self._starts[2 * index : 2 * index + 2]
-        with closing(_keys(self._passed[number], start)) as keys:
+        with closing(samples_of(self._passed[number], start)) as keys:
             _, key, members = next(keys, (start, "", {}))
         return self._row(self._passed[number], key, members)
 
@@ -75,7 +75,7 @@ class TarSource:
             if not self._pinned:
                 self.stamps[str(shard)] = settled_stamp(shard)
             self._passed.append(shard)
-            for start, key, members in _keys(shard):
+            for start, key, members in samples_of(shard):
                 self._starts.extend((len(self._passed) - 1, start))
                 yield shard, key, members
 
@@ -92,7 +92,7 @@ class TarSource:
         return Row(identity, cells, f"sample {key!r} of {shard}", str(shard), problem)
 
 
-def _keys(
+def samples_of(
     shard: Path, start: int = 0
 ) -> Generator[tuple[int, str, dict[str, Stretch]], None, None]:
     """Consecutive members with one key, and where the first has its header; hidden files and
