@@ -141,3 +141,14 @@ def test_names_of_measures_are_ours() -> None:
     assert len(named) > 10
     assert set(named) <= set(METRICS)
     assert f"| measures | {len(METRICS)} |" in PAGE
+
+
+def test_every_source_is_said_and_used() -> None:
+    """A footnote has a repository, a file and a version, or names a folder of files."""
+    defined = dict(re.findall(r"^\[\^([\w-]+)\]: (.*)$", PAGE, flags=re.MULTILINE))
+    used = re.findall(r"(?<!\n)\[\^([\w-]+)\]", PAGE)
+
+    assert set(used) == set(defined)
+    for source in defined.values():
+        assert re.match(r"[\w-]+/[\w-]+, \S", source), source
+        assert re.search(r"@ [0-9a-f]{7}\b", source) or "modules of" in source, source
