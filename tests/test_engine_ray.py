@@ -1,25 +1,29 @@
 """Workers that die, nodes that go, units that ask for more than there is: on a real cluster."""
 
-import os
 import pickle
-import signal
-import sys
 import time
-import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import ray
+from engine_units import (
+    opens_dying,
+    opens_facts,
+    opens_given,
+    opens_large,
+    opens_meeting,
+    opens_powers,
+    opens_sending,
+    opens_sum,
+    opens_talk,
+)
 from ray_cluster import Cluster
-from test_engines import opens_powers
 
 from platorep import errors
-from platorep.engines import Done, Needs, Talk, Unit, Work
+from platorep.engines import Done, Needs, Unit
 from platorep.engines.ray import RayEngine
 from platorep.engines.worker import travels
 from platorep.errors import AbsentError, ConfigError, PlatorepError, WorkerDiedError
@@ -28,98 +32,12 @@ from platorep.reporting import Reporter
 pytestmark = pytest.mark.xdist_group("ray")
 
 
-@contextmanager
-def opens_dying(
-    talk: Talk, folder: Path, at_opening: int, deaths: dict[int, int]
-) -> Iterator[Work]:
-    """A unit whose worker is killed at its opening and at some parts, so many times each.
-
-    Its parts return their process.
-    """
-
-    def die(what: str, most: int) -> None:
-        times = len(list(folder.glob(f"{what}-*")))
-        if times < most:
-            (folder / f"{what}-{times}").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    die("opening", at_opening)
-
-    def work(part: int) -> int:
-        talk.advance(1)
-        die(f"part-{part}", deaths.get(part, 0))
-        time.sleep(0.05)
-        return os.getpid()
-
-    yield work
-
-
-@contextmanager
-def opens_facts(talk: Talk) -> Iterator[Work]:
-    """A unit that tells about the worker it is in."""
-
-    def threads() -> int:
-        import torch
-
-        return torch.get_num_threads()
-
-    yield lambda part: {
-        "threads": threads() if part == "threads" else None,
-        "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
-        "node": ray.get_runtime_context().get_node_id(),
-        "resources": ray.get_runtime_context().get_assigned_resources(),
-    }
-
-
-@contextmanager
-def opens_meeting(talk: Talk, folder: Path, others: int) -> Iterator[Work]:
-    """A unit that waits until as many are at work: no worker does two of them."""
-
-    def work(part: Any) -> None:
-        (folder / f"{os.getpid()}").touch()
-        while len(list(folder.iterdir())) < others:
-            time.sleep(0.01)
-
-    yield work
-
-
 def meet(engine: RayEngine, folder: Path, workers: int) -> None:
     """Have so many workers, of which each did something."""
     folder.mkdir()
     unit = {"opens": opens_meeting, "given": (folder, workers)}
     units = [Unit(name=f"meeting {i}", **unit) for i in range(workers)]  # type: ignore[arg-type]
     assert [done.error for done in engine.carry_out(units, Reporter(-1))] == [None] * workers
-
-
-@contextmanager
-def opens_large(talk: Talk, number: int, *given: Any) -> Iterator[Work]:
-    """A unit that keeps a large array (what it is given, and `number`) where it was made."""
-
-    def work(part: Any) -> tuple[str, np.ndarray]:
-        time.sleep(0.3)  # so that no worker that is there does two of them
-        whole = np.full(2**17, number, dtype=np.float64) + sum(one[0] for one in given)
-        return ray.get_runtime_context().get_node_id(), whole
-
-    yield work
-
-
-@contextmanager
-def opens_sum(talk: Talk, *given: Any) -> Iterator[Work]:
-    yield lambda part: [float(one.sum()) / len(one) for one in given]
-
-
-@contextmanager
-def opens_talk(talk: Talk) -> Iterator[Work]:
-    def work(part: int) -> float:
-        with talk.report.task("inner", 2, "steps") as advance:
-            advance(2)
-        sys.stderr.write(f"printed {part}\n")
-        warnings.warn("python's", stacklevel=1)
-        talk.report.warn(f"said {part}")
-        time.sleep(1)
-        return time.time()
-
-    yield work
 
 
 def powers(base: int, **what: Any) -> Unit:
@@ -256,34 +174,6 @@ def test_a_node_goes_and_what_it_kept_is_made_again(
     assert sorted(done.result()) == [0, 1, 2, 3, 10, 11, 12, 13]
     assert any("made again, since a node with it is gone" in text for text in report.warnings)
     assert ray_engine.num_workers == 3
-
-
-class Fatal:
-    """Whoever sends it is killed, the first time."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        if not any(self.folder.iterdir()):
-            (self.folder / "sent").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return str, ("whole",)
-
-
-class Unsendable:
-    def __reduce__(self) -> tuple[Any, ...]:
-        raise ValueError("it cannot be sent")
-
-
-@contextmanager
-def opens_sending(talk: Talk, folder: Path) -> Iterator[Work]:
-    yield lambda part: ("done", Fatal(folder) if part == 0 else Unsendable())
-
-
-@contextmanager
-def opens_given(talk: Talk, given: object) -> Iterator[Work]:
-    yield lambda part: given
 
 
 def test_what_a_worker_could_not_send_is_not_done(

@@ -4,42 +4,20 @@ import sys
 import time
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from engine_units import opens_keeping, opens_powers
 
-from platorep.engines import Done, Engine, LocalEngine, Needs, Talk, Unit, Work
+from platorep.engines import Done, Engine, LocalEngine, Needs, Unit
 from platorep.engines.carrying import Carrying
 from platorep.engines.crew import Call, Size
 from platorep.engines.worker import Worker, allow_shared_arrays
 from platorep.reporting import Reporter
 
 pytestmark = pytest.mark.xdist_group("ray")  # whose cluster is started once
-
-
-@contextmanager
-def opens_powers(talk: Talk, base: int, *refused: int) -> Iterator[Work]:
-    """A unit whose parts are exponents."""
-    if base == 0:
-        raise ValueError("no powers of 0")
-    talk.report.warn(f"opened {base}")
-
-    def work(exponent: int) -> int:
-        if exponent in refused:
-            raise ValueError(f"not {exponent}")
-        talk.advance(1)
-        return int(base**exponent)
-
-    yield work
-    talk.report.warn(f"closed {base}")
-
-
-@contextmanager
-def opens_keeping(talk: Talk, start: list[int]) -> Iterator[Work]:
-    yield lambda part: (len(start), [*start, part])
 
 
 @pytest.fixture

@@ -1,0 +1,31 @@
+"""The type checker of the tests: beartype, once per signature.
+
+jaxtyping decorates a function inside a function whenever the outer one is called, and beartype
+writes and compiles a check each time: half of what many tests took. What jaxtyping hands over has
+a signature and no content, so that two of one place and one signature are checked alike.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from beartype import beartype
+
+_known: dict[Any, Callable[..., Any]] = {}
+
+
+def checked(function: Callable[..., Any]) -> Callable[..., Any]:
+    code = function.__code__
+    signature = (
+        function.__module__,
+        function.__qualname__,
+        (code.co_varnames, code.co_argcount, code.co_posonlyargcount, code.co_flags),
+        len(function.__defaults__ or ()),
+        tuple(function.__kwdefaults__ or ()),
+        tuple(function.__annotations__.items()),
+    )
+    try:
+        return _known[signature]
+    except KeyError:
+        return _known.setdefault(signature, beartype(function))
+    except TypeError:  # an annotation that cannot be hashed
+        return beartype(function)
