@@ -1,7 +1,8 @@
 """What the toy world is for: the hypothesis holds in it, by a margin, and not where it must not.
 
-The smallest networks, three worlds with three seeds; trained here, so this takes a while. The
-margins leave room for machines that round otherwise. scripts/check_toyworld.py has the statistics.
+The smallest networks, two worlds with two seeds, and a flat one; trained here, so this takes a
+while. The margins leave room for machines that round otherwise. scripts/check_toyworld.py has the
+statistics.
 """
 
 import importlib.util
@@ -59,7 +60,7 @@ def run(forks: Forks, folder: Path, seed: int, world: str) -> Path:
     return folder / "results"
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_the_hypothesis_holds_by_a_margin(
     forks: Forks, tmp_path: Path, checks: ModuleType, seed: int
 ) -> None:

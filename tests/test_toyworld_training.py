@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import timm
 import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
@@ -376,74 +375,3 @@ def test_what_does_not_name_a_run_does_not_move_its_weights(
     first = weights(train(tmp_path / "a", network, WORLD, plan))
     second = weights(train(tmp_path / "b", network, other, plan))
     assert_equal(second, first)
-
-
-# --- learning
-
-
-def mutual_knn(x: list[np.ndarray], y: list[np.ndarray], k: int = 10) -> float:
-    """The best layer pair's share of common neighbors, in sets."""
-
-    def neighbors(features: np.ndarray) -> list[set[int]]:
-        unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-        similarity = unit @ unit.T
-        np.fill_diagonal(similarity, -2)
-        return [set(row) for row in np.argsort(-similarity, axis=1)[:, :k].tolist()]
-
-    lists_x, lists_y = [neighbors(layer) for layer in x], [neighbors(layer) for layer in y]
-    return max(
-        sum(len(a & b) for a, b in zip(one, other, strict=True)) / (k * len(one))
-        for one in lists_x
-        for other in lists_y
-    )
-
-
-@torch.no_grad()
-def vision_features(path: Path, images: torch.Tensor) -> list[np.ndarray]:
-    model = timm.create_model(f"local-dir:{path}", pretrained=True, num_classes=0).eval()
-    _, layers = model.forward_intermediates(images)
-    return [layer.mean((2, 3)).double().numpy() for layer in layers]
-
-
-@torch.no_grad()
-def language_features(path: Path, texts: list[str]) -> list[np.ndarray]:
-    tokenizer = AutoTokenizer.from_pretrained(path)
-    model = AutoModelForCausalLM.from_pretrained(path)
-    batch = tokenizer(texts, padding=True, return_tensors="pt")
-    real = batch["attention_mask"][..., None]
-    hidden = model(**batch, output_hidden_states=True).hidden_states
-    return [((layer * real).sum(1) / real.sum(1)).double().numpy() for layer in hidden]
-
-
-def test_networks_that_never_saw_a_pair_come_to_agree(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Trained above random weights on both sides; the flat world stays near chance (.039).
-
-    Measured: trained x trained .17, random vision .08, random language .12, flat .05.
-    """
-    monkeypatch.setattr("platorep.toyworld.objectives.NUM_HELD_OUT", 50)
-    plan = ToyTraining(steps=60, num_scenes=600, num_frames=2, batch_size=64, checkpoints=(0,))
-    flat = WorldParameters(concentration=50, layout_concentration=50)
-
-    def agreement(world: WorldParameters) -> dict[tuple[int, int], float]:
-        pairs = sample_pairs(world, 256)
-        images = pixel_input(
-            torch.from_numpy(np.stack([picture(world, scene) for scene in pairs])).permute(
-                0, 3, 1, 2
-            )
-        )
-        texts = [caption(world, scene) for scene in pairs]
-        vision = train(tmp_path, parse_network("conv4"), world, plan)
-        language = train(tmp_path, parse_network("llama16"), world, plan)
-        bits = [json.loads((p / "training.json").read_text()) for p in language.values()]
-        assert bits[0]["bits_per_byte"] > 1 > 0.75 > bits[1]["bits_per_byte"]
-        seen = {step: vision_features(path, images) for step, path in vision.items()}
-        read = {step: language_features(path, texts) for step, path in language.items()}
-        return {(i, j): mutual_knn(seen[i], read[j]) for i in seen for j in read}
-
-    score, flat_score = agreement(WORLD), agreement(flat)
-    assert score[60, 60] > score[0, 60] + 0.05
-    assert score[60, 60] > score[60, 0] + 0.03
-    assert score[60, 60] > flat_score[60, 60] + 0.08
-    assert flat_score[60, 60] < 0.08
