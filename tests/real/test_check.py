@@ -33,7 +33,7 @@ def config(real: Path, minilm: Path, tmp_path: Path) -> Path:
 
 def verdicts(config: Path, model: str, *checks: str) -> tuple[int, dict[str, dict[str, float]]]:
     asked = [argument for check in checks for argument in ("--checks", check)]
-    data = ["--data", str(config), "--limit", "64", "--device", "cpu"]
+    data = ["--data", str(config), "--limit", "32", "--device", "cpu"]
     arguments = ["check", model, *data, "--json", *asked]
     result = CliRunner().invoke(app, arguments)
     return result.exit_code, {row["check"]: row for row in json.loads(result.stdout)}

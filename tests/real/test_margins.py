@@ -1,8 +1,9 @@
 """What real networks share on photographs, and by how much more than what has learned nothing.
 
-The scores of README's first picture: 1,024 photographs with one caption each, the best pair of
-layers, chance .0098. MiniLM and MobileNet are always there; SmolLM2, Gemma 3 and EfficientNet-Lite
-where `scripts/fetch_real_models.py` has put them (`PLATOREP_REAL_MODELS`).
+The scores of README's first picture: photographs with one caption each, the best pair of layers.
+MiniLM and MobileNet are always there, and read half of the 1,024; SmolLM2, Gemma 3 and
+EfficientNet-Lite where `scripts/fetch_real_models.py` has put them (`PLATOREP_REAL_MODELS`), and
+then all are read: which of two good networks is the better is not seen in half of them.
 """
 
 import json
@@ -16,7 +17,9 @@ from processes import Ended
 
 LANGUAGE = {"SmolLM2": "smollm2-135m", "Gemma 3": "gemma3-270m"}
 LITE = {f"Lite{version}": f"tf_efficientnet_lite{version}" for version in (0, 2)}
-CHANCE = 10 / 1023
+ALL, HALF = 1024, 512
+BAG_OF_WORDS = {ALL: 0.0772, HALF: 0.1084}
+"""Its score with MobileNet, worked out apart from cached features."""
 
 
 def experiment(real: Path, minilm: Path, fetched: Path) -> dict[str, Any]:
@@ -46,7 +49,11 @@ def experiment(real: Path, minilm: Path, fetched: Path) -> dict[str, Any]:
         family |= {"random_init": True, "models": copies}
     return {
         "name": "margins",
-        "dataset": {"source": str(real / "flickr8k"), "text": "caption_0"},
+        "dataset": {
+            "source": str(real / "flickr8k"),
+            "text": "caption_0",
+            "limit": HALF if len(vision) + len(language) == 2 else ALL,
+        },
         "families": [
             {"name": "language", "modality": "language", "models": language},
             {"name": "vision", "modality": "vision", "models": vision},
@@ -78,6 +85,13 @@ def best(
 def scores(best: pd.DataFrame) -> pd.DataFrame:
     """Language models by vision models."""
     return best[best["control"] == ""].pivot(index="x", columns="y", values="score").astype(float)
+
+
+@pytest.fixture(scope="module")
+def chance(best: pd.DataFrame) -> float:
+    """Of the 10 nearest neighbors."""
+    (num_rows,) = set(best["n"])
+    return 10 / (int(num_rows) - 1)
 
 
 def only_where_fetched(scores: pd.DataFrame, *labels: str) -> None:
@@ -112,9 +126,10 @@ def test_what_networks_learn_is_more_than_which_words_there_are(
 
 
 def test_a_bag_of_words_stands_between_random_copies_and_language_models(
-    scores: pd.DataFrame,
+    scores: pd.DataFrame, chance: float
 ) -> None:
-    assert 0.07 < scores.loc["bag of words", "MobileNet"] < 0.085
+    known = BAG_OF_WORDS[round(10 / chance + 1)]
+    assert scores.loc["bag of words", "MobileNet"] == pytest.approx(known, abs=0.002)
     assert scores.loc["bag of words", "MobileNet"] > scores.loc["MiniLM (random)", "MobileNet"]
 
 
@@ -129,15 +144,17 @@ def test_the_sentence_encoder_is_first(scores: pd.DataFrame) -> None:
         assert scores[vision].idxmax() == "MiniLM"
 
 
-def test_random_vision_and_pictures_colours_tell_hardly_anything(scores: pd.DataFrame) -> None:
-    assert scores["MobileNet (random)"].max() < 0.025
-    assert 2 * CHANCE < scores.loc["MiniLM", "colour histogram"] < 0.04
-    assert scores.loc["MiniLM", "grey thumbnail"] < 0.025
+def test_random_vision_and_pictures_colours_tell_hardly_anything(
+    scores: pd.DataFrame, chance: float
+) -> None:
+    assert scores["MobileNet (random)"].max() < 2.5 * chance
+    assert 2 * chance < scores.loc["MiniLM", "colour histogram"] < 4 * chance
+    assert scores.loc["MiniLM", "grey thumbnail"] < 2.5 * chance
 
 
-def test_shuffled_pairs_are_at_chance(best: pd.DataFrame) -> None:
+def test_shuffled_pairs_are_at_chance(best: pd.DataFrame, chance: float) -> None:
     """The best of up to 155 layer pairs is a little above it."""
     shuffled = best.loc[best["control"] == "shuffled", "score"].astype(float)
 
-    assert shuffled.max() < CHANCE + 0.006
-    assert shuffled.mean() < CHANCE + 0.003
+    assert shuffled.max() < 1.6 * chance
+    assert shuffled.mean() < 1.3 * chance

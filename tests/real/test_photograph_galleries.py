@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from processes import Ended
 
-QUERIES = 256
-PHOTOGRAPHS = 256
+QUERIES = 128
+PHOTOGRAPHS = 128
 """Of the experiment with sources: each with two captions."""
 
 
@@ -63,13 +63,14 @@ def run(base: Path, command: Callable[..., Ended]) -> Callable[[str, dict[str, A
 @pytest.fixture(scope="session")
 def pairs(real: Path, minilm: Path, run: Callable[..., Path]) -> Path:
     """Results of one row per photograph."""
-    gallery = {"queries": QUERIES, "sizes": [256, 512, "all"], "k": [1, 10, "1%", "4%"]}
+    gallery = {"queries": QUERIES, "sizes": [128, 256, "all"], "k": [1, 10, "1%", "4%"]}
     raw = experiment(
         real,
         minilm,
         dataset={
             "source": str(real / "flickr8k"),
             "text": "caption_0",
+            "limit": 512,
             "deduplicate": "near",
         },
         align={"null": {"permutations": 100}, "gallery": gallery},
@@ -100,7 +101,7 @@ def sources(real: Path, minilm: Path, base: Path, run: Callable[..., Path]) -> P
     rows.to_csv(folder / "captions.csv", index=False)
     groups = pd.DataFrame({"id": rows["file_name"], "group": rows["photograph"]})
     groups.to_csv(base / "groups.csv", index=False)
-    gallery = {"queries": 128, "sizes": [128, 256, 512], "k": [1, 10, "1%"]}
+    gallery = {"queries": 64, "sizes": [64, 128, 256], "k": [1, 10, "1%"]}
     raw = experiment(
         real,
         minilm,
@@ -150,7 +151,7 @@ def test_other_captions_of_a_photograph_are_one_source(sources: Path) -> None:
     table = pd.read_csv(sources / "gallery.csv", keep_default_na=False)
 
     counts = table.drop_duplicates("n").set_index("n")["num_sources"].astype(int)
-    assert counts[512] == PHOTOGRAPHS
+    assert counts[256] == PHOTOGRAPHS
     assert (counts <= PHOTOGRAPHS).all()
     own = table[(table["y"] == "mobilenetv2_100") & (table["x"] == "MiniLM")]
     assert (own["score"] > 2 * own["chance"]).all()
