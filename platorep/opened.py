@@ -22,7 +22,7 @@ from platorep.experiment_rows import open_rows
 from platorep.metrics import bind
 from platorep.metrics.layer import Layer
 from platorep.metrics.nearest import search
-from platorep.metrics.neighbors import neighbor_lists
+from platorep.metrics.neighbors import check_k, neighbor_lists
 from platorep.parameters.metrics import MutualKnn, NeighborParameters
 from platorep.plots import Tables
 from platorep.plots.stage import read_tables
@@ -131,20 +131,32 @@ class Opened:
 
     @default_switches()
     def nearest(
-        self, model: str, layer: int, parameters: NeighborParameters
-    ) -> Integer[np.ndarray, "n k"]:
+        self,
+        model: str,
+        layer: int,
+        parameters: NeighborParameters,
+        rows: Integer[np.ndarray, " m"] | None = None,
+    ) -> Integer[np.ndarray, "m k"]:
         """The k nearest others of every row, the nearest first.
+
+        Args:
+            rows: Of these alone: far less work where they are few. Which of equally near ones are
+                taken is then left to the product, in float32.
 
         Raises: as `features`; ConfigError: k is not smaller than the number of rows.
         """
         made = Layer(self.layers(model)[layer])
-        found = torch.from_numpy(neighbor_lists(made, parameters).nearest.neighbors).long()
         finder = search(made, parameters.similarity, center=parameters.center)
+        if rows is not None:
+            check_k(made.n, parameters.k, parameters.label())
+            blocks = finder.blocks(torch.from_numpy(rows).long())
+            return torch.cat([finder.scores(b).topk(parameters.k).indices for b in blocks]).numpy()
+        found = torch.from_numpy(neighbor_lists(made, parameters).nearest.neighbors).long()
         ordered = []
-        for rows in finder.blocks(torch.arange(made.n)):
-            scores = finder.scores(rows).gather(1, found[rows])
+        for block in finder.blocks(torch.arange(made.n)):
+            scores = finder.scores(block).gather(1, found[block])
             order = scores.argsort(dim=1, descending=True, stable=True)
-            ordered.append(found[rows].gather(1, order))
+            ordered.append(found[block].gather(1, order))
         return torch.cat(ordered).numpy()
 
     @default_switches()

@@ -11,6 +11,7 @@ from jaxtyping import Float32
 
 from platorep.errors import DataError, short, shown
 from platorep.kinds.kind import Kind, Reference
+from platorep.kinds.pictures import heat
 from platorep.parameters.views import ObservedView
 
 MAX_NUMBERS = 2**26
@@ -122,5 +123,6 @@ ARRAY = Kind(
     decode=decode_array,
     same=same,
     encode=encode_array,
+    shows=heat,
     package="numpy",
 )

@@ -17,6 +17,7 @@ from platorep.errors import AbsentError, DataError
 from platorep.kinds.draws import bell
 from platorep.kinds.ends import cut_ogg, cut_wav
 from platorep.kinds.kind import Kind
+from platorep.kinds.pictures import spectrogram
 from platorep.parameters.views import Noise, Reverse
 
 FORMATS = ("WAV", "FLAC", "OGG", "MP3")
@@ -218,5 +219,6 @@ AUDIO = Kind(
         Reverse: lambda sound, change, seed: reverse(sound),
         Noise: lambda sound, change, seed: noise(sound, change.snr_db, seed),
     },
+    shows=lambda sound: spectrogram(sound.waveform),
     package="soundfile",
 )

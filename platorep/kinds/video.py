@@ -303,5 +303,6 @@ VIDEO = Kind(
     decode=decode_video,
     same=same,
     changes={FrameOrder: lambda film, change, seed: frame_order(film, seed)},
+    shows=lambda film: Image.fromarray(film.frames([film.num_frames // 2])[0]),
     package="av",
 )

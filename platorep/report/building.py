@@ -8,16 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from jaxtyping import Int64
-
 from platorep.files import storage_errors
 from platorep.opened import Opened
 from platorep.report.answer import Rules, answer
 from platorep.report.content import Content, Model
 from platorep.report.method import asked_of, method_of, metrics_of
 from platorep.report.models import TRAINED, measures_of, models_of
-from platorep.report.neighbors import lists_of, neighbor_rule, wanted_layers
+from platorep.report.neighbors import (
+    MOST_ALL,
+    chosen_rows,
+    lists_of,
+    neighbor_rule,
+    wanted_layers,
+)
 from platorep.report.pairs import pairs_of, pairs_table
 from platorep.report.shared import rows_of
 from platorep.report.tables import tables_of
@@ -49,9 +52,12 @@ def build_content(opened: Opened, wanted: Wanted | None = None) -> Content:
     pairs, models, metrics = pairs_table(tables), models_of(tables), metrics_of(opened)
     shown_pairs, map_note = pairs_of(tables, pairs)
     rule = neighbor_rule(opened, pairs)
-    chosen = chosen_rows(n, wanted.rows)
-    lists = lists_of(opened, wanted_layers(pairs, _trained_first(models)), chosen, rule)
+    chosen = chosen_rows(opened, pairs, rule, wanted.rows)
+    all_layers = _trained_first(models) if n <= MOST_ALL else {}
+    lists = lists_of(opened, wanted_layers(pairs, all_layers), chosen, rule)
     shown = rows_of(opened, chosen, images=wanted.images, texts=wanted.texts)
+    if len(chosen) < n:
+        shown.notes.insert(0, _some_rows(len(chosen), n))
     rules = Rules(
         alpha=opened.run.config.align.null.alpha,
         larger_is_closer={metric.name: metric.larger_is_closer for metric in metrics},
@@ -81,8 +87,12 @@ def _trained_first(models: Sequence[Model]) -> dict[str, int]:
     return {model.label: len(model.layers) for model in ordered}
 
 
-def chosen_rows(n: int, most: int) -> Int64[np.ndarray, " m"]:
-    return np.arange(min(n, most))
+def _some_rows(m: int, n: int) -> str:
+    return (
+        f"{m:,} of {n:,} rows are on the page: some that are spread evenly over the data, and "
+        "those that are near them in the best pair of trained models. Neighbors are sought among "
+        f"all {n:,}; one that is not on the page is known by its number alone."
+    )
 
 
 def warnings_of(opened: Opened) -> list[str]:

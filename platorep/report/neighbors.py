@@ -5,11 +5,12 @@ Axes: n rows that were scored, m rows on the page, k neighbors.
 
 import base64
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Integer
+from jaxtyping import Int64, Integer
 
 from platorep.errors import PlatorepError
 from platorep.opened import Opened, neighbor_parameters
@@ -19,9 +20,10 @@ from platorep.report.models import TRAINED
 
 BUDGET = 4_000_000
 """Characters of all lists together."""
-MOST_ALL = 8192
-"""Rows up to which all layers are searched, where there is room; above, only those that a pair
-of models is best at."""
+MOST_ALL = 2048
+"""Rows up to which all layers are searched, where there is room; above, which takes long, only
+those that a pair of models is best at."""
+GOLDEN = (5**0.5 - 1) / 2
 
 
 @dataclass
@@ -47,7 +49,7 @@ def wanted_layers(pairs: pd.DataFrame, layers: dict[str, int]) -> list[tuple[str
     all others.
 
     Args:
-        layers: How many each model has; trained ones first.
+        layers: How many each model has, of models all of whose layers are wanted.
     """
     known = pairs[pairs["layer_x"].ge(0) & pairs["layer_y"].ge(0)]
     known = known.sort_values("kind", key=lambda kinds: kinds != TRAINED, kind="stable")
@@ -58,6 +60,38 @@ def wanted_layers(pairs: pd.DataFrame, layers: dict[str, int]) -> list[tuple[str
     best = [place for both in zip(*sides, strict=True) for place in both]
     others = [(label, index) for label, count in layers.items() for index in range(count)]
     return list(dict.fromkeys([*best, *others]))
+
+
+def chosen_rows(
+    opened: Opened, pairs: pd.DataFrame, rule: MutualKnn, most: int
+) -> Int64[np.ndarray, " m"]:
+    """All rows; or, where they are too many, as many as may be shown.
+
+    Rows spread evenly over the data, each with all its neighbors in the best pair of trained
+    models, so that there are pictures to see beside it. Where the features are not here, the
+    rows alone.
+    """
+    n = len(opened.ids)
+    if n <= most:
+        return np.arange(n)
+    spread = evenly(n)
+    taken = dict.fromkeys(spread[: max(1, most // (2 * rule.k + 1))].tolist())
+    known = pairs[(pairs["kind"] == TRAINED) & pairs["score"].notna()]
+    if len(known):
+        best = known[known["metric"] == known["metric"].iloc[0]].nlargest(1, "score").iloc[0]
+        asked = np.array([*taken])
+        with suppress(PlatorepError):
+            for side in "xy":
+                lists = opened.nearest(best[side], int(best[f"layer_{side}"]), rule, asked)
+                taken |= dict.fromkeys(lists.ravel().tolist())
+    taken |= dict.fromkeys(spread[:most].tolist())
+    return np.sort(np.array([*taken][:most]))
+
+
+def evenly(n: int) -> Int64[np.ndarray, " n"]:
+    """All numbers below n in an order whose every beginning is spread evenly: by golden steps."""
+    order: Int64[np.ndarray, " n"] = np.argsort(np.argsort(np.arange(n) * GOLDEN % 1))
+    return order
 
 
 def encoded(lists: Integer[np.ndarray, "m k"], n: int) -> str:
@@ -86,11 +120,11 @@ def lists_of(
         if model in absent:
             continue
         try:
-            lists = opened.nearest(model, layer, rule)
+            lists = opened.nearest(model, layer, rule, None if len(rows) == n else rows)
         except PlatorepError as error:
             absent[model] = str(error)
             continue
-        data = encoded(lists[rows], n)
+        data = encoded(lists, n)
         made.found.append(Neighbors(model=model, layer=layer, k=rule.k, data=data))
     if absent:
         first = next(iter(absent))
