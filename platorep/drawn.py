@@ -1,4 +1,5 @@
-"""Which figures are drawn already, and from what; light to import, as drawing is not."""
+"""Which figures are drawn already, and from what, and whether the page is made from the results as
+they are now; light to import, as drawing is not."""
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -16,7 +17,7 @@ from platorep.stamps import code_stamps
 
 def undrawn_figures(run: Run) -> list[str]:
     """Names of the experiment's figures that are not drawn from the tables as they are now."""
-    drawn, inputs = _read(run.results), figure_inputs(run)
+    drawn, inputs = _read(run.results.drawn, run.results), figure_inputs(run)
     return [
         name
         for name, made_from in inputs.items()
@@ -43,11 +44,7 @@ def note_drawn(run: Run, name: str, files: Sequence[Path]) -> None:
 
 def figure_inputs(run: Run) -> dict[str, str]:
     """Name -> digest of all that decides a figure: its settings, the tables, the code."""
-    r = run.results
-    further = [r.further(name) for name in run.config.align.further_tables()]
-    paths = (r.best, r.scores, r.performance, r.models, r.gallery, r.layers, *further)
-    tables = {path.name: sha256_file(path) for path in paths if path.is_file()}
-    common = [tables, code_stamps(), version("matplotlib")]
+    common = [_tables(run), code_stamps(), version("matplotlib")]
     figures = run.config.figures
     return {
         name: digest([figure.model_dump(mode="json"), *common, *_code_of(figure)])
@@ -62,9 +59,42 @@ def _code_of(figure: FigureParameters) -> list[str]:
     return require_plugin("figures", figure.kind, FIGURE_KINDS).identity()
 
 
-def _read(results: Results) -> dict[str, Any]:
+def is_reported(run: Run) -> bool:
+    """Whether there is a page of the results as they are now, whatever it was told to leave out."""
+    page, entry = run.results.report, _read(run.results.reported, run.results)
+    return (
+        entry.get("made_from") == _reported_from(run)
+        and page.is_file()
+        and sha256_file(page) == entry.get("sha256")
+    )
+
+
+def note_reported(run: Run) -> None:
+    """Write down that the page was made from the results as they are now."""
+    results = run.results
+    entry = {"made_from": _reported_from(run), "sha256": sha256_file(results.report)}
+    results.write_json(results.reported, entry)
+
+
+def _reported_from(run: Run) -> str:
+    """Digest of all that decides the page, but what is on it of the rows."""
+    settings = run.config.model_dump(mode="json", exclude={"figures", "report"})
+    failures = run.results.failures
+    failed = sha256_file(failures) if failures.is_file() else ""
+    return digest([settings, _tables(run), failed, code_stamps()])
+
+
+def _tables(run: Run) -> dict[str, str]:
+    """The checksum of every table that there is, by the name of its file."""
+    r = run.results
+    further = [r.further(name) for name in run.config.align.further_tables()]
+    paths = (r.best, r.scores, r.performance, r.models, r.gallery, r.layers, *further)
+    return {path.name: sha256_file(path) for path in paths if path.is_file()}
+
+
+def _read(path: Path, results: Results) -> dict[str, Any]:
     try:
-        return results.read_json(results.drawn, "plot")
+        return results.read_json(path, "plot")
     except (AbsentError, DamagedError):
         return {}
 

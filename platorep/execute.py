@@ -3,6 +3,8 @@
 A stage is imported when it is its turn: a run with nothing left to do needs few of the libraries.
 """
 
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,10 +23,14 @@ Outcome = tuple[Sequence[Exception], pd.DataFrame]
 """The error of every cell that failed, and the table to print."""
 
 
-def run_stages(run: Run) -> Outcome:
-    """Every stage in a row. A later stage takes what the earlier ones could make."""
+def run_stages(run: Run, command: str = "") -> Outcome:
+    """Every stage in a row. A later stage takes what the earlier ones could make.
+
+    Args:
+        command: For the page to say.
+    """
     from platorep.align import asked_metrics, refuse_too_few_rows
-    from platorep.drawn import undrawn_figures
+    from platorep.drawn import is_reported, undrawn_figures
 
     # what cannot be is found before the long work: a metric to import, a gallery of more rows
     asked_metrics(run.config)
@@ -37,6 +43,10 @@ def run_stages(run: Run) -> Outcome:
         errors += aligned
         if run.config.figures and (run.anew or undrawn_figures(run)):
             errors += plot_stage(run)[0]
+        if run.config.report.after_run and (run.anew or not is_reported(run)):
+            from platorep.report.stage import report
+
+            errors += report(run, command)[0].all
         return errors, best
 
 
@@ -124,6 +134,56 @@ def plot_stage(run: Run) -> Outcome:
     with run.holding_results():
         failures, files = plot(run)
     return failures.all, files
+
+
+def report_stage(run: Run, command: str = "") -> Outcome:
+    """What failed, and the page."""
+    from platorep.report.stage import report
+
+    with run.holding_results():
+        failures, file = report(run, command)
+    failures.raise_if_all(1)
+    return failures.all, file
+
+
+MOST_ROWS = 20
+"""Of the table that `run` ends with."""
+
+
+def what_matters(run: Run, table: pd.DataFrame) -> pd.DataFrame:
+    """The best scores: pairs of trained models first, metric by metric, the closest first."""
+    from platorep.align import asked_metrics
+
+    controls = {spec.label for spec in run.specs if spec.is_control}
+    asked = asked_metrics(run.config)
+    signs = {a.label: -1 if a.metric.claims.larger_is_closer else 1 for a in asked}
+    order = {label: place for place, label in enumerate(signs)}
+    is_control = table["x"].isin(controls) | table["y"].isin(controls) | table["control"].ne("")
+    places = table.assign(
+        first=is_control,
+        second=table["metric"].map(order),
+        third=table["score"] * table["metric"].map(signs),
+    )
+    ordered = places.sort_values(["first", "second", "third"], kind="stable").index[:MOST_ROWS]
+    return table.loc[ordered]
+
+
+def ending(run: Run, table: pd.DataFrame) -> list[str]:
+    """What `run` says when its table is printed."""
+    from platorep.drawn import is_reported
+
+    said = []
+    if len(table) > MOST_ROWS:
+        said.append(f"{len(table) - MOST_ROWS} more rows: {run.results.best}")
+    if is_reported(run):
+        said.append(how_to_open(run.results.report))
+    return said
+
+
+def how_to_open(page: Path) -> str:
+    """Where the page is, and what to type."""
+    opener = {"darwin": "open", "win32": "start"}.get(sys.platform, "xdg-open")
+    return f"report: {page} (to see it: {opener} {shlex.quote(str(page))})"
 
 
 def download(run: Run) -> Outcome:

@@ -28,7 +28,7 @@ from platorep.files import (
 from platorep.reporting import Reporter
 
 WITHOUT_EFFECT = (
-    *("name", "figures", "align.memory"),
+    *("name", "figures", "report", "align.memory"),
     *("extract.batch", "extract.workers", "extract.rows_per_shard"),
 )
 """Settings that move no number."""
@@ -125,6 +125,16 @@ class Results:
     def drawn(self) -> Path:
         """What each figure was drawn from."""
         return self.folder / "figures.json"
+
+    @property
+    def report(self) -> Path:
+        """The page that shows them."""
+        return self.folder / "report.html"
+
+    @property
+    def reported(self) -> Path:
+        """What the page was made from."""
+        return self.folder / "report.json"
 
     def read_json(self, path: Path, before: str) -> dict[str, Any]:
         """A JSON file that the stage called `before` writes.
@@ -333,13 +343,14 @@ def cell_settings(config: ExperimentConfig, spec: ModelSpec) -> dict[str, Any]:
         "dataset": config.dataset.model_dump(mode="json", exclude_defaults=True),
         "extract": config.extract.model_dump(include={"dtype", "store"}, exclude_defaults=True),
     }
-    local: dict[str, Any] = _last_parts(settings)
+    local: dict[str, Any] = last_parts(settings)
     return local
 
 
-def _last_parts(value: Any) -> Any:
+def last_parts(value: Any) -> Any:
+    """The same settings, with no more of a path than its last part."""
     if isinstance(value, dict):
-        return {key: _last_parts(entry) for key, entry in value.items()}
+        return {key: last_parts(entry) for key, entry in value.items()}
     is_path = isinstance(value, str) and value.removeprefix("local-dir:").startswith("/")
     return Path(value).name if is_path else value
 

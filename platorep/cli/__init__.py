@@ -7,6 +7,7 @@ experiment are in this file, `platorep cache` and `platorep theory` in files of 
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,7 @@ from platorep.cli import cache as cache_commands
 from platorep.cli import studies
 from platorep.cli import theory as theory_commands
 from platorep.cli.checking import CHECK, check
-from platorep.cli.experiment import finish, open_experiment
+from platorep.cli.experiment import finish, open_experiment, typed
 from platorep.cli.options import ENGINE, EXPERIMENT, TALK, WORK, CommandLine, Json, command, epilog
 from platorep.cli.running import exit_on_error, others_on_stderr, print_table
 from platorep.cli.starting import init
@@ -60,11 +61,12 @@ def main() -> None:
     page="start.md",
 )
 def run(line: CommandLine) -> None:
-    """All stages in a row: extract, measure, align, plot. Redoes nothing that is done."""
+    """All stages in a row: extract, measure, align, plot, report. Redoes nothing that is done."""
     experiment = open_experiment(line)
-    from platorep.execute import run_stages
+    from platorep.execute import ending, run_stages, what_matters
 
-    finish(experiment, run_stages, line)
+    stage = partial(run_stages, command=typed("run", line))
+    finish(experiment, stage, line, shown=what_matters, ending=ending)
 
 
 @command(
@@ -161,6 +163,25 @@ def plot(line: CommandLine) -> None:
     from platorep.execute import plot_stage
 
     finish(experiment, plot_stage, line)
+
+
+@command(
+    app,
+    "report",
+    *(*EXPERIMENT, "rows", "no_images", "no_texts", *TALK),
+    example="platorep report mine.yaml --no-images",
+    page="report.md",
+)
+def report(line: CommandLine) -> None:
+    """Write one HTML page that shows the experiment: its answer, figures, what two networks share.
+
+    It needs no network, and nothing beside it. What is on it of the rows, report.md says.
+    """
+    experiment = open_experiment(line)
+    from platorep.execute import how_to_open, report_stage
+
+    stage = partial(report_stage, command=typed("report", line))
+    finish(experiment, stage, line, ending=lambda run, _: [how_to_open(run.results.report)])
 
 
 @command(

@@ -1,10 +1,12 @@
 """From the command line to a `Run`, and from what came out to stdout and an exit code."""
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from platorep.cli.options import CommandLine, EngineName
@@ -26,6 +28,9 @@ def open_experiment(line: CommandLine) -> "Run":
     overrides = list(line.overrides or [])
     overrides += [f"dataset.limit={line.limit}"] if line.limit is not None else []
     overrides += [f"extract.batch={line.batch_size}"] if line.batch_size is not None else []
+    overrides += [f"report.rows={line.rows}"] if line.rows is not None else []
+    overrides += ["report.images=false"] if line.no_images else []
+    overrides += ["report.texts=false"] if line.no_texts else []
     path = config_path(line.config)
     sys.path.append(str(path.absolute().parent))  # code of one's own may stand beside the file
     load_config(path, overrides)  # told before torch is imported
@@ -60,13 +65,35 @@ def _engine(line: CommandLine, report: Reporter) -> "Engine":
     return LocalEngine()
 
 
+def typed(command: str, line: CommandLine) -> str:
+    """What makes the same again, without paths of this machine."""
+    words = ["platorep", command, Path(line.config).name]
+    for override in line.overrides or ():
+        words += ["--set", override]
+    words += ["--limit", str(line.limit)] if line.limit is not None else []
+    return shlex.join(words)
+
+
 def finish(
-    run: "Run", stage: Callable[["Run"], tuple[Sequence[Exception], Any]], line: CommandLine
+    run: "Run",
+    stage: Callable[["Run"], tuple[Sequence[Exception], Any]],
+    line: CommandLine,
+    *,
+    shown: Callable[["Run", Any], Any] = lambda run, table: table,
+    ending: Callable[["Run", Any], Sequence[str]] = lambda run, table: (),
 ) -> None:
-    """Do the work, print its table, and only then end with the right exit code if cells failed."""
+    """Do the work, print its table, and only then end with the right exit code if cells failed.
+
+    Args:
+        shown: What people see of the table.
+        ending: What they are told after it.
+    """
     with others_on_stderr(), closing(run.engine):
         errors, table = stage(run)
-    print_table(table, line.as_json)
+    print_table(table if line.as_json else shown(run, table), line.as_json)
+    sys.stdout.flush()
+    for said in ending(run, table):
+        run.report.say(said)
     if errors:
         from platorep.failures import failed_cells
 

@@ -107,6 +107,15 @@ class CommandLine:
     download_only: Annotated[
         bool, typer.Option("--download-only", help="Fetch models and data, compute nothing.")
     ] = False
+    rows: Annotated[
+        int | None, typer.Option("--rows", help="On the page, at most (report.rows).")
+    ] = None
+    no_images: Annotated[
+        bool, typer.Option("--no-images", help="No picture of a row (report.images).")
+    ] = False
+    no_texts: Annotated[
+        bool, typer.Option("--no-texts", help="No text of a row (report.texts).")
+    ] = False
     as_json: Json = False
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say only warnings.")] = False
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say details too.")] = False

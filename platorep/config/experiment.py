@@ -21,6 +21,7 @@ from platorep.config.models import (
     ModelSpec,
 )
 from platorep.config.performance import PerformanceConfig, WordsConfig, check_tasks
+from platorep.config.report import ReportConfig
 from platorep.config.units import UnitsConfig
 from platorep.errors import nearest
 from platorep.parameters.baselines import BASELINE_MODALITY, BASELINES, BASELINES_FAMILY
@@ -63,6 +64,8 @@ class ExperimentConfig(Section):
     """What a score must be held against."""
     figures: tuple[AnyFigure, ...] = ()
     """What `plot` draws, in this order."""
+    report: ReportConfig = ReportConfig()
+    """What the page shows that `run` ends with."""
     bridge: BridgeConfig = BridgeConfig()
     """Settings of `platorep bridge`."""
     units: UnitsConfig = UnitsConfig()

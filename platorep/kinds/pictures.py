@@ -21,11 +21,11 @@ def spectrogram(waveform: Float32[np.ndarray, " n"]) -> Image.Image:
     starts = np.linspace(0, len(padded) - WINDOW, WIDE).astype(int)
     windows = padded[starts[:, None] + np.arange(WINDOW)] * np.hanning(WINDOW)
     power = np.square(np.abs(np.fft.rfft(windows)))  # t f
-    edges = np.unique(np.geomspace(1, power.shape[1], HIGH + 1).astype(int))
-    bands = np.maximum.reduceat(power, edges[:-1], axis=1).T[::-1]
+    first = np.geomspace(1, power.shape[1], HIGH + 1)[:-1].astype(int)
+    bands = np.maximum.reduceat(power, first, axis=1).T[::-1]
     decibel = 10 * np.log10(bands / max(bands.max(), 1e-30) + 1e-30)
     grey = 255 * np.clip(-decibel / RANGE_DB, 0, 1)
-    return Image.fromarray(grey.astype(np.uint8)).resize((WIDE, HIGH), Image.Resampling.NEAREST)
+    return Image.fromarray(grey.astype(np.uint8))
 
 
 def heat(array: Float32[np.ndarray, "..."]) -> Image.Image:

@@ -25,6 +25,9 @@ MOST_NAMED = 3
 """Metrics, or pairs of modalities, that are named one by one."""
 
 
+CAVEAT = "Models of one family, or of one training, are not independent: read it as too narrow."
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rules:
     """What the tables do not say of themselves."""
@@ -52,9 +55,9 @@ def answer(tables: Tables, pairs: pd.DataFrame, rules: Rules) -> list[str]:
     lead = of_metric[of_metric["senses"] == senses]
     others = of_metric[of_metric["senses"] != senses]
     return [
-        *_best(lead, senses, rules),
+        _best(lead, str(senses), rules),
+        _rise(tables, str(metric), lead.iloc[0]),
         *_controls(pairs[pairs["metric"] == metric], lead, tables, rules),
-        *_rise(tables, str(metric), lead.iloc[0]),
         *_other_senses(others, rules),
         *_other_metrics(trained[trained["senses"] == senses], str(metric), rules),
     ]
@@ -77,26 +80,26 @@ def best_of(pairs: pd.DataFrame, rules: Rules) -> pd.Series | None:
     return known.iloc[int(scores.argmax() if larger else scores.argmin())]
 
 
-def _best(lead: pd.DataFrame, senses: str, rules: Rules) -> list[str]:
+def _best(lead: pd.DataFrame, senses: str, rules: Rules) -> str:
     count, best = len(lead), best_of(lead, rules)
-    pairs = f"{count} {senses} pairs of trained models"
     if best is None:
         why = str(lead["reason"].iloc[0] or "no reason is recorded")
         if count == 1:
-            return [f"The one {senses} pair of trained models has no score: {why}."]
-        return [f"None of {pairs} has a score; of the first: {why}."]
+            return f"The one {senses} pair of trained models has no score: {why}."
+        return f"None of {count} {senses} pairs of trained models has a score; of the first: {why}."
     who = f"{best['x']} and {best['y']}"
-    which = f"Of {pairs}, {who} agree most" if count > 1 else f"{who} are the one pair"
-    said = f"{which}: {metric_text(best['metric'])} is {short(best['score'])}"
+    which = f"Of {count} {senses} pairs of trained models, {who} agree most"
+    said = which if count > 1 else f"{who} are the one {senses} pair of trained models"
+    said += f": {short(best['score'])}"
     if _known(best, "low", "high"):
         said += f" [{short(best['low'])}, {short(best['high'])}]"
-    said += f" over {int(best['n']):,} rows"
-    beside = [f"chance is {short(best['chance'])}"] if _known(best, "chance") else []
+    said += f" by {metric_text(best['metric'])}, over {int(best['n']):,} rows"
+    beside = [f"chance: {short(best['chance'])}"] if _known(best, "chance") else []
     if _known(best, "threshold"):
         share = f"{100 * (1 - rules.alpha):g} %"
         beside.append(f"{share} of permuted pairs stay below {short(best['threshold'])}")
-    said += f" ({', '.join(beside)})." if beside else "."
-    return [f"{said} {_verdict(best, lead, rules)}{_ceiling(best)}"]
+    said += f" ({'; '.join(beside)})" if beside else ""
+    return f"{said}. {_verdict(best, lead, rules)}{_ceiling(best)}"
 
 
 def _verdict(best: pd.Series, lead: pd.DataFrame, rules: Rules) -> str:
@@ -104,15 +107,19 @@ def _verdict(best: pd.Series, lead: pd.DataFrame, rules: Rules) -> str:
     p = p_of(best)
     if p is None:
         return "There is no null to hold it against."
-    name = _p_name(best)
+    known = [p_of(row) for _, row in lead.iterrows()]
+    above = sum(found is not None and found <= rules.alpha for found in known)
+    by = f"p = {short(p)}{', corrected over pairs' if _known(best, 'p_adjusted') else ''}"
     if p > rules.alpha:
-        return f"That is not above the null: {name} = {short(p)}."
-    said = f"That is above the null: {name} = {short(p)}"
-    if len(lead) == 1:
-        return f"{said}."
-    above = sum((p_of(row) or 0.0) <= rules.alpha and p_of(row) is not None
-                for _, row in lead.iterrows())  # fmt: skip
-    return f"{said}; so are {above} of the {len(lead)} in all."
+        return f"It is not above the null ({by}){_others(above, len(lead) - 1)}."
+    return f"It is above the null ({by}){_others(above - 1, len(lead) - 1)}."
+
+
+def _others(above: int, count: int) -> str:
+    """How many pairs beside the best are above the null."""
+    if count < 2:
+        return "" if not count else f"; the other pair is{'' if above else ' not'}"
+    return f"; of the {count} others, {above} {'is' if above == 1 else 'are'}"
 
 
 def p_of(pair: pd.Series) -> float | None:
@@ -121,10 +128,6 @@ def p_of(pair: pd.Series) -> float | None:
         if _known(pair, name):
             return float(pair[name])
     return None
-
-
-def _p_name(pair: pd.Series) -> str:
-    return "p, corrected over pairs," if _known(pair, "p_adjusted") else "p"
 
 
 def _ceiling(best: pd.Series) -> str:
@@ -152,7 +155,7 @@ def _controls(pairs: pd.DataFrame, lead: pd.DataFrame, tables: Tables, rules: Ru
         CHANGED: ("on changed views", same),
         SHUFFLED: ("with shuffled rows", same),
         BASELINE: (
-            "the best baseline",
+            "as the best baseline",
             pairs["x"].eq(best["x"]) | pairs["y"].eq(best["y"]),
         ),
     }
@@ -160,8 +163,8 @@ def _controls(pairs: pd.DataFrame, lead: pd.DataFrame, tables: Tables, rules: Ru
     for kind, (what, rows) in of_best.items():
         found = best_of(pairs[(pairs["kind"] == kind) & rows], rules)
         if found is not None:
-            reached.append(f"{what} {short(found['score'])}")
-    return [f"In its place, controls reach at most: {', '.join(reached)}."] if reached else []
+            reached.append(f"{short(found['score'])} {what}")
+    return [f"Controls in its place reach {', '.join(reached)}."] if reached else []
 
 
 def _other_senses(others: pd.DataFrame, rules: Rules) -> list[str]:
@@ -198,7 +201,7 @@ def _other_metrics(trained: pd.DataFrame, first: str, rules: Rules) -> list[str]
     return [f"By other metrics another pair is the best: {'; '.join(said[:MOST_NAMED])}{more}."]
 
 
-def _rise(tables: Tables, metric: str, pair: pd.Series) -> list[str]:
+def _rise(tables: Tables, metric: str, pair: pd.Series) -> str:
     """Whether alignment rises with the first measure that models of either side have."""
     sides = [(str(pair["x_modality"]), str(pair["y_modality"]))]
     sides += [sides[0][::-1]] if len({*sides[0]}) > 1 else []
@@ -210,8 +213,8 @@ def _rise(tables: Tables, metric: str, pair: pd.Series) -> list[str]:
                 frame = scaled_pairs(tables, figure).frame
             except AbsentError:
                 continue
-            return [_rise_sentence(frame, measure, less_is_better(measure, tables), points)]
-    return ["Whether alignment rises with performance is open: none was measured of these models."]
+            return _rise_sentence(frame, measure, less_is_better(measure, tables), points)
+    return "Whether alignment rises with performance is open: none was measured of these models."
 
 
 def _rise_sentence(frame: pd.DataFrame, measure: str, lower: bool, points: str) -> str:
@@ -221,7 +224,7 @@ def _rise_sentence(frame: pd.DataFrame, measure: str, lower: bool, points: str) 
     whole = {str(row["statistic"]): row for row in found if row["line"] == ""}
     if SPEARMAN not in whole or not np.isfinite(whole[SPEARMAN]["low"]):
         count = trained["point"].nunique()
-        return f"Whether alignment rises with {what} cannot be said of {count} {points} models."
+        return f"Whether alignment rises with {what} cannot be said from {count} {points} models."
     row = whole[SPEARMAN]
     value, low, high = (float(row[name]) for name in ("value", "low", "high"))
     rho = f"Spearman's rho is {signed(value)} [{signed(low)}, {signed(high)}]"
@@ -242,7 +245,7 @@ def _rise_sentence(frame: pd.DataFrame, measure: str, lower: bool, points: str) 
     ]
     if fixed:
         said += f" {' and '.join(fixed).capitalize()}."
-    return f"{said} Models of one family or training are no independent points: doubt more."
+    return f"{said} {CAVEAT}"
 
 
 def _known(row: pd.Series, *names: str) -> bool:

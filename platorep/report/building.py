@@ -5,9 +5,9 @@ Axes: n rows that were scored, m rows on the page.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from platorep.config.report import ReportConfig
 from platorep.files import storage_errors
 from platorep.opened import Opened
 from platorep.report.answer import Rules, answer
@@ -26,49 +26,45 @@ from platorep.report.shared import rows_of
 from platorep.report.tables import tables_of
 from platorep.results import differences, without_effect_removed
 
-ROWS = 1024
+Failure = tuple[str, str, str]
+"""What failed, why, and the warning that said so."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """What goes on the page."""
-
-    rows: int = ROWS
-    images: bool = True
-    texts: bool = True
-    command: str = ""
-    """That makes it."""
-
-
-def build_content(opened: Opened, wanted: Wanted | None = None) -> Content:
+def build_content(opened: Opened, command: str = "", shows: ReportConfig | None = None) -> Content:
     """All that the page of an experiment says.
+
+    Args:
+        command: That makes it.
+        shows: What goes on the page; as the experiment says if absent.
 
     Raises:
         AbsentError: there are no scores yet.
         IntegrityError: a table is damaged, or two do not go together.
     """
-    wanted = wanted or Wanted()
+    shows = shows or opened.run.config.report
+    warned = len(opened.run.report.warnings)
     tables, n = opened.tables, len(opened.ids)
     pairs, models, metrics = pairs_table(tables), models_of(tables), metrics_of(opened)
     shown_pairs, map_note = pairs_of(tables, pairs)
     rule = neighbor_rule(opened, pairs)
-    chosen = chosen_rows(opened, pairs, rule, wanted.rows)
+    chosen = chosen_rows(opened, pairs, rule, shows.rows)
     all_layers = _trained_first(models) if n <= MOST_ALL else {}
     lists = lists_of(opened, wanted_layers(pairs, all_layers), chosen, rule)
-    shown = rows_of(opened, chosen, images=wanted.images, texts=wanted.texts)
+    shown = rows_of(opened, chosen, images=shows.images, texts=shows.texts)
     if len(chosen) < n:
         shown.notes.insert(0, _some_rows(len(chosen), n))
     rules = Rules(
         alpha=opened.run.config.align.null.alpha,
         larger_is_closer={metric.name: metric.larger_is_closer for metric in metrics},
     )
+    failures = failures_of(opened)
     notes = {"map": [map_note], "neighbors": lists.notes, "rows": shown.notes}
     return Content(
         title=opened.run.config.name,
         asked=asked_of(opened, models, n),
         answer=answer(tables, pairs, rules),
-        warnings=warnings_of(opened),
-        failures=failures_of(opened),
+        warnings=warnings_of(opened, failures, opened.run.report.warnings[warned:]),
+        failures=[(cell, why) for cell, why, _ in failures],
         models=models,
         measures=measures_of(tables),
         metrics=metrics,
@@ -77,7 +73,7 @@ def build_content(opened: Opened, wanted: Wanted | None = None) -> Content:
         rows=shown.rows,
         neighbors=lists.found,
         tables=tables_of(opened, pairs),
-        method=method_of(opened, wanted.command),
+        method=method_of(opened, command),
         notes={part: " ".join(said) for part, said in notes.items() if any(said)},
     )
 
@@ -95,25 +91,30 @@ def _some_rows(m: int, n: int) -> str:
     )
 
 
-def warnings_of(opened: Opened) -> list[str]:
-    """What each stage warned of, and what is wrong with the results as they are now."""
+def warnings_of(opened: Opened, failures: Sequence[Failure], now: Sequence[str]) -> list[str]:
+    """What each stage warned of, but failures, and what is wrong with the results as they are.
+
+    Args:
+        now: What was warned of while they were read.
+    """
     run = opened.results.read_json(opened.results.run, "extract")
     said = [
         text
         for stage in ("extract", "measure", "align")
         for text in run.get(stage, {}).get("warnings", ())
     ]
-    now = without_effect_removed(opened.run.config.model_dump(mode="json"))
-    if changed := differences(without_effect_removed(run["config"]), now):
+    settings = without_effect_removed(opened.run.config.model_dump(mode="json"))
+    if changed := differences(without_effect_removed(run["config"]), settings):
         said.append(
             f"The experiment's file has changed since ({', '.join(changed)}): these are results of "
             "what it said before."
         )
-    return list(dict.fromkeys([*said, *opened.run.report.warnings]))
+    failed = {text for _, _, text in failures}
+    return [text for text in dict.fromkeys([*said, *now]) if text not in failed]
 
 
-def failures_of(opened: Opened) -> list[tuple[str, str]]:
-    """What failed, and why, from failures.jsonl."""
+def failures_of(opened: Opened) -> list[Failure]:
+    """From failures.jsonl, but for the page's own."""
     path = opened.results.failures
     if not path.exists():
         return []
@@ -122,10 +123,11 @@ def failures_of(opened: Opened) -> list[tuple[str, str]]:
     found = []
     for line in lines:
         try:
-            entry: Any = json.loads(line)
-            found.append(
-                (f"{entry['stage']}: {entry['cell']}", f"{entry['error']}: {entry['message']}")
-            )
+            entry: dict[str, Any] = json.loads(line)
+            stage, cell, error = (str(entry[key]) for key in ("stage", "cell", "error"))
+            why = f"{error}: {entry['message']}"
         except (ValueError, KeyError, TypeError):  # cut off in the middle
             continue
+        if stage != "report":
+            found.append((f"{stage}: {cell}", why, f"{stage} {cell} failed: {why}"))
     return found

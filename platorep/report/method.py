@@ -5,7 +5,6 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from pydantic import ValidationError
 
 from platorep.align.asked import ask
 from platorep.config import ExperimentConfig
@@ -15,6 +14,7 @@ from platorep.opened import Opened
 from platorep.plots.labels import metric_text
 from platorep.report.content import Metric, Model
 from platorep.report.models import TRAINED
+from platorep.results import last_parts
 
 PAPER = (
     "Huh, Cheung, Wang, Isola: The Platonic Representation Hypothesis. ICML 2024, arXiv:2405.07987"
@@ -26,7 +26,7 @@ def asked_of(opened: Opened, models: Sequence[Model], n: int) -> list[tuple[str,
     """What was asked, as term and text."""
     dataset = opened.results.dataset()
     rows = f"{n:,}" if n == dataset["num_rows"] else f"{n:,} of {dataset['num_rows']:,}"
-    asked = [("Data", f"{dataset['name']} ({dataset['source']})"), ("Rows", rows)]
+    asked = [("Data", str(dataset["name"])), ("Rows", rows)]
     for modality in dict.fromkeys(model.modality for model in models):
         trained = [m for m in models if m.modality == modality and m.kind == TRAINED]
         families = dict.fromkeys(model.family for model in trained)
@@ -80,7 +80,7 @@ def method_of(opened: Opened, command: str) -> list[tuple[str, str]]:
     """Command, settings, versions, sources, as term and text."""
     run = opened.results.read_json(opened.results.run, "extract")
     said = [("Command", command)] if command else []
-    said.append(("Settings", _settings(run["config"])))
+    said.append(("Settings", _settings(opened.run.config)))
     for stage in ("extract", "measure", "align"):
         text = _environment(run.get(stage, {}).get("environment", {}))
         said += [(f"Computed with ({stage})", text)] if text else []
@@ -88,14 +88,13 @@ def method_of(opened: Opened, command: str) -> list[tuple[str, str]]:
     return [*said, ("To cite", PAPER), ("Null", CALIBRATION)]
 
 
-def _settings(recorded: dict[str, Any]) -> str:
-    """The experiment's file as it was when the numbers were made, without defaults."""
-    try:
-        config = ExperimentConfig.model_validate(recorded)
-        recorded = config.model_dump(mode="json", exclude_defaults=True)
-    except (ValidationError, PlatorepError):  # of another version
-        pass
-    return yaml.safe_dump(recorded, sort_keys=False, allow_unicode=True, width=100)
+def _settings(config: ExperimentConfig) -> str:
+    """The experiment's file without defaults, and without paths of the machine it was run on."""
+    said = config.model_dump(mode="json", exclude_defaults=True, exclude={"figures", "report"})
+    for entry, measure in zip(said.get("performance", ()), config.performance, strict=True):
+        entry["name"] = measure.name
+    text = yaml.safe_dump(last_parts(said), sort_keys=False, allow_unicode=True, width=100)
+    return f"# Without defaults: `platorep list keys` has them.\n{text}"
 
 
 def _environment(environment: dict[str, Any]) -> str:
