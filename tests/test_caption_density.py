@@ -43,6 +43,7 @@ def ran(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "null": {"permutations": 9},
         },
         "controls": {"random_weights": True, "shuffled_pairs": True, "changed_views": True},
+        "report": {"after_run": False},
         "figures": [
             {"kind": "density"},
             {"kind": "density", "name": "two", "views": ["long", "short"], "controls": False},

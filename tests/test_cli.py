@@ -187,6 +187,7 @@ def run(tmp_path: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
             "null": {"permutations": 9},
         },
         "figures": [{"kind": "heatmap"}],
+        "report": {"after_run": False},
     }
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(experiment))
     return lambda *arguments: CliRunner().invoke(app, list(map(str, arguments)))
@@ -265,6 +266,32 @@ def test_what_is_asked_no_more_is_not_drawn_from(run: Run) -> None:
     objects(run("run", "small.yaml", "--json"))
     objects(run("run", "small.yaml", "--set", "performance=[]", "--json"))
     assert len(Path("results/small/performance.csv").read_text().splitlines()) == 1
+
+
+def test_run_ends_with_a_page_that_is_kept_until_something_changes(run: Run) -> None:
+    page, on = Path("results/small/report.html"), ("--set", "report.after_run=true")
+    ended = run("run", "small.yaml", *on)
+    assert ended.exit_code == 0, ended.output
+    assert ended.stdout.split()[:3] == ["x", "y", "control"]
+    assert f"report: {page} (to see it: " in ended.stderr.splitlines()[-1]
+    assert "scene-000003" in page.read_text(encoding="utf-8")
+
+    (told,) = objects(run("report", "small.yaml", "--no-images", "--rows", "2", "--json"))
+    assert told["file"] == str(page)
+    shown = page.read_text(encoding="utf-8")
+    assert "platorep report small.yaml" in shown
+    assert "data:image/webp" not in shown
+    assert run("run", "small.yaml", *on).exit_code == 0
+    assert page.read_text(encoding="utf-8") == shown
+
+    objects(run("run", "small.yaml", *on, "--set", "align.metrics.0.k=2", "--json"))
+    assert page.read_text(encoding="utf-8") != shown
+
+
+def test_there_is_no_page_without_scores(run: Run) -> None:
+    ended = run("report", "small.yaml")
+    assert ended.exit_code == 4
+    assert "Run `platorep" in ended.stderr
 
 
 @pytest.mark.parametrize(

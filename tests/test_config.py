@@ -68,6 +68,7 @@ FULL: dict[str, Any] = {
     },
     "controls": {"shuffled_pairs": True},
     "figures": [{"kind": "scaling", "x": "bits_per_byte"}, {"kind": "heatmap"}],
+    "report": {"rows": 256, "images": False},
     "bridge": {
         "map": {"maps": ["ridge"]},
         "match": {"items": [5]},

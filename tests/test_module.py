@@ -650,7 +650,7 @@ def test_a_module_beside_the_experiments_file(forks: Forks, tmp_path: Path) -> N
     plan = {row["cell"]: row for row in platorep("plan", "own/own.yaml")}
     assert plan["net (mean)"]["state"] == "missing"
     assert plan["net (mean)"]["parameters"] == sum(p.numel() for p in network.parameters())
-    platorep("run", "own/own.yaml")
+    platorep("run", "own/own.yaml", "--set", "report.after_run=false")
     labels = ["net (mean)", "net (cls)", "net (mean) (random)", "net (cls) (random)"]
     features = {label: load_features(tmp_path / "out", label) for label in labels}
     dataset = load_dataset(load_config(own / "own.yaml").dataset, offline=True)

@@ -23,6 +23,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Opened:
             "dataset": {"source": "toyworld", "limit": 48},
             "families": [f | {"backend": "toyworld", "training": {"steps": 0}} for f in families],
             "align": {"metrics": [{"name": "mutual_knn", "k": 5}], "null": {"permutations": 9}},
+            "report": {"after_run": False},
         }
     )
     folder = tmp_path_factory.mktemp("opened")

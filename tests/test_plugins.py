@@ -87,6 +87,7 @@ align:
   null: {permutations: 19}
 controls: {random_weights: true}
 figures: [{kind: margins, colour: tab:blue, name: bars}]
+report: {after_run: false}
 """
     )
     return file

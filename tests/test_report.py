@@ -14,9 +14,11 @@ from media import drifting, tone
 from PIL import Image
 from runs import run_of
 
+from platorep import execute
 from platorep.config import ExperimentConfig
 from platorep.config.report import ReportConfig
-from platorep.execute import run_stages
+from platorep.errors import DataError
+from platorep.execute import run_stages, what_matters
 from platorep.kinds.pictures import WIDE, heat, spectrogram
 from platorep.kinds.video import VIDEO, film_of
 from platorep.opened import Opened, neighbor_parameters
@@ -25,6 +27,7 @@ from platorep.report.building import build_content
 from platorep.report.content import Content, Neighbors
 from platorep.report.neighbors import evenly, wanted_layers
 from platorep.report.pairs import pairs_table
+from platorep.reporting import Reporter
 from platorep.results import Results
 from platorep.run import Run
 
@@ -369,3 +372,39 @@ def test_a_film_shows_its_middle() -> None:
     frames = drifting(9)
     assert VIDEO.shows is not None
     np.testing.assert_array_equal(np.asarray(VIDEO.shows(film_of(frames, 25.0))), frames[4])
+
+
+# --- the stage ---
+
+
+def test_what_run_ends_with_begins_with_the_best_trained_pairs(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best = Opened(run).best
+    shown = what_matters(run, best)
+    assert [*shown["control"]] == [""] * 8 + ["shuffled"] * 8
+    knn = shown[shown["control"].eq("") & shown["metric"].str.startswith("mutual")]
+    assert [*knn.index] == [*shown.index[:4]]
+    assert [*knn["score"]] == sorted(knn["score"], reverse=True)
+    monkeypatch.setattr(execute, "MOST_ROWS", 3)
+    assert [*what_matters(run, best).index] == [*shown.index[:3]]
+    assert execute.ending(run, best)[0] == f"13 more rows: {run.results.best}"
+
+
+def test_a_page_that_fails_leaves_the_scores_and_the_older_page(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(content: Content) -> str:
+        raise DataError("no page today")
+
+    monkeypatch.setattr("platorep.report.stage.page_html", fail)
+    results, report = Results(tmp_path / "results", "page"), Reporter(-1)
+    shutil.copytree(run.results.folder, results.folder)
+    results.report.write_text("an older page")
+    config = run.config.model_copy(update={"report": ReportConfig()})
+    errors, best = run_stages(run_of(config, results, run.root, report))
+    assert [str(error) for error in errors] == ["no page today"]
+    assert len(best) == 16
+    assert "no page today" in results.failures.read_text()
+    assert results.report.read_text() == "an older page"
+    assert any("is the page of an earlier run" in text for text in report.warnings)

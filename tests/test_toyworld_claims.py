@@ -15,6 +15,7 @@ from processes import Forks
 
 EXPERIMENT = """
 name: claims
+report: {after_run: false}
 dataset: {source: toyworld, limit: 512, world: {WORLD}}
 families:
   - name: ResNet

@@ -27,7 +27,9 @@ from platorep.errors import ConfigError
 from platorep.execute import run_stages
 from platorep.files import cache_root
 from platorep.models import Reading, open_model
+from platorep.opened import Opened
 from platorep.parameters.toyworld import ToyTraining, WorldParameters, parse_network
+from platorep.report.building import build_content
 from platorep.reporting import Reporter
 from platorep.results import Results
 from platorep.toyworld import films, sounds
@@ -331,6 +333,7 @@ def senses(**settings: object) -> ExperimentConfig:
                 "null": {"permutations": 20},
             },
             "figures": [{"kind": "senses"}],
+            "report": {"after_run": False},
         }
         | settings
     )
@@ -426,9 +429,14 @@ def test_all_pairs_of_senses_are_scored_drawn_and_told(
 ) -> None:
     monkeypatch.setattr("platorep.toyworld.objectives.NUM_HELD_OUT", 5)
     config, results = senses(), Results(tmp_path)
-    errors, _ = run_stages(run_of(config, results, cache_root()))
+    run = run_of(config, results, cache_root())
+    errors, _ = run_stages(run)
 
     assert errors == []
+    page = build_content(Opened(run))
+    assert page.answer[0].startswith("conv2 and llama4 are the one vision \xd7 language pair")
+    assert all(row.pictures.keys() == {"image", "sound", "film"} for row in page.rows)
+    assert all(row.texts["text"] for row in page.rows)
     best = pd.read_csv(results.best)
     scored = best[~best["x_random"] & ~best["y_random"] & best["control"].isna()]
     found = set(zip(scored["x_modality"], scored["y_modality"], strict=True))

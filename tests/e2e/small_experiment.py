@@ -34,6 +34,7 @@ def experiment(material: Path, **changes: Any) -> dict[str, Any]:
         "performance": [{"name": "bits_per_byte", "source": "captions"}],
         "align": {"metrics": [{"name": "mutual_knn", "k": 3}], "null": {"permutations": 9}},
         "controls": {"shuffled_pairs": True},
+        "report": {"after_run": False},
         "figures": [{"kind": "heatmap"}],
     }
     return raw | changes

@@ -49,20 +49,23 @@ def downloads(rehearsal: Rehearsal, name: str, *flags: str) -> None:
         )
 
 
+NO_PAGE = ("--set", "report.after_run=false")
+
+
 def runs_offline(
     rehearsal: Rehearsal, name: str, languages: list[str], figures: list[str], *flags: str
 ) -> None:
     """`run --offline` makes every score and figure without a request; again, it makes nothing."""
     so_far = len(rehearsal.hub.requests)
 
-    ended = rehearsal.command("run", name, *flags, "--offline")
+    ended = rehearsal.command("run", name, *flags, "--offline", *NO_PAGE)
 
     assert ended.code == 0, ended.stderr
     results = rehearsal.folder / "results" / name
     is_complete(results, languages, figures)
     kept = everything(rehearsal.cache)
     tables = {path.name: path.read_bytes() for path in results.glob("*.csv")}
-    again = rehearsal.command("run", name, *flags, "--offline")
+    again = rehearsal.command("run", name, *flags, "--offline", *NO_PAGE)
     assert (again.code, again.stdout) == (0, ended.stdout)
     assert "rows/s" not in again.stderr
     assert "bytes/s" not in again.stderr
