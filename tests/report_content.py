@@ -24,7 +24,7 @@ HOSTILE = (
     "</script><script>document.title='owned'</script>",
     "<!-- <script>",
     "\u202eright to left\u202c \u2028 next line",
-    "\U0001f600 شمس 日本語 \ud83d",
+    "\U0001f600 شمس 日本語",
     "${alert(1)} {{7*7}} =1+1 \\ & % # _ ^ ~ | `",
 )
 """Texts that would do something if they were not taken as texts."""
@@ -35,8 +35,8 @@ K = 3
 def content(num_rows: int = 30, seed: int = 0) -> Content:
     """Two language and two vision models, a random copy, a baseline; hostile labels and captions.
 
-    The neighbors of the layers are rows nearby: of the vision models those after a row, of the
-    language models the same for even rows and others for odd ones.
+    Neighbors are rows nearby: of the vision models those after a row, of the language models the
+    same for even rows and others for odd ones; they are there for the last two layers.
     """
     models = _models()
     pairs = [pair for metric in _METRICS for pair in _pairs(models, metric.name, num_rows)]
@@ -92,7 +92,7 @@ def _models() -> list[Model]:
             **({"measures": {}} | base | more),
         )
 
-    lm: dict[str, Any] = {"family": "LM", "modality": "language", "layers": 2}
+    lm: dict[str, Any] = {"family": "LM", "modality": "language", "layers": 3}
     return [
         model("lm-a", **lm, measures={"bits": 1.2, "size": 1e5}, parameters=1e5),
         model(f"lm-b {HOSTILE[1]}", **lm, measures={"bits": 0.9, "size": 1e8}, parameters=1e8),
@@ -180,9 +180,11 @@ def _neighbors(models: list[Model], num_rows: int) -> list[Neighbors]:
         if model.kind != "trained":
             continue
         near = neighbor_rows(model.label, num_rows).astype("<u2")
-        layer = len(model.layers) - 1
         data = base64.b64encode(near.tobytes()).decode()
-        made.append(Neighbors(model=model.label, layer=layer, k=K, data=data))
+        made += [
+            Neighbors(model=model.label, layer=layer, k=K, data=data)
+            for layer in range(len(model.layers))[-2:]
+        ]
     return made
 
 

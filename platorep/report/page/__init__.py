@@ -57,8 +57,10 @@ def page_html(content: Content) -> str:
 
 def _embedded(value: Any) -> str:
     """JSON that neither ends the `script` element it stands in nor opens a comment there."""
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))  # ASCII: U+2028 is escaped
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
 
 
 def _script() -> str:

@@ -24,10 +24,12 @@ function draw(id, {spec, amend, data, label, onpick, tip}) {
     const copy = structuredClone(SPECS[spec]);
     amend(copy, element.parentElement.clientWidth);
     copy.datasets = data;
-    element.drawn?.finalize();
-    element.drawn = await vegaEmbed(element, copy, {
+    const place = make("div"), old = element.drawn;
+    element.drawn = await vegaEmbed(place, copy, {
       actions: false, ast: true, defaultStyle: false, renderer: "svg", tooltip: () => {},
     });
+    element.replaceChildren(place);
+    old?.finalize();
     const {view} = element.drawn;
     view.addEventListener("click", (event, item) => item?.datum?.tipped && onpick(item.datum));
     view.addEventListener("pointermove", (event, item) =>

@@ -35,12 +35,13 @@ function fill(select, options, chosen) {
 
 // Which page of a long list is shown; `go` gets the new one. Says nothing where all fits.
 function pager(element, page, pages, go) {
-  element.hidden = pages < 2;
+  element.replaceChildren();
+  if (pages < 2) return;
   const turn = (text, to) => button(text, () => {
     go(to);
     [...element.children].find(each => each.textContent === text).focus();
   }, {disabled: to === page || to < 0 || to >= pages});
-  element.replaceChildren(turn("First", 0), turn("Previous", page - 1),
+  element.append(turn("First", 0), turn("Previous", page - 1),
     make("span", {class: "quiet"}, `page ${page + 1} of ${pages}`),
     turn("Next", page + 1), turn("Last", pages - 1));
 }

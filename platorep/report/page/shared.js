@@ -30,7 +30,10 @@ function showShared() {
   missing.replaceChildren(...missingText());
   byId("shared-answer").replaceChildren(...(agreement ? answerShared() : ["Not known for this pair."]));
   if (byId("shared-body").hidden) return;
-  if (state.row == null) state.row = most(content.rows)[0].index;
+  if (state.row == null) {
+    state.row = most(content.rows)[0].index;
+    writeAddress();
+  }
   showStrip();
   showRows();
   showRow();
