@@ -94,6 +94,19 @@ def test_dissimilarities_of_rsatoolbox(pair: tuple[Array, Array], rdm: str) -> N
         assert platorep.score(*pair, "cka") == pytest.approx(whitened, abs=1e-6)
 
 
+def test_the_calibration_of_aristotelian(pair: tuple[Array, Array]) -> None:
+    """Algorithm 2 of arXiv:2602.14486, from the scores under each permutation."""
+    x, y = pair
+    found = run("Aristotelian, calibrated-similarity", x_layers=[x, x[:, :3]], y_layers=[y])
+
+    best = max(platorep.score(layer, y, "mutual_knn", k=10) for layer in (x, x[:, :3]))
+    all_scores = np.sort([best, *found["found"].null])
+    threshold = all_scores[int(np.ceil(0.95 * 201)) - 1]
+    assert found["p"] == (1 + (found["found"].null >= best).sum()) / 201
+    assert found["threshold"] == pytest.approx(threshold)
+    assert found["calibrated"] == pytest.approx(max((best - threshold) / (1 - threshold), 0))
+
+
 def test_embeddings_of_platonic_universe(
     pair: tuple[Array, Array], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
