@@ -54,7 +54,7 @@ def storage_errors(target: Path) -> Iterator[None]:
         why = _UNWRITABLE.get(_errno(error))
         if why is None or isinstance(error, PlatorepError):
             raise
-        cure = "Remove it" if "in the place of" in why else "Free"
+        cure = "Remove it" if "in the place of" in why else "Mend that"
         raise StorageError(
             f"cannot write {target}: {why}. {cure} or choose another place "
             "(PLATOREP_CACHE moves the cache, --output the results) and run the same command "
