@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from platorep.api import Reference, list_metrics, load_features, score
     from platorep.opened import Features
+    from platorep.packing import open_bundle
     from platorep.with_null import ScoreWithNull
 
 __version__ = "0.1.0"
@@ -15,6 +16,7 @@ __all__ = [
     "__version__",
     "list_metrics",
     "load_features",
+    "open_bundle",
     "score",
 ]
 

@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -18,6 +19,9 @@ from platorep.parameters.theory import PmiConfig
 from platorep.reporting import Reporter
 from platorep.results import Results
 from platorep.run import Options, Run
+
+if TYPE_CHECKING:
+    from platorep.packing import Choice
 
 Outcome = tuple[Sequence[Exception], pd.DataFrame]
 """The error of every cell that failed, and the table to print."""
@@ -184,6 +188,23 @@ def how_to_open(page: Path) -> str:
     """Where the page is, and what to type."""
     opener = {"darwin": "open", "win32": "start"}.get(sys.platform, "xdg-open")
     return f"report: {page} (to see it: {opener} {shlex.quote(str(page))})"
+
+
+def bundle_stage(run: Run, target: Path, choice: "Choice") -> Outcome:
+    """Pack the experiment; what went into the bundle, and how much room it takes."""
+    from platorep.packing import pack
+
+    path, about = pack(run, target, choice)
+    folders = {"settings and tables": ("experiment.yaml", "results/"), "features": ("features/",)}
+    folders |= {"neighbors": ("neighbors/",), "texts and pictures": ("shown/",)}
+    rows = []
+    for what, starts in folders.items():
+        files = [file for file in about.files if file.path.startswith(starts)]
+        if files:
+            size = round(sum(file.size for file in files) / 1e6, 2)
+            rows.append({"inside": what, "files": len(files), "mb": size})
+    run.report.say(f"bundle: {path}")
+    return [], pd.DataFrame(rows)
 
 
 def download(run: Run) -> Outcome:

@@ -16,18 +16,23 @@ from torch import Tensor
 
 from platorep.align.models import find_cell
 from platorep.align.prepared import ModelLayers
+from platorep.bundles.lists import BundledLists, ordered
 from platorep.config import AlignConfig, ModelSpec
 from platorep.errors import AbsentError, UnknownNameError
 from platorep.experiment_rows import open_rows
-from platorep.metrics import bind
+from platorep.features import Cell
+from platorep.metrics import BoundMetric, Summary, bind
 from platorep.metrics.layer import Layer
 from platorep.metrics.nearest import search
-from platorep.metrics.neighbors import check_k, neighbor_lists
+from platorep.metrics.neighbors import check_k
 from platorep.parameters.metrics import MutualKnn, NeighborParameters
 from platorep.plots import Tables
 from platorep.plots.stage import read_tables
 from platorep.run import Run
 from platorep.switches import default_switches
+
+AS_SCORED = ("preprocess", "concatenated", "gallery")
+"""Settings that say what layers are scored, and on which rows."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +108,7 @@ class Opened:
         """Preprocessing and candidates, as the scores were last made with them."""
         run = self.results.read_json(self.results.run, "extract")
         align = run["align"]["settings"] if "align" in run else run["config"]["align"]
-        needed = ("preprocess", "concatenated", "gallery")
-        return AlignConfig.model_validate({key: align[key] for key in needed if key in align})
+        return AlignConfig.model_validate({key: align[key] for key in AS_SCORED if key in align})
 
     @cached_property
     def ids(self) -> Sequence[str]:
@@ -119,7 +123,7 @@ class Opened:
             UnknownNameError: there is no such model.
             AbsentError, IntegrityError: its features are not there, or damaged.
         """
-        cell = find_cell(self.run, self._spec(model)).cell
+        cell = self._cell(model)
         return Features(cell.read(), cell.layers, tuple(cell.rows().ids))
 
     def layers(self, model: str) -> ModelLayers:
@@ -127,7 +131,33 @@ class Opened:
 
         Raises: as `features`.
         """
-        return ModelLayers(model, find_cell(self.run, self._spec(model)).cell, self.align)
+        return ModelLayers(model, self._cell(model), self.align)
+
+    def _cell(self, model: str) -> Cell:
+        spec, bundle = self.spec(model), self.run.bundle
+        if bundle is not None and not bundle.has_features:
+            raise AbsentError(
+                f"{bundle.source} holds neighbor lists, no features of {model}. Ask whoever made "
+                "it for one with features (`platorep bundle --features all`)."
+            )
+        return find_cell(self.run, spec).cell
+
+    def summary(self, model: str, layer: int, metric: BoundMetric) -> Summary:
+        """What a metric knows of a layer as it was scored; from neighbor lists, if a bundle has no
+        more.
+
+        Raises: as `features`; AbsentError: the metric needs more than a bundle has.
+        """
+        lists = self._lists(model)
+        if lists is None:
+            return metric.summarize(self.layers(model)[layer])
+        return lists.summary(layer, metric)
+
+    def _lists(self, model: str) -> BundledLists | None:
+        """The neighbor lists that stand in for features."""
+        self.spec(model)
+        bundle = self.run.bundle
+        return None if bundle is None or bundle.has_features else bundle.lists(model)
 
     @default_switches()
     def nearest(
@@ -145,19 +175,19 @@ class Opened:
 
         Raises: as `features`; ConfigError: k is not smaller than the number of rows.
         """
+        lists = self._lists(model)
+        if lists is not None:
+            found = lists.nearest(layer, parameters)
+            return found if rows is None else found[rows]
         made = Layer(self.layers(model)[layer])
-        finder = search(made, parameters.similarity, center=parameters.center)
+        check_k(made.n, parameters.k, parameters.label())
         if rows is not None:
-            check_k(made.n, parameters.k, parameters.label())
+            finder = search(made, parameters.similarity, center=parameters.center)
             blocks = finder.blocks(torch.from_numpy(rows).long())
             return torch.cat([finder.scores(b).topk(parameters.k).indices for b in blocks]).numpy()
-        found = torch.from_numpy(neighbor_lists(made, parameters).nearest.neighbors).long()
-        ordered = []
-        for block in finder.blocks(torch.arange(made.n)):
-            scores = finder.scores(block).gather(1, found[block])
-            order = scores.argsort(dim=1, descending=True, stable=True)
-            ordered.append(found[block].gather(1, order))
-        return torch.cat(ordered).numpy()
+        return ordered(
+            made, parameters.k, parameters.similarity, center=parameters.center
+        ).neighbors
 
     @default_switches()
     def neighbors(self, x: str, y: str, **parameters: Any) -> Neighbors:
@@ -181,8 +211,7 @@ class Opened:
         metric = bind("mutual_knn", asked.model_dump() | parameters)
         assert isinstance(metric.parameters, MutualKnn)
         summaries = [
-            metric.summarize(self.layers(model)[layer])
-            for model, layer in ((x, layer_x), (y, layer_y))
+            self.summary(model, layer, metric) for model, layer in ((x, layer_x), (y, layer_y))
         ]
         return Neighbors(
             ids=self.ids,
@@ -195,14 +224,19 @@ class Opened:
 
     def _best(self, x: str, y: str) -> pd.Series:
         for model in (x, y):
-            self._spec(model)
+            self.spec(model)
         best = self.best[self.best["control"] == ""]
         rows = best[(best["x"] == x) & (best["y"] == y)]
         if rows.empty:
             raise AbsentError(f"{x} x {y} is no pair of {self.results.folder}: see best.csv.")
         return rows.iloc[0]
 
-    def _spec(self, model: str) -> ModelSpec:
+    def spec(self, model: str) -> ModelSpec:
+        """A model as the experiment has it.
+
+        Raises:
+            UnknownNameError: there is none of this label.
+        """
         specs = {spec.label: spec for spec in self.run.specs}
         if model not in specs:
             raise UnknownNameError(f"model of {self.results.folder}", model, specs)

@@ -48,6 +48,13 @@ class Results:
     folder: Path
     experiment: str | None = None
     """Its name, which the files must carry; None: whichever it is."""
+    output: Path | None = None
+    """Where what is made from the tables goes, if they lie where nothing is written (a bundle)."""
+
+    @property
+    def made(self) -> Path:
+        """Where what is made from the tables goes."""
+        return self.output or self.folder
 
     @property
     def cells(self) -> Path:
@@ -72,7 +79,7 @@ class Results:
 
     @property
     def failures(self) -> Path:
-        return self.folder / "failures.jsonl"
+        return self.made / "failures.jsonl"
 
     @property
     def performance(self) -> Path:
@@ -115,26 +122,26 @@ class Results:
     @property
     def parts(self) -> Path:
         """Finished pieces of tables, so that a killed run goes on where it was."""
-        return self.folder / "parts"
+        return self.made / "parts"
 
     @property
     def figures(self) -> Path:
-        return self.folder / "figures"
+        return self.made / "figures"
 
     @property
     def drawn(self) -> Path:
         """What each figure was drawn from."""
-        return self.folder / "figures.json"
+        return self.made / "figures.json"
 
     @property
     def report(self) -> Path:
         """The page that shows them."""
-        return self.folder / "report.html"
+        return self.made / "report.html"
 
     @property
     def reported(self) -> Path:
         """What the page was made from."""
-        return self.folder / "report.json"
+        return self.made / "report.json"
 
     def read_json(self, path: Path, before: str) -> dict[str, Any]:
         """A JSON file that the stage called `before` writes.
@@ -191,7 +198,7 @@ class Results:
         Its checksum is there before the table is: until then, that of the table which stands there
         counts too.
         """
-        with alone(self.folder / ".lock"), atomic_path(path) as partial:
+        with alone(self.made / ".lock"), atomic_path(path) as partial:
             write(partial)
             entry = {"sha256": sha256_file(partial), "made_from": dict(made_from)}
             try:
@@ -252,7 +259,7 @@ class Results:
 
     def update_json(self, path: Path, change: Callable[[dict[str, Any]], None]) -> None:
         """Change a JSON file that several processes may change at once."""
-        with alone(self.folder / ".lock"):
+        with alone(self.made / ".lock"):
             content = self.read_json(path, "extract") if path.exists() else {}
             change(content)
             self.write_json(path, content)
@@ -273,7 +280,7 @@ class Results:
                 continue
             except DamagedError as error:
                 report.warn(f"{path} is written anew: {error}")
-                with alone(self.folder / ".lock"):
+                with alone(self.made / ".lock"):
                     self.write_json(path, {})
                 continue
             now = without_effect_removed(settings)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 
+from platorep.bundles import Bundle
 from platorep.config import ExperimentConfig, ModelSpec, config_path, load_config
 from platorep.engines import Engine, LocalEngine
 from platorep.errors import AbsentError, ConfigError, DamagedError, NotComputedError
@@ -43,6 +44,8 @@ class Run:
     """Of the cache."""
     options: Options
     report: Reporter
+    bundle: Bundle | None = None
+    """The bundle that these results and features are of: then there is nothing else to read."""
     engine: Engine = field(default_factory=LocalEngine)
     """Who carries out what the stages cut into units."""
 
@@ -144,7 +147,7 @@ class Run:
         """
         settings = without_effect_removed(self.config.model_dump(mode="json"))
         models = None if extracting else digest([spec.label for spec in self.specs])
-        with held(self.results.folder, digest(settings), models):
+        with held(self.results.made, digest(settings), models):
             yield
 
     def prepare(self, model: Model) -> None:
@@ -180,16 +183,25 @@ def open_run(
         ConfigError: the file is wrong, or a pattern matches no label.
     """
     config = load_config(config_path(name), overrides)
-    specs = config.models()
-    for pattern in models:
-        if not any(fnmatch.fnmatch(spec.label, pattern) for spec in specs):
-            labels = ", ".join(spec.label for spec in specs)
-            raise ConfigError(f"--models {pattern}: no model matches. There are: {labels}.")
     return Run(
         config=config,
-        specs=tuple(s for s in specs if any(fnmatch.fnmatch(s.label, p) for p in models)),
+        specs=chosen_specs(config, models),
         results=Results(output or Path("results") / config.name, config.name),
         root=cache_root(),
         options=options,
         report=report,
     )
+
+
+def chosen_specs(config: ExperimentConfig, patterns: Sequence[str]) -> tuple[ModelSpec, ...]:
+    """The models whose labels match a pattern.
+
+    Raises:
+        ConfigError: a pattern matches none.
+    """
+    specs = config.models()
+    for pattern in patterns:
+        if not any(fnmatch.fnmatch(spec.label, pattern) for spec in specs):
+            labels = ", ".join(spec.label for spec in specs)
+            raise ConfigError(f"--models {pattern}: no model matches. There are: {labels}.")
+    return tuple(s for s in specs if any(fnmatch.fnmatch(s.label, p) for p in patterns))

@@ -14,9 +14,9 @@ from platorep.align.layers import describe, warn_of_degenerate, warn_of_drowned
 from platorep.align.models import find_cell
 from platorep.align.prepared import ModelLayers
 from platorep.align.scoring import Settings, score_pair
-from platorep.align.summaries import ALL, Summaries, prepared_layers, summarize
+from platorep.align.summaries import ALL, Summaries, Summarized, prepared_layers, summarize
 from platorep.align.tables import best_layers
-from platorep.config import NullConfig
+from platorep.config import AlignConfig, ModelSpec, NullConfig
 from platorep.experiment_rows import open_rows
 from platorep.failures import Failures
 from platorep.models.arrays import read_arrays
@@ -60,8 +60,7 @@ def score_file(run: Run, file: Path) -> tuple[Failures, pd.DataFrame]:
         for spec in run.specs:
             theirs: Summaries = {}
             with failures.catch(spec.label):
-                prepared = list(ModelLayers(spec.label, find_cell(run, spec).cell, align))
-                theirs = _summaries(run, spec.label, prepared, asked, failures)
+                theirs = _of_model(run, spec, align, asked, failures)
             pair = {"x": file.name, "y": spec.label}
             for a in asked:
                 if a.label not in own or a.label not in theirs:
@@ -80,6 +79,33 @@ def score_file(run: Run, file: Path) -> tuple[Failures, pd.DataFrame]:
         failures.raise_if_all(1)
     warn_of_degenerate(pd.concat(grids), run.report)
     return failures, pd.DataFrame(table)
+
+
+def _of_model(
+    run: Run,
+    spec: ModelSpec,
+    align: AlignConfig,
+    asked: Sequence[Asked],
+    failures: Failures,
+) -> Summaries:
+    """A model of the experiment; from its neighbor lists, where a bundle holds no more."""
+    if run.bundle is None or run.bundle.has_features:
+        prepared = list(ModelLayers(spec.label, find_cell(run, spec).cell, align))
+        return _summaries(run, spec.label, prepared, asked, failures)
+    lists = run.bundle.lists(spec.label)
+
+    def listed(some: Sequence[Asked]) -> Summaries:
+        numbers = {a.label: a.layers(len(lists.layers)) for a in some}
+        return {
+            a.label: {
+                ALL: Summarized(
+                    numbers[a.label], [lists.summary(i, a.metric) for i in numbers[a.label]]
+                )
+            }
+            for a in some
+        }
+
+    return attempt(listed, asked, lambda a: f"{spec.label}, {a.label}", failures)
 
 
 def _summaries(

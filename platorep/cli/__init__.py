@@ -16,6 +16,7 @@ import typer
 from platorep.cli import cache as cache_commands
 from platorep.cli import studies
 from platorep.cli import theory as theory_commands
+from platorep.cli.bundling import BUNDLE, bundle
 from platorep.cli.checking import CHECK, check
 from platorep.cli.experiment import finish, open_experiment, typed
 from platorep.cli.options import ENGINE, EXPERIMENT, TALK, WORK, CommandLine, Json, command, epilog
@@ -45,6 +46,13 @@ command(
     example="platorep check local-dir:my/vit --checks 'batch*'",
     page="check.md",
 )(check)
+command(
+    app,
+    "bundle",
+    *BUNDLE,
+    example="platorep bundle mine.yaml mine.zip --licence cc-by-4.0",
+    page="bundle.md",
+)(bundle)
 
 
 def main() -> None:
@@ -143,8 +151,8 @@ def align(line: CommandLine) -> None:
     page="start.md",
 )
 def score(line: CommandLine) -> None:
-    """Score your own features against the models of an extracted experiment."""
-    experiment = open_experiment(line)
+    """Score your own features against the models of an extracted experiment, or of a bundle."""
+    experiment = open_experiment(line, bundles=True)
     from platorep.execute import score_stage
 
     finish(experiment, lambda run: score_stage(run, line.file), line)
@@ -159,7 +167,7 @@ def score(line: CommandLine) -> None:
 )
 def plot(line: CommandLine) -> None:
     """Draw the experiment's figures from its tables."""
-    experiment = open_experiment(line)
+    experiment = open_experiment(line, bundles=True)
     from platorep.execute import plot_stage
 
     finish(experiment, plot_stage, line)

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
     from platorep.run import Run
 
 
-def open_experiment(line: CommandLine) -> "Run":
-    """The experiment that a command names, with what its options say."""
+def open_experiment(line: CommandLine, *, bundles: bool = False) -> "Run":
+    """The experiment that a command names, with what its options say.
+
+    Args:
+        bundles: Whether the command takes a bundle, which holds a finished experiment, too.
+    """
     if line.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # before the hub's library is imported: it looks once
     from platorep.config import config_path, load_config
@@ -31,6 +35,15 @@ def open_experiment(line: CommandLine) -> "Run":
     overrides += [f"report.rows={line.rows}"] if line.rows is not None else []
     overrides += ["report.images=false"] if line.no_images else []
     overrides += ["report.texts=false"] if line.no_texts else []
+    from platorep.bundles import names_bundle
+
+    if names_bundle(line.config):
+        if not bundles:
+            raise ConfigError(
+                f"{line.config} is a bundle, a finished experiment to look at: `platorep score`, "
+                "`report` and `plot` take it. This command takes an experiment file."
+            )
+        return _open_bundle(line, overrides)
     path = config_path(line.config)
     sys.path.append(str(path.absolute().parent))  # code of one's own may stand beside the file
     load_config(path, overrides)  # told before torch is imported
@@ -51,6 +64,22 @@ def open_experiment(line: CommandLine) -> "Run":
         report=Reporter(line.verbosity),
     )
     return replace(run, engine=_engine(line, run.report))
+
+
+def _open_bundle(line: CommandLine, overrides: Sequence[str]) -> "Run":
+    """Nothing beside a bundle is put on Python's path: what it holds is no code."""
+    from platorep.bundles import find_bundle
+    from platorep.packing.opening import bundled_run
+    from platorep.run import Options
+
+    return bundled_run(
+        find_bundle(line.config),
+        output=line.output,
+        overrides=tuple(overrides),
+        models=line.models or ("*",),
+        options=Options(device=line.device, offline=line.offline, keep_going=line.keep_going),
+        report=Reporter(line.verbosity),
+    )
 
 
 def _engine(line: CommandLine, report: Reporter) -> "Engine":

@@ -18,6 +18,11 @@ class Overwrite(StrEnum):
     always = "always"
 
 
+class Features(StrEnum):
+    all = "all"
+    none = "none"
+
+
 class EngineName(StrEnum):
     local = "local"
     ray = "ray"
@@ -33,6 +38,29 @@ class CommandLine:
     config: Annotated[
         str, typer.Argument(help="An experiment file, or the name of a shipped one.")
     ] = ""
+    target: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Where to: a folder, or an archive NAME.zip.")
+    ] = Path()
+    features: Annotated[
+        Features,
+        typer.Option("--features", help="Of all layers; or none: of each who is near whom."),
+    ] = Features.all
+    num_neighbors: Annotated[
+        int | None,
+        typer.Option(
+            "--neighbors", min=1, help="How many of each row, without features; as metrics ask."
+        ),
+    ] = None
+    texts: Annotated[bool, typer.Option("--texts", help="Pack the texts of the rows.")] = False
+    images: Annotated[bool, typer.Option("--images", help="Pack small pictures of the rows.")] = (
+        False
+    )
+    licence: Annotated[
+        str | None,
+        typer.Option(
+            "--licence", "--license", metavar="ID", help="As the hub calls it, such as cc-by-4.0."
+        ),
+    ] = None
     model: Annotated[str, typer.Argument(help="Label of the model in the experiment.")] = ""
     file: Annotated[
         Path, typer.Argument(help="Features of your own: .safetensors, .npy, .npz, .pt (`feats`).")
@@ -126,7 +154,7 @@ class CommandLine:
         return -1 if self.quiet else int(self.verbose)
 
 
-REQUIRED = ("config", "model", "file", "names", "experiments")
+REQUIRED = ("config", "target", "model", "file", "names", "experiments")
 TALK = ("as_json", "quiet", "verbose")
 EXPERIMENT = ("config", "overrides", "limit", "output")
 WORK = ("models", "device", "keep_going")

@@ -61,11 +61,15 @@ def neighbor_lists(layer: Layer, parameters: NeighborParameters) -> NeighborList
     device = layer.features.device
     if parameters.ties == "lowest":
         return NeighborLists(layer.n, None, Nearest(found.neighbors, None), device)
-    tied = found.ties.num_rows if found.ties else 0
-    reason = layer.reason
-    if reason is None and tied > TIED_SHARE * layer.n:
-        reason = f"{tied} of {layer.n} samples have tied neighbors at place {parameters.k}; {CURE}"
-    return NeighborLists(layer.n, reason, found, device)
+    return NeighborLists(layer.n, reason_of(layer.reason, found, parameters.k), found, device)
+
+
+def reason_of(of_layer: str | None, found: Nearest, k: int) -> str | None:
+    """Why a layer is left out of the maximum: what is wrong with itself, or most rows are tied."""
+    n, tied = len(found.neighbors), found.ties.num_rows if found.ties else 0
+    if of_layer is None and tied > TIED_SHARE * n:
+        return f"{tied} of {n} samples have tied neighbors at place {k}; {CURE}"
+    return of_layer
 
 
 def reorder(summary: NeighborLists, order: Order) -> NeighborLists:
