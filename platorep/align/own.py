@@ -14,7 +14,7 @@ from platorep.align.layers import describe, warn_of_degenerate, warn_of_drowned
 from platorep.align.models import find_cell
 from platorep.align.prepared import ModelLayers
 from platorep.align.scoring import Settings, score_pair
-from platorep.align.summaries import ALL, Summaries, Summarized, prepared_layers, summarize
+from platorep.align.summaries import ALL, OnRows, Summaries, Summarized, prepared_layers, summarize
 from platorep.align.tables import best_layers
 from platorep.config import AlignConfig, ModelSpec, NullConfig
 from platorep.experiment_rows import open_rows
@@ -94,7 +94,7 @@ def _of_model(
         return _summaries(run, spec.label, prepared, asked, failures)
     lists = run.bundle.lists(spec.label)
 
-    def listed(some: Sequence[Asked]) -> Summaries:
+    def listed(some: Sequence[Asked]) -> dict[str, OnRows]:
         numbers = {a.label: a.layers(len(lists.layers)) for a in some}
         return {
             a.label: {

@@ -102,9 +102,8 @@ def ordered(layer: Layer, k: int, similarity: str, *, center: bool) -> Ordered:
             members = np.stack([found.ties.rows, found.ties.columns], axis=1).astype(np.int64)
             inside = (neighbors[members[:, 0]] == members[:, 1:]).any(axis=1)
             beyond = members[~inside]
-        several = (first < np.arange(k)).any(axis=1)
-        several[beyond[:, 0]] = True
-        tied = np.flatnonzero(several)
+        within = np.flatnonzero((first < np.arange(k)).any(axis=1))
+        tied = np.union1d(within, beyond[:, 0])
     return Ordered(neighbors, tied, first[tied], beyond, layer.reason)
 
 

@@ -4,7 +4,7 @@ from platorep.cli.experiment import finish, open_experiment
 from platorep.cli.options import TALK, CommandLine
 
 BUNDLE = (
-    *("config", "target", "features", "num_neighbors", "texts", "images", "licence"),
+    *("config", "target", "features", "num_neighbors", "licence"),
     *("overrides", "limit", "output", *TALK),
 )
 
@@ -18,8 +18,6 @@ def bundle(line: CommandLine) -> None:
     choice = Choice(
         features=line.features.value,
         neighbors=line.num_neighbors,
-        texts=line.texts,
-        images=line.images,
         licence=line.licence,
     )
     finish(experiment, lambda run: bundle_stage(run, line.target, choice), line)

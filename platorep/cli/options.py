@@ -51,7 +51,6 @@ class CommandLine:
             "--neighbors", min=1, help="How many of each row, without features; as metrics ask."
         ),
     ] = None
-    texts: Annotated[bool, typer.Option("--texts", help="Pack the texts of the rows.")] = False
     images: Annotated[bool, typer.Option("--images", help="Pack small pictures of the rows.")] = (
         False
     )

@@ -62,10 +62,6 @@ class Choice:
     """All layers as they were extracted; or only who is near whom, of every layer."""
     neighbors: int | None = None
     """How many of each row, where there are no features; None: as many as its metrics ask for."""
-    texts: bool = False
-    """Whether the texts of the rows go along."""
-    images: bool = False
-    """Whether small pictures of them do."""
     licence: str | None = None
     """As the hub calls it, such as `cc-by-4.0`; None: `other`."""
 
@@ -139,7 +135,6 @@ def _write(opened: Opened, folder: Path, choice: Choice) -> About:
                 lists.append(_write_lists(opened, label, number, folder, choice))
             advance(1)
     there.write_json(there.cells, {"cells": {name: shortened(e) for name, e in cells.items()}})
-    shown = [name for name in ("texts", "images") if getattr(choice, name)]
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     about = About(
         format_version=FORMAT_VERSION,
@@ -158,7 +153,7 @@ def _write(opened: Opened, folder: Path, choice: Choice) -> About:
         ],
     )
     dataset = shortened(run.results.dataset())
-    write_text(folder / CARD, card(opened, about, dataset, shown=shown))
+    write_text(folder / CARD, card(opened, about, dataset, shown=()))
     write_sealed(folder / ABOUT, about.model_dump(mode="json"), of=about.experiment)
     return about
 
