@@ -14,7 +14,7 @@ $(INSTALLED): pyproject.toml
 demo: $(INSTALLED)
 	$(VENV)/bin/platorep run toyworld --offline > /dev/null
 	$(VENV)/bin/python scripts/check_toyworld.py results/toyworld
-	@echo "Open results/toyworld/figures/scaling.png; docs/toyworld.md says what it shows."
+	@echo "Open results/toyworld/report.html, or results/toyworld/figures/scaling.png; docs/toyworld.md says what they show."
 
 test: $(INSTALLED)
 	$(VENV)/bin/python -m pytest -n auto --dist worksteal

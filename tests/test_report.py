@@ -21,10 +21,12 @@ from platorep.errors import DataError
 from platorep.execute import run_stages, what_matters
 from platorep.kinds.pictures import WIDE, heat, spectrogram
 from platorep.kinds.video import VIDEO, film_of
+from platorep.metrics import METRICS, bind
 from platorep.opened import Opened, neighbor_parameters
 from platorep.report import neighbors, pairs
 from platorep.report.building import build_content
 from platorep.report.content import Content, Neighbors
+from platorep.report.method import definition
 from platorep.report.neighbors import evenly, wanted_layers
 from platorep.report.pairs import pairs_table
 from platorep.reporting import Reporter
@@ -346,7 +348,16 @@ def test_method_says_command_settings_and_definitions(content: Content) -> None:
     assert "torch" in method["Computed with (extract)"]
     assert "arXiv:2405.07987" in method["To cite"]
     assert content.metrics[0].title == "mutual_knn, k\xa0=\xa05"
-    assert "k = 5: Neighbors per sample" in content.metrics[0].definition
+    assert content.metrics[0].definition == (
+        "Share of the k nearest neighbors that two layers have in common. k = 5: Neighbors per "
+        "sample. Not moved by: isotropic scaling, permutation of the units, positive scaling of "
+        "each sample's vector, rotation. Source: arXiv:2405.07987."
+    )
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_says_where_it_is_from(name: str) -> None:
+    assert definition(bind(name)).count("Source: ") == 1
 
 
 # --- pictures of what is no image ---

@@ -23,6 +23,8 @@ class MetricParameters(Section):
     """The base: a frozen section that knows the metric's name and spells it out."""
 
     metric: ClassVar[str]
+    source: ClassVar[str] = ""
+    """Who has defined it; docs/metrics.md has what is another here."""
     always: ClassVar[tuple[str, ...]] = ()
     """Parameters that the label shows even at their default."""
 
@@ -64,24 +66,28 @@ class MutualKnn(NeighborParameters):
     """Share of the k nearest neighbors that two layers have in common."""
 
     metric: ClassVar[str] = "mutual_knn"
+    source: ClassVar[str] = "arXiv:2405.07987"
 
 
 class JaccardKnn(NeighborParameters):
     """Neighbors that two layers have in common, as a share of those that either has."""
 
     metric: ClassVar[str] = "jaccard_knn"
+    source: ClassVar[str] = "Jaccard 1912; arXiv:2305.06329"
 
 
 class CycleKnn(NeighborParameters):
     """Share of samples that are neighbors in x of one of their neighbors in y."""
 
     metric: ClassVar[str] = "cycle_knn"
+    source: ClassVar[str] = "arXiv:2405.07987"
 
 
 class LcsKnn(NeighborParameters):
     """Longest common subsequence of two lists of neighbors, as a share of k."""
 
     metric: ClassVar[str] = "lcs_knn"
+    source: ClassVar[str] = "arXiv:2405.07987"
 
     variant: Literal["paper", "code"] = "paper"
     """The length of the longest common subsequence divided by k (paper), or as it is (code)."""
@@ -91,18 +97,21 @@ class EditDistanceKnn(NeighborParameters):
     """Likeness of two lists of neighbors by the edits from one to the other."""
 
     metric: ClassVar[str] = "edit_distance_knn"
+    source: ClassVar[str] = "arXiv:2405.07987"
 
 
 class RankSimilarity(NeighborParameters):
     """Neighbors in common, weighted by the places at which they stand in both lists."""
 
     metric: ClassVar[str] = "rank_similarity"
+    source: ClassVar[str] = "Wang et al. 2020; arXiv:2305.06329"
 
 
 class SecondOrderCosine(MetricParameters):
     """Cosine of a sample's similarities, in x and in y, to its neighbors in either."""
 
     metric: ClassVar[str] = "second_order_cosine"
+    source: ClassVar[str] = "Hamilton et al. 2016, arXiv:1606.02821"
     always: ClassVar[tuple[str, ...]] = ("k", "variant")
 
     k: Neighbors = 10
@@ -128,6 +137,7 @@ class Cka(_KernelParameters):
     """Centred kernel alignment."""
 
     metric: ClassVar[str] = "cka"
+    source: ClassVar[str] = "Kornblith et al. 2019, arXiv:1905.00414"
     always: ClassVar[tuple[str, ...]] = ("kernel", "estimator")
 
     estimator: Literal["biased", "debiased"] = "biased"
@@ -138,12 +148,14 @@ class Rv(MetricParameters):
     """The RV coefficient: biased linear CKA under its older name."""
 
     metric: ClassVar[str] = "rv"
+    source: ClassVar[str] = "Robert and Escoufier 1976"
 
 
 class Cknna(_KernelParameters):
     """Centred kernel alignment over the pairs that are neighbors in both layers."""
 
     metric: ClassVar[str] = "cknna"
+    source: ClassVar[str] = "arXiv:2405.07987"
     always: ClassVar[tuple[str, ...]] = ("k", "variant")
 
     k: Annotated[int, Field(ge=2)] = 10
@@ -159,6 +171,7 @@ class Rsa(MetricParameters):
     """Correlation of two matrices of dissimilarities."""
 
     metric: ClassVar[str] = "rsa"
+    source: ClassVar[str] = "Kriegeskorte et al. 2008"
     always: ClassVar[tuple[str, ...]] = ("rdm", "compare")
 
     rdm: Literal["correlation", "cosine", "euclidean"] = "correlation"
@@ -171,6 +184,7 @@ class DistanceCorrelation(MetricParameters):
     """Correlation of doubly centred distances."""
 
     metric: ClassVar[str] = "distance_correlation"
+    source: ClassVar[str] = "Szekely, Rizzo and Bakirov 2007"
     always: ClassVar[tuple[str, ...]] = ("estimator",)
 
     estimator: Literal["biased", "debiased"] = "biased"
@@ -181,6 +195,7 @@ class OrdinalTriplets(MetricParameters):
     """Share of triplets of samples whose order of distances agrees."""
 
     metric: ClassVar[str] = "ordinal_triplets"
+    source: ClassVar[str] = "arXiv:2606.16379"
 
     similarity: Similarity = "cosine"
     """What near means."""
@@ -194,12 +209,14 @@ class CcaMean(MetricParameters):
     """Mean canonical correlation."""
 
     metric: ClassVar[str] = "cca_mean"
+    source: ClassVar[str] = "Hotelling 1936"
 
 
 class Svcca(MetricParameters):
     """Mean canonical correlation of leading principal components."""
 
     metric: ClassVar[str] = "svcca"
+    source: ClassVar[str] = "Raghu et al. 2017, arXiv:1706.05806"
     always: ClassVar[tuple[str, ...]] = ("rank",)
 
     rank: PositiveInt | Annotated[float, Field(gt=0, lt=1)] = 10
@@ -212,30 +229,35 @@ class Pwcca(MetricParameters):
     """Mean canonical correlation, weighted by how much of x lies along each."""
 
     metric: ClassVar[str] = "pwcca"
+    source: ClassVar[str] = "Morcos et al. 2018, arXiv:1806.05759"
 
 
 class Procrustes(MetricParameters):
     """Likeness after the best rotation."""
 
     metric: ClassVar[str] = "procrustes"
+    source: ClassVar[str] = "Williams et al. 2021, arXiv:2110.14739"
 
 
 class EigenspaceOverlap(MetricParameters):
     """Overlap of the spaces that the features span."""
 
     metric: ClassVar[str] = "eigenspace_overlap"
+    source: ClassVar[str] = "May et al. 2019, arXiv:1909.01264"
 
 
 class PermutationProcrustes(MetricParameters):
     """Likeness after the best permutation of units."""
 
     metric: ClassVar[str] = "permutation_procrustes"
+    source: ClassVar[str] = "Williams et al. 2021, arXiv:2110.14739"
 
 
 class Gulp(MetricParameters):
     """How alike ridge regressions on two layers predict, whatever the target."""
 
     metric: ClassVar[str] = "gulp"
+    source: ClassVar[str] = "arXiv:2210.06545"
     always: ClassVar[tuple[str, ...]] = ("penalty",)
 
     penalty: PositiveFloat = 0.01
@@ -246,6 +268,7 @@ class LinearPredictivity(MetricParameters):
     """Share of variance that a ridge regression from one layer to the other predicts."""
 
     metric: ClassVar[str] = "linear_predictivity"
+    source: ClassVar[str] = "after arXiv:2106.07682"
     always: ClassVar[tuple[str, ...]] = ("penalty",)
 
     penalty: PositiveFloat = 0.1
@@ -260,6 +283,7 @@ class UnitMatching(MetricParameters):
     """Share of units that are each other's best match by correlation."""
 
     metric: ClassVar[str] = "unit_matching"
+    source: ClassVar[str] = "after arXiv:2306.09346"
 
     split_half: bool = False
     """Count only matches that are found on the even rows and on the odd rows alike."""

@@ -60,7 +60,7 @@ def metrics_of(opened: Opened) -> list[Metric]:
 
 
 def definition(metric: BoundMetric) -> str:
-    """What it is, its parameters, and what it does not see."""
+    """What it is, its parameters, what it does not see, and who has defined it."""
     parameters = metric.parameters
     said = [_sentence(type(parameters).__doc__ or "")]
     for name, field in type(parameters).model_fields.items():
@@ -69,6 +69,8 @@ def definition(metric: BoundMetric) -> str:
     unseen = sorted(invariance.value for invariance in metric.claims.invariances)
     if unseen:
         said.append(f"Not moved by: {', '.join(unseen)}.")
+    if parameters.source:
+        said.append(f"Source: {parameters.source}.")
     return " ".join(said)
 
 
