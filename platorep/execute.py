@@ -33,11 +33,12 @@ def run_stages(run: Run, command: str = "") -> Outcome:
     Args:
         command: For the page to say.
     """
-    from platorep.align import asked_metrics, refuse_too_few_rows
+    from platorep.align import ScoresHook, asked_metrics, refuse_too_few_rows
     from platorep.drawn import is_reported, undrawn_figures
 
     # what cannot be is found before the long work: a metric to import, a gallery of more rows
     asked_metrics(run.config)
+    ScoresHook(run)
     refuse_too_few_rows(run.config.align, run.config.dataset.limit)
     with run.holding_results():
         errors = [*extract_stage(run)[0]]

@@ -31,6 +31,8 @@ class Options:
     keep_going: bool = True
     overwrite: Literal["never", "missing", "always"] = "missing"
     """never: compute nothing; missing: what is not there; always: everything anew."""
+    on_scores: str | None = None
+    """`package.module:function` that is told of scores as they come (docs/extending.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)

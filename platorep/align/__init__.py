@@ -3,11 +3,13 @@
 from platorep.align.asked import asked_metrics
 from platorep.align.estimate import expected_seconds, gallery_cost
 from platorep.align.gallery import refuse_too_few_rows
+from platorep.align.hook import ScoresHook
 from platorep.align.models import Aligned, find_cell, model_pairs
 from platorep.align.stage import align
 
 __all__ = [
     "Aligned",
+    "ScoresHook",
     "align",
     "asked_metrics",
     "expected_seconds",

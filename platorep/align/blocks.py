@@ -1,7 +1,7 @@
 """Scoring pairs block by block, so that the summaries in memory keep to the budget."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from platorep.align.asked import Asked
 from platorep.align.jobs import Scoring, Task
@@ -20,9 +20,10 @@ from platorep.align.scoring import (
 from platorep.align.summaries import blocks, budget_bytes
 from platorep.align.summarizing import Held, Summarizing
 from platorep.align.tables import best_layers
-from platorep.reporting import Advance
 
 Pair = tuple[Aligned, Aligned]
+Finished = Callable[[Pair, PairScores | None], None]
+"""Called when a pair is done, with what could be scored of it."""
 LAYERS_TOGETHER = 128
 
 
@@ -44,8 +45,8 @@ class BlockScoring:
         self.unfinished: dict[Labels, PairScores] = {}
         """What is known of the pairs that lack a metric, and so have no piece."""
 
-    def run(self, pairs: Sequence[Pair], advance: Advance) -> None:
-        """Write the piece of every pair."""
+    def run(self, pairs: Sequence[Pair], finished: Finished) -> None:
+        """Write the piece of every pair, and tell of it."""
         sides = [
             list({model.label: model for model in side}.values())
             for side in zip(*pairs, strict=True)
@@ -62,10 +63,10 @@ class BlockScoring:
                     if self._then:  # whose models are read once more, so all of them together
                         later |= scored
                     else:
-                        self._finish(chunk, scored, advance)
+                        self._finish(chunk, scored, finished)
                 if self._then:
                     models = {model.label: model for pair in here for model in pair}
-                    self._finish(here, self._with_the_rest(later, models), advance)
+                    self._finish(here, self._with_the_rest(later, models), finished)
                 for model in block_y:
                     if model not in block_x:
                         held.pop(model.label, None)
@@ -127,7 +128,7 @@ class BlockScoring:
         return Task(name, tuple(jobs), {label: list(held[label].layers) for label in labels})
 
     def _finish(
-        self, pairs: Sequence[Pair], scored: Mapping[Labels, PairScores], advance: Advance
+        self, pairs: Sequence[Pair], scored: Mapping[Labels, PairScores], finished: Finished
     ) -> None:
         """Write the piece of every pair that has all metrics; keep what there is of the others."""
         for x, y in pairs:
@@ -136,7 +137,7 @@ class BlockScoring:
                 self._pieces.write(x, y, scores)
             elif scores is not None:
                 self.unfinished[x.label, y.label] = scores
-            advance(1)
+            finished((x, y), scores)
 
     def _with_the_rest(
         self, scored: Mapping[Labels, PairScores], models: Mapping[str, Aligned]

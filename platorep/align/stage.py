@@ -15,6 +15,7 @@ from platorep.align.analyses import Context, analyse
 from platorep.align.asked import Asked, asked_metrics
 from platorep.align.blocks import BlockScoring, Pair
 from platorep.align.gallery import open_galleries
+from platorep.align.hook import ScoresHook
 from platorep.align.jobs import Scoring
 from platorep.align.layers import Descriptions, warn_of_degenerate, warn_of_drowned
 from platorep.align.models import (
@@ -53,7 +54,7 @@ def align(run: Run) -> tuple[Failures, pd.DataFrame]:
         AbsentError: cells are not there (with `keep_going`: all of them).
         IntegrityError: a cell is damaged, or holds other rows than the experiment.
     """
-    started = time.monotonic()
+    started, hook = time.monotonic(), ScoresHook(run)
     config, results, report = run.config, run.results, run.report
     failures = run.failures("align")
     asked = asked_metrics(config)
@@ -66,7 +67,7 @@ def align(run: Run) -> tuple[Failures, pd.DataFrame]:
     rows = there.read(there.columns, stop=n)
     warn_of_copies(pairs, rows, report)
     warn_of_same_observations(config.align.repeats, rows, report)
-    scored, layers = _scored(run, asked, pairs, n, failures)
+    scored, layers = _scored(run, asked, pairs, n, failures, hook)
     models = {model.label: model for pair in pairs for model in pair}
     scores = scores_table(facts["name"], scored)
     best = best_table(facts["name"], n, config.align, asked, models, scored)
@@ -100,6 +101,7 @@ def align(run: Run) -> tuple[Failures, pd.DataFrame]:
             "warnings": report.warnings,
         },
     )
+    hook.tables({"best": best, "scores": scores, "layers": layers})
     return failures, best
 
 
@@ -120,7 +122,12 @@ def _pairs(run: Run, failures: Failures) -> list[Pair]:
 
 
 def _scored(
-    run: Run, asked: Sequence[Asked], pairs: Sequence[Pair], n: int, failures: Failures
+    run: Run,
+    asked: Sequence[Asked],
+    pairs: Sequence[Pair],
+    n: int,
+    failures: Failures,
+    hook: ScoresHook,
 ) -> tuple[dict[Labels, PairScores], pd.DataFrame]:
     """The scores of all pairs without what failed, and `layers.csv`."""
     descriptions = Descriptions(run.config.align, run.results, overwrite=run.anew)
@@ -130,7 +137,7 @@ def _scored(
         summarizing = Summarizing(run, home, settings, descriptions, failures)
         scoring = Scoring(run, settings, failures)
         blocks = BlockScoring(asked, settings, summarizing, scoring, pieces)
-        scored = _score(run, pairs, pieces, blocks, failures)
+        scored = _score(run, pairs, pieces, blocks, failures, hook)
         models = {model.label: model for pair in pairs for model in pair}
         labels = [s.label for s in run.specs if s.label in models]
         whole = [models[label] for label in labels if label not in failures.errors]
@@ -145,7 +152,12 @@ def _settings(run: Run, n: int, groups: Sequence[str] | None) -> Settings:
 
 
 def _score(
-    run: Run, pairs: Sequence[Pair], pieces: Pieces, scoring: BlockScoring, failures: Failures
+    run: Run,
+    pairs: Sequence[Pair],
+    pieces: Pieces,
+    scoring: BlockScoring,
+    failures: Failures,
+    hook: ScoresHook,
 ) -> dict[Labels, PairScores]:
     """The scores of all pairs, read where they are finished; without what failed."""
     report = run.report
@@ -158,7 +170,12 @@ def _score(
         _warn_of_nulls(run.config.align, scoring.asked, pairs, report)
         _warn_of_small_parts(scoring.settings.sets, report)
         with report.task("align", len(todo), "pairs") as advance:
-            scoring.run(todo, advance)
+
+            def finished(pair: Pair, scores: PairScores | None) -> None:
+                hook.pair(pair, scores)
+                advance(1)
+
+            scoring.run(todo, finished)
         scored |= pieces.read(todo, report) | scoring.unfinished
     if not scored:
         failures.raise_if_all(1)

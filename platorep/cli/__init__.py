@@ -64,7 +64,7 @@ def main() -> None:
 @command(
     app,
     "run",
-    *(*EXPERIMENT, *WORK, *ENGINE, "batch_size", "overwrite", "offline", *TALK),
+    *(*EXPERIMENT, *WORK, *ENGINE, "batch_size", "overwrite", "offline", "on_scores", *TALK),
     example="platorep run mine.yaml --set align.metrics.0.k=20",
     page="start.md",
 )
@@ -131,7 +131,7 @@ def measure(line: CommandLine) -> None:
 @command(
     app,
     "align",
-    *(*EXPERIMENT, *WORK, *ENGINE, "overwrite", *TALK),
+    *(*EXPERIMENT, *WORK, *ENGINE, "overwrite", "on_scores", *TALK),
     example="platorep align mine.yaml --json",
     page="start.md",
 )

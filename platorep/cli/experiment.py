@@ -60,6 +60,7 @@ def open_experiment(line: CommandLine, *, bundles: bool = False) -> "Run":
             offline=line.offline,
             keep_going=line.keep_going,
             overwrite=line.overwrite.value,
+            on_scores=line.on_scores,
         ),
         report=Reporter(line.verbosity),
     )

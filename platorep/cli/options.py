@@ -131,6 +131,14 @@ class CommandLine:
             help="Of a Ray cluster; else RAY_ADDRESS; else this machine's cores and GPUs.",
         ),
     ] = None
+    on_scores: Annotated[
+        str | None,
+        typer.Option(
+            "--on-scores",
+            metavar="MODULE:FUNCTION",
+            help="A function of your own that is told of each score: docs/extending.md.",
+        ),
+    ] = None
     download_only: Annotated[
         bool, typer.Option("--download-only", help="Fetch models and data, compute nothing.")
     ] = False

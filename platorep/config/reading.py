@@ -288,7 +288,7 @@ def _keys(shape: type[Section], loc: Sequence[int | str]) -> tuple[list[str], se
         if fields or is_name or isinstance(part, int):
             keys.append(str(part))
         if fields:
-            sections = {s for field in fields for s in _sections_in(field.annotation)}
+            sections = {s for field in fields for s in sections_in(field.annotation)}
         elif not is_name:
             sections = {s for s in sections if _is_branch(s, part)} or sections
         is_name = any(typing.get_origin(f.annotation) is Mapping for f in fields) and bool(sections)
@@ -317,7 +317,7 @@ def _line(root: yaml.Node | None, keys: Sequence[str]) -> int:
     return line
 
 
-def _sections_in(annotation: Any) -> set[type[Section]]:
+def sections_in(annotation: Any) -> set[type[Section]]:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return {annotation}
-    return {s for part in typing.get_args(annotation) for s in _sections_in(part)}
+    return {s for part in typing.get_args(annotation) for s in sections_in(part)}

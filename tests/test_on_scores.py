@@ -1,0 +1,101 @@
+"""A function of the user's own that is told of scores as they come."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from runs import run_of
+
+from platorep.align import align
+from platorep.config import ExperimentConfig
+from platorep.errors import ConfigError
+from platorep.execute import extract_stage, run_stages
+from platorep.reporting import Reporter
+from platorep.run import Run
+
+CALLS: list[dict[str, Any]] = []
+
+
+def keep(scores: dict[str, Any]) -> None:
+    CALLS.append(scores)
+
+
+def fail(scores: dict[str, Any]) -> None:
+    CALLS.append(scores)
+    raise RuntimeError("no connection")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Two pairs of networks under two metrics."""
+    CALLS.clear()
+    toy = {"backend": "toyworld", "training": {"steps": 0}}
+    config = ExperimentConfig.model_validate(
+        {
+            "name": "told",
+            "dataset": {"source": "toyworld", "limit": 32},
+            "families": [
+                {"name": "L", "modality": "language", "models": ["llama8"]} | toy,
+                {"name": "V", "modality": "vision", "models": ["conv4", "conv8"]} | toy,
+            ],
+            "align": {
+                "metrics": [{"name": "mutual_knn", "k": 3}, {"name": "rsa"}],
+                "null": {"permutations": 9},
+            },
+            "controls": {"shuffled_pairs": True},
+        }
+    )
+    return run_of(config, tmp_path / "results", tmp_path / "cache", on_scores="test_on_scores:keep")
+
+
+def test_it_is_told_of_each_finished_pair_and_of_the_tables(run: Run) -> None:
+    extract_stage(run)
+    align(run)
+    *pairs, last = CALLS
+    best = pd.read_csv(run.results.best)
+    trained = best[best["control"].isna()].set_index(["x", "y", "metric"])
+
+    assert len(pairs) == len(trained) == 4  # two pairs, two metrics
+    for told in pairs:
+        row = trained.loc[(told["x"], told["y"], told["metric"])]
+        assert told["score"] == pytest.approx(row["score"])
+        assert (told["layer_x"], told["n"]) == (row["layer_x"], 32)
+        assert told["p"] == (None if told["metric"].startswith("rsa") else row["p"])
+        json.dumps(told)  # plain numbers
+    assert last["experiment"] == "told"
+    assert list(last["tables"]) == ["best", "scores", "layers"]
+
+    CALLS.clear()
+    align(run)  # nothing is scored: no pair is told of, and the tables once more
+    assert [set(told) for told in CALLS] == [{"experiment", "results", "tables"}]
+
+
+def test_what_fails_there_is_told_and_loses_nothing(run: Run, tmp_path: Path) -> None:
+    report = Reporter(-1)
+    again = run_of(
+        run.config, run.results, tmp_path / "cache", report, on_scores="test_on_scores:fail"
+    )
+    extract_stage(again)
+    failures, best = align(again)
+
+    assert len(CALLS) == 5
+    assert not failures.errors
+    assert len(best) == 8  # with shuffled pairs
+    told = [warning for warning in report.warnings if "on-scores" in warning]
+    assert told == [
+        "--on-scores test_on_scores:fail failed, no score is lost: RuntimeError: no connection"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("test_on_scores:keeep", "Did you mean 'keep'"), ("test_on_scores:CALLS", "found one of")],
+)
+def test_a_wrong_name_is_told_before_the_work(run: Run, path: str, message: str) -> None:
+    wrong = run_of(run.config, run.results, run.root, on_scores=path)
+
+    with pytest.raises(ConfigError, match=message):
+        run_stages(wrong)
+    assert not run.results.folder.exists()
