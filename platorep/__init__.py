@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from platorep.api import Reference, list_metrics, load_features, score
-    from platorep.opened import Features
+    from platorep.opened import Features, open_results
     from platorep.packing import open_bundle
     from platorep.with_null import ScoreWithNull
 
@@ -17,6 +17,7 @@ __all__ = [
     "list_metrics",
     "load_features",
     "open_bundle",
+    "open_results",
     "score",
 ]
 
@@ -24,7 +25,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import the interface on first use: `import platorep` alone must stay light."""
     if name in __all__:
-        from platorep import api
+        from importlib import import_module
 
-        return getattr(api, name)
+        place = {"open_bundle": "packing", "open_results": "opened"}.get(name, "api")
+        return getattr(import_module(f"platorep.{place}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

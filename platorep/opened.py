@@ -6,29 +6,37 @@ Axes: n rows that were scored, k neighbors.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Float64, Integer
+from matplotlib import figure as mpl
 from torch import Tensor
 
 from platorep.align.models import find_cell
 from platorep.align.prepared import ModelLayers
 from platorep.bundles.lists import BundledLists, ordered
 from platorep.config import AlignConfig, ModelSpec
-from platorep.errors import AbsentError, UnknownNameError
+from platorep.config.recorded import recorded_config
+from platorep.errors import AbsentError, ConfigError, UnknownNameError
 from platorep.experiment_rows import open_rows
 from platorep.features import Cell
+from platorep.files import cache_root
 from platorep.metrics import BoundMetric, Summary, bind
 from platorep.metrics.layer import Layer
 from platorep.metrics.nearest import search
 from platorep.metrics.neighbors import check_k
+from platorep.parameters.figures import figure_parameters
 from platorep.parameters.metrics import MutualKnn, NeighborParameters
-from platorep.plots import Tables
+from platorep.plots import Tables, draw_figure
 from platorep.plots.stage import read_tables
-from platorep.run import Run
+from platorep.plots.summary import summary_html
+from platorep.reporting import Reporter
+from platorep.results import Results
+from platorep.run import Options, Run
 from platorep.switches import default_switches
 
 AS_SCORED = ("preprocess", "concatenated", "gallery")
@@ -102,6 +110,24 @@ class Opened:
     def models(self) -> pd.DataFrame:
         """models.csv: a row per model."""
         return self.tables.models
+
+    def figure(self, kind: str, **parameters: Any) -> mpl.Figure:
+        """One of the figures of `platorep list figures`, as `plot` would draw it.
+
+        Args:
+            **parameters: What an experiment's file may say of it, such as `x="num_parameters"`.
+
+        Raises:
+            ConfigError: there is no such kind, or a parameter is wrong.
+            AbsentError: there is nothing to draw; says what is missing.
+            UnknownNameError: the tables have no such metric or model.
+        """
+        figure, _ = draw_figure(self.tables, figure_parameters({"kind": kind} | parameters))
+        return figure
+
+    def _repr_html_(self) -> str:
+        """What it is, and its best trained pairs, for a notebook."""
+        return summary_html(self.run.config.name, self.tables, len(self.ids))
 
     @cached_property
     def align(self) -> AlignConfig:
@@ -252,3 +278,34 @@ def neighbor_parameters(opened: Opened, metric: str) -> MutualKnn:
             common = NeighborParameters.model_fields
             return MutualKnn.model_validate(parameters.model_dump(include=set(common)))
     return MutualKnn()
+
+
+def open_results(results: str | Path) -> Opened:
+    """A finished experiment, from the folder that `platorep run` wrote.
+
+        found = platorep.open_results("results/mine")
+        found.best, found.scores, found.performance, found.models   # data frames
+        found.neighbors("llama8", "conv4").agreement                # of each row
+        found.figure("scaling", x="num_parameters")                 # a matplotlib figure
+
+    Raises:
+        AbsentError: there is no experiment.
+        ConfigError: its settings are none that this version can read.
+    """
+    folder = Results(Path(results))
+    try:
+        config = recorded_config(folder.read_json(folder.run, "extract")["config"])
+    except (ConfigError, KeyError) as error:
+        raise ConfigError(
+            f"{folder.run} cannot be read as an experiment: {error}. Run `platorep run` with its "
+            "file again: what is finished stays."
+        ) from error
+    run = Run(
+        config=config,
+        specs=config.models(),
+        results=folder,
+        root=cache_root(),
+        options=Options(overwrite="never"),
+        report=Reporter(-1),
+    )
+    return Opened(run)

@@ -41,7 +41,7 @@ def run(tmp_path: Path) -> Run:
                 {"name": "V", "modality": "vision", "models": ["conv4", "conv8"]} | toy,
             ],
             "align": {
-                "metrics": [{"name": "mutual_knn", "k": 3}, {"name": "rsa"}],
+                "metrics": [{"name": "mutual_knn", "k": 3}, "procrustes"],
                 "null": {"permutations": 9},
             },
             "controls": {"shuffled_pairs": True},
@@ -62,7 +62,7 @@ def test_it_is_told_of_each_finished_pair_and_of_the_tables(run: Run) -> None:
         row = trained.loc[(told["x"], told["y"], told["metric"])]
         assert told["score"] == pytest.approx(row["score"])
         assert (told["layer_x"], told["n"]) == (row["layer_x"], 32)
-        assert told["p"] == (None if told["metric"].startswith("rsa") else row["p"])
+        assert told["p"] == (None if told["metric"].startswith("procrustes") else row["p"])
         json.dumps(told)  # plain numbers
     assert last["experiment"] == "told"
     assert list(last["tables"]) == ["best", "scores", "layers"]

@@ -1,14 +1,27 @@
 """A finished experiment, looked at: its numbers are those of the tables and the cache."""
 
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from nbclient import NotebookClient
 from runs import run_of
 
-from platorep.config import ExperimentConfig
-from platorep.errors import AbsentError, UnknownNameError
+import platorep
+from platorep.config import ExperimentConfig, load_config, shipped_configs
+from platorep.config.recorded import recorded_config
+from platorep.errors import AbsentError, ConfigError, UnknownNameError
 from platorep.execute import run_stages
+from platorep.files import write_json
 from platorep.opened import Opened
+from platorep.plots.summary import summary_html
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +76,94 @@ def test_unknown_models_and_pairs_are_told(opened: Opened) -> None:
         opened.neighbors("llama9", "conv4")
     with pytest.raises(AbsentError, match="conv4 x llama8 is no pair"):
         opened.neighbors("conv4", "llama8")
+
+
+def test_a_folder_of_results_is_enough(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLATOREP_CACHE", str(opened.run.root))
+    found = platorep.open_results(opened.results.folder)
+
+    assert found.run.config == opened.run.config
+    pd.testing.assert_frame_equal(found.best, opened.best)
+    np.testing.assert_array_equal(
+        found.neighbors("llama8", "conv4").x, opened.neighbors("llama8", "conv4").x
+    )
+    assert found.features("conv4").names == opened.features("conv4").names
+    with pytest.raises(AbsentError, match="platorep extract"):
+        platorep.open_results(opened.results.folder / "none")
+
+
+@pytest.mark.parametrize(
+    "change", [lambda run: run.pop("config"), lambda run: run["config"].clear()]
+)
+def test_settings_that_cannot_be_read_are_told(
+    tmp_path: Path, opened: Opened, change: Callable[[dict[str, Any]], Any]
+) -> None:
+    run = json.loads(opened.results.run.read_text())
+    del run["seal"]
+    change(run)
+    write_json(tmp_path / "run.json", run)
+
+    with pytest.raises(ConfigError, match=r"(?s)cannot be read as an exp.*with its file again"):
+        platorep.open_results(tmp_path)
+
+
+def test_settings_come_back_as_they_were() -> None:
+    """Of every shipped experiment: the same models with the same settings, the same everything."""
+    for path in shipped_configs().values():
+        config = load_config(path)
+        settings = json.loads(json.dumps(config.model_dump(mode="json")))
+        again = recorded_config(settings)
+        assert again.model_dump(mode="json") == settings
+        assert again.models() == config.models()
+
+
+def test_figures_are_drawn_with_parameters(opened: Opened) -> None:
+    figure = opened.figure("layer_heatmap", pair=("llama8", "conv4"))
+    texts = " ".join(text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text")))
+
+    assert "llama8" in texts
+    assert "conv4" in texts
+    for parameters, message in (
+        ({"kind": "scalin"}, "Did you mean 'scaling'"),
+        ({"kind": "scaling", "xx": 1}, "figure 'scaling': unknown key 'xx'. Did you mean 'x'"),
+        ({"kind": "scaling", "x": 1}, "figure 'scaling': x: Input should be a valid string"),
+    ):
+        with pytest.raises(ConfigError) as error:
+            opened.figure(**parameters)
+        assert message in str(error.value)
+
+
+def test_a_notebook_shows_the_best_pairs_of_trained_models(opened: Opened) -> None:
+    html = opened._repr_html_()
+    assert "2 models, 48 rows of toyworld" in html
+    assert f"{opened.best['score'].iloc[0]:.3f}" in html
+
+    tables = opened.tables
+    hostile = "<script>alert(1)</script>"
+    named = replace(
+        tables,
+        best=tables.best.replace("llama8", hostile),
+        models=tables.models.replace("llama8", hostile),
+    )
+    assert "<script" not in summary_html(hostile, named, 48)
+    assert "&lt;script&gt;" in summary_html("e", named, 48)
+    random = replace(tables, models=tables.models.assign(random=[True, False]))
+    assert "no two trained models" in summary_html("e", random, 48)
+
+
+def test_the_notebook_of_the_docs_runs(tmp_path: Path) -> None:
+    file = Path(__file__).parents[1] / "docs" / "notebook.ipynb"
+    notebook = nbformat.read(file, as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells)  # of the repository
+
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": tmp_path}}).execute()
+
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    shown = [output.data for output in outputs if "data" in output]
+    assert "4 models, 64 rows of toyworld" in shown[0]["text/html"]
+    assert any("image/png" in data for data in shown)
+    printed = "".join(output.text for output in outputs if output.get("name") == "stdout")
+    best = pd.read_csv(tmp_path / "results" / "smoke" / "best.csv")
+    mean = shown[2]["text/plain"].removeprefix("np.float64(").removesuffix(")")
+    assert float(mean) == pytest.approx(best.loc[best["control"].isna(), "score"].max())
+    assert "ScoreWithNull(score=" in printed

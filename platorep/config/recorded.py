@@ -52,7 +52,7 @@ def _inside(annotation: Any, value: Any) -> Any:
         return [_inside(annotation, entry) for entry in value]
     if not isinstance(value, dict):
         return value
-    for section in sections_in(annotation):
+    for section in sorted(sections_in(annotation), key=lambda one: one.__name__):
         if _may_be(section, value):
             return _said(section, value)
     return {name: _inside(annotation, entry) for name, entry in value.items()}

@@ -6,12 +6,13 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 from pydantic import (
     Field,
     SerializeAsAny,
+    TypeAdapter,
     ValidationError,
     WrapValidator,
     model_validator,
 )
 
-from platorep.errors import PlatorepError, listed, nearest
+from platorep.errors import ConfigError, PlatorepError, listed, nearest
 from platorep.parameters.section import Section
 from platorep.parameters.views import Modality
 from platorep.plugins import require_plugin
@@ -411,11 +412,8 @@ def _of_a_package(figure: Any, check: Callable[[Any], Any]) -> Any:
             f"platorep.parameters.figures.FigureParameters and have `kind: str = {kind!r}`; found "
             f"{parameters!r}. Update the package, or uninstall it."
         )
-    known = parameters.model_fields
-    if isinstance(figure, Mapping) and (unknown := [key for key in figure if key not in known]):
-        raise ValueError(
-            f"unknown key {unknown[0]!r}.{nearest(unknown[0], known)} Known: {listed(known)}"
-        )
+    if isinstance(figure, Mapping):
+        _refuse_unknown_keys(figure, parameters)
     try:
         return parameters.model_validate(figure)
     except ValidationError as error:
@@ -423,8 +421,40 @@ def _of_a_package(figure: Any, check: Callable[[Any], Any]) -> Any:
         raise ValueError("; ".join(problems)) from error
 
 
+def _refuse_unknown_keys(figure: Mapping[str, Any], parameters: type[FigureParameters]) -> None:
+    known = parameters.model_fields
+    if unknown := [key for key in figure if key not in known]:
+        raise ValueError(
+            f"unknown key {unknown[0]!r}.{nearest(unknown[0], known)} Known: {listed(known)}"
+        )
+
+
 AnyFigure = Annotated[SerializeAsAny[FigureConfig], WrapValidator(_of_a_package)]
 """An entry of `figures`: a figure that is built in, or an installed package's."""
+
+
+def figure_parameters(said: Mapping[str, Any]) -> FigureParameters:
+    """Checked parameters of one figure, from what a file would say of it.
+
+    Raises:
+        ConfigError: there is no such kind, or a parameter is wrong.
+    """
+    kind = said.get("kind")
+    try:
+        for section in get_args(get_args(FigureConfig)[0]):
+            if section.model_fields["kind"].default == kind:
+                _refuse_unknown_keys(said, section)
+        found: FigureParameters = TypeAdapter(AnyFigure).validate_python(said)
+    except ValidationError as error:
+        problems = []
+        for problem in error.errors():
+            where = ".".join(str(part) for part in problem["loc"] if part != kind)
+            message = problem["msg"].removeprefix("Value error, ")
+            problems.append(f"{where}: {message}".removeprefix(": "))
+        raise ConfigError(f"figure {kind!r}: {'; '.join(problems)}") from error
+    except ValueError as error:
+        raise ConfigError(f"figure {kind!r}: {error}") from error
+    return found
 
 
 def figure_names(figures: Iterable[FigureParameters]) -> list[str]:
