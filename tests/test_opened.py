@@ -124,7 +124,7 @@ def test_figures_are_drawn_with_parameters(opened: Opened) -> None:
     assert "llama8" in texts
     assert "conv4" in texts
     for parameters, message in (
-        ({"kind": "scalin"}, "Did you mean 'scaling'"),
+        ({"kind": "scalings"}, "Did you mean 'scaling'"),
         ({"kind": "scaling", "xx": 1}, "figure 'scaling': unknown key 'xx'. Did you mean 'x'"),
         ({"kind": "scaling", "x": 1}, "figure 'scaling': x: Input should be a valid string"),
     ):
