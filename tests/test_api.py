@@ -121,3 +121,8 @@ def test_a_reference_scores_features_as_the_experiment_would(results: Path) -> N
     assert reference([features, LAYERS[1]]) == 1.0  # the second is the reference's own
     with pytest.raises(DataError, match=r"\(5, 5\), expected 6 rows"):
         reference(features[:5])
+
+
+def test_every_name_that_is_handed_on_is_there() -> None:
+    for name in platorep.__all__:
+        assert getattr(platorep, name) is not None
