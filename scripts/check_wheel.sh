@@ -30,4 +30,6 @@ platorep plan "$experiment"
 platorep run "$experiment"
 platorep run "$experiment" # finds everything done
 test -s "results/$experiment/best.csv"
+platorep report "$experiment" --no-images
 test -s "results/$experiment/figures/scaling.png"
+test -s "results/$experiment/report.html"
