@@ -74,6 +74,10 @@ def score(value: float | None) -> str:
     return "\u2013" if value is None else f"{value:.3f}"
 
 
+def brief(value: float | None) -> str | None:
+    return None if value is None else f"{float(f'{value:.3g}'):g}"
+
+
 def address(pair: Pair, **more: Any) -> str:
     asked = {"x": pair.x, "y": pair.y, "metric": pair.metric}
     return "#" + urlencode(asked | ({"kind": "shuffled"} if pair.kind == "shuffled" else {}) | more)
@@ -201,9 +205,9 @@ def test_numbers_of_a_pair_are_those_of_the_table(opened: Browser, made: Content
     found = opened.run_async(PAIRS, [address(pair) for pair in pairs])
 
     for pair, (shown, text) in zip(pairs, found, strict=True):
-        assert shown["Score"] == score(pair.score)
-        assert shown["Threshold"] == score(pair.threshold)
-        assert shown.get("Chance") == (None if pair.chance is None else score(pair.chance))
+        assert shown["Score"] == (brief(pair.score) or "\u2013")
+        assert shown["Threshold"] == brief(pair.threshold)
+        assert shown.get("Chance") == brief(pair.chance)
         assert float(shown["p"]) == pair.p
         assert ("p adjusted" in shown) == (pair.p_adjusted is not None)
         assert pair.reason in text
@@ -263,9 +267,8 @@ def test_a_mark_and_a_cell_select(opened: Browser, made: Content) -> None:
     assert address(pair).split("&metric")[0] in opened.run("return location.hash")
     tip = opened.text("#tip")
     assert f"{pair.x} \u00d7 {pair.y}" in tip
-    assert score(pair.score) in tip
-    assert score(pair.threshold) in tip
-    assert f"p = {pair.p:.3f}" in tip
+    assert f"score {brief(pair.score)} " in tip
+    assert f"threshold {brief(pair.threshold)}p = {pair.p:g}" in tip
 
     point("#pairs-chart .mark-rect path", "place", 4)
     assert made.pairs[4].x in opened.text("#pair")

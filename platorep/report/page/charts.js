@@ -109,12 +109,13 @@ function drawHeat(id, {rows, columns, cells, format, reversed, xTitle, yTitle, .
   const longest = rows.reduce((most, name) => Math.max(most, name.length), 0);
   let roomy = true;
   const amend = (spec, width) => {
-    const step = Math.max(14, Math.min(54, (width - Math.min(150, 7 * longest) - 50) / columns.length));
+    const names = Math.min(width * 0.35, 230);
+    const step = Math.max(14, Math.min(54, (width - Math.min(names, 7 * longest) - 60) / columns.length));
     roomy = step >= 34;
     Object.assign(spec, {width: {step}, height: {step: roomy ? Math.min(step, 30) : step}});
     amendChannel(spec, "x", {title: xTitle ?? null, scale: {domain: columns},
-      axis: xTitle ? {labelAngle: 0} : {orient: "top", labelAngle: -45}});
-    amendChannel(spec, "y", {title: yTitle ?? null, scale: {domain: rows}, axis: TOP_LEFT});
+      axis: xTitle ? {labelAngle: 0} : {orient: "top", labelAngle: -45, labelLimit: 200}});
+    amendChannel(spec, "y", {title: yTitle ?? null, scale: {domain: rows}, axis: {...TOP_LEFT, labelLimit: names}});
     if (!roomy) spec.layer = spec.layer.filter(({mark}) => mark.type !== "text");
   };
   draw(id, {spec: "heat", amend, ...rest, data: {cells: cells.map(cell => {

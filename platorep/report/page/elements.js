@@ -55,12 +55,11 @@ function digits(value) {
   return size >= 1e-4 && size < 1e6 ? String(Number(value.toPrecision(4))) : value.toExponential(2);
 }
 
-// Scores, three decimals, so that they can be compared at a glance.
+// Three decimals, for scores that are compared at a glance.
 const score = value => value == null ? "–"
   : Math.abs(value) < 10 ? value.toFixed(3) : digits(value);
 
-const chanceOf = p => p == null ? "–" : p < 0.001 ? p.toExponential(1) : p.toFixed(3);
-
-const shareOf = (part, whole) => whole ? `${Math.round(100 * part / whole)} %` : "–";
+// Three digits, for one number among others: 0.00978.
+const brief = value => value == null ? "–" : Number(value.toPrecision(3)).toLocaleString("en", {maximumFractionDigits: 12});
 
 const count = (number, noun) => `${digits(number)} ${noun}${number === 1 ? "" : "s"}`;

@@ -27,8 +27,8 @@ function showPairs() {
     const pairs = trained.filter(pair => modalities(pair) === kind), best = bestPair(pairs);
     return make("span", {class: "line"}, ...(!best ? [`No pair of ${kind} has a score.`] : [
       `Of the ${count(pairs.length, "pair")} `, outside(kind), ", ", outside(best.x), " × ", outside(best.y),
-      ` ${closer(state.metric, 1, 0) ? "align most" : "are closest"}: `, make("strong", {}, score(best.score)),
-      best.chance == null ? "." : `; chance is ${score(best.chance)}.`]));
+      ` ${closer(state.metric, 1, 0) ? "align most" : "are closest"}: `, make("strong", {}, brief(best.score)),
+      best.chance == null ? "." : `; chance is ${brief(best.chance)}.`]));
   }));
   byId("pairs-caption").textContent = `${shuffled ? "Rows were shuffled: what no agreement looks like. " : ""}`
     + `The ${said} of each pair at its best layers. Struck through: not above its null (adjusted p > .05; where there is none, not beyond the threshold). Choose a cell to see its pair.`;
@@ -88,16 +88,16 @@ function showPair() {
   }
   const passed = passes(pair);
   const sentence = pair.score == null ? ["No score: ", outside(pair.reason || "no reason is known"), "."] : [
-    outside(pair.x), " × ", outside(pair.y), ` reach ${score(pair.score)}`,
-    pair.chance == null ? "" : `; chance is ${score(pair.chance)}`,
+    outside(pair.x), " × ", outside(pair.y), ` reach ${brief(pair.score)}`,
+    pair.chance == null ? "" : `; chance is ${brief(pair.chance)}`,
     passed == null ? "." : passed ? ". This is above the null." : ". This is not above the null.",
   ];
-  const interval = pair.low == null ? null : `${score(pair.low)} to ${score(pair.high)}`;
+  const interval = pair.low == null ? null : `${brief(pair.low)} to ${brief(pair.high)}`;
   const facts = [
-    ["Score", score(pair.score)], ["95 % interval", interval], ["Chance", pair.chance, score],
-    ["Mean of the null", pair.null_mean, score], ["Threshold", pair.threshold, score],
-    ["p", pair.p, chanceOf], ["p adjusted", pair.p_adjusted, chanceOf],
-    ["Calibrated", pair.calibrated, score], ["Share of the ceiling", pair.ceiling_share, score],
+    ["Score", brief(pair.score)], ["95 % interval", interval], ["Chance", pair.chance, brief],
+    ["Mean of the null", pair.null_mean, brief], ["Threshold", pair.threshold, brief],
+    ["p", pair.p, brief], ["p adjusted", pair.p_adjusted, brief],
+    ["Calibrated", pair.calibrated, brief], ["Share of the ceiling", pair.ceiling_share, brief],
     ["Layer of x", pair.layer_x < 0 ? null : layerText(pair.x, pair.layer_x)],
     ["Layer of y", pair.layer_y < 0 ? null : layerText(pair.y, pair.layer_y)],
     ["n", pair.n, digits], ["k", pair.k, digits], ["Kind", pair.kind],
@@ -125,13 +125,13 @@ function showLayers() {
     xTitle: `layer of ${pair.y}`, yTitle: `layer of ${pair.x}`,
     label: `Heat map of the scores of ${rows.length} × ${columns.length} layers. The table below has the same numbers.`,
     onpick: datum => select({layers: [Number(datum.row), Number(datum.column)]}),
-    tip: datum => [`score ${score(datum.value)}`, `x: layer ${layerText(pair.x, datum.row)}`, `y: layer ${layerText(pair.y, datum.column)}`],
+    tip: datum => [`score ${brief(datum.value)}`, `x: layer ${layerText(pair.x, datum.row)}`, `y: layer ${layerText(pair.y, datum.column)}`],
   }));
   const chosen = map[layers[0]]?.[layers[1]];
   const isBest = layers[0] === pair.layer_x && layers[1] === pair.layer_y;
   byId("layers-answer").replaceChildren("Layer ", outside(layerText(pair.x, layers[0])), " of ", outside(pair.x),
-    " with layer ", outside(layerText(pair.y, layers[1])), " of ", outside(pair.y), `: ${score(chosen)}`,
-    isBest ? ", the best of all." : `; the best layers reach ${score(pair.score)}. `,
+    " with layer ", outside(layerText(pair.y, layers[1])), " of ", outside(pair.y), `: ${brief(chosen)}`,
+    isBest ? ", the best of all." : `; the best layers reach ${brief(pair.score)}. `,
     isBest ? "" : button("Back to the best layers", () => select({layers: [pair.layer_x, pair.layer_y]})));
   byId("layers-caption").textContent = "The score of each layer of the one with each of the other; deep layers are up and right. Choose a cell to see below what these layers share.";
   numbersBelow("layers-numbers", "Scores of layers", ["layer of x", "name", "layer of y", "name", "score"],

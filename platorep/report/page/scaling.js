@@ -42,6 +42,10 @@ function showScaling() {
       selected: pair === state.pair,
     };
   };
+  const sizes = state.measure.includes("parameters");
+  byId("scaling-title").textContent = `Do ${sizes ? "larger" : "better"} models align more?`;
+  const lineOf = ({line, point}) => `${line.label}\n${point.family}`;
+  byId("lines").parentElement.hidden = new Set(shown.map(lineOf)).size === shown.length;
   const over = shown.filter(each => each.x != null).map(row);
   const without = shown.filter(each => each.x == null).map(row);
   const chances = [...new Set(shown.map(({pair}) => pair.chance).filter(chance => chance != null))];
@@ -57,9 +61,18 @@ function showScaling() {
     tip: datum => pairLines(content.pairs[datum.place]),
   });
   captionScaling(shown, measure, without.length);
+  showChosen();
   numbersBelow("scaling-numbers", "Pairs of the figure",
     ["x", "y", "kind", measure?.title ?? "measure", "score", "chance", "threshold", "p", "p adjusted"],
     () => shown.map(({pair, x}) => [pair.x, pair.y, pair.kind, x, pair.score, pair.chance, pair.threshold, pair.p, pair.p_adjusted]));
+}
+
+// The pair that was chosen, and ways to it.
+function showChosen() {
+  const {pair} = state;
+  const to = (text, id) => button(text, () => { byId(id).scrollIntoView(); byId(id).focus({preventScroll: true}); });
+  byId("chosen").replaceChildren(...(pair ? ["Chosen: ", outside(pair.x), " × ", outside(pair.y), `, ${brief(pair.score)} `,
+    to("Its layers", "one-pair"), " ", to("What it shares", "shared")] : []));
 }
 
 function amendScaling(spec, width, over, without, measure, title) {
@@ -71,7 +84,7 @@ function amendScaling(spec, width, over, without, measure, title) {
   const y = {domain: [Math.min(0, ...heights), Math.max(...heights) * 1.04], nice: false};
   const [left, right] = spec.hconcat;
   const xs = over.map(({x}) => x), low = Math.min(...xs), high = Math.max(...xs);
-  const log = low > 0 && high / low > 20;
+  const log = low > 0 && high / low > 8;
   for (const chart of spec.hconcat) {
     chart.height = height;
     amendChannel(chart, "y", {title, scale: y, axis: {...TOP_LEFT, titleX: -30}});
@@ -103,7 +116,7 @@ function captionScaling(shown, measure, without) {
   byId("scaling-caption").replaceChildren(...[
     `A mark per pair of models, n = ${digits(content.n)}. Filled: both are trained; open: one is not. `,
     content.models.some(model => model.of) && "A copy stands at the x of the model that it is a copy of. ",
-    shown.some(({pair}) => pair.threshold != null) && "Short bars: the score that chance alone reaches at 95 % of its draws (best layers against best layers). ",
+    shown.some(({pair}) => pair.threshold != null) && "Short bars: the threshold, which 95 % of permuted pairs stay below. ",
     shown.some(({pair}) => pair.low != null) && "Upright lines: 95 % intervals. ",
     without > 0 && measure && `Pairs without a value of ${measure.title} stand at the right. `,
     "Choose a mark to see its pair below.",
@@ -162,10 +175,10 @@ const sample = (color, dash) => drawn("svg", {viewBox: "0 0 28 12", class: "sign
 function pairLines(pair) {
   return [
     `${pair.x} × ${pair.y}`,
-    `score ${score(pair.score)}${pair.low == null ? "" : ` [${score(pair.low)}, ${score(pair.high)}]`}`,
+    `score ${brief(pair.score)}${pair.low == null ? "" : ` [${brief(pair.low)}, ${brief(pair.high)}]`}`,
     pair.layer_x < 0 ? "" : `layers ${layerText(pair.x, pair.layer_x)} × ${layerText(pair.y, pair.layer_y)}`,
-    `chance ${score(pair.chance)}, threshold ${score(pair.threshold)}`,
-    pair.p == null ? "" : `p = ${chanceOf(pair.p)}${pair.p_adjusted == null ? "" : `, adjusted ${chanceOf(pair.p_adjusted)}`}`,
+    `chance ${brief(pair.chance)}, threshold ${brief(pair.threshold)}`,
+    pair.p == null ? "" : `p = ${brief(pair.p)}${pair.p_adjusted == null ? "" : `, adjusted ${brief(pair.p_adjusted)}`}`,
     pair.kind === "trained" ? "" : pair.kind,
     pair.reason,
   ].filter(Boolean);
