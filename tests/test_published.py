@@ -17,6 +17,7 @@ CALLED = {
     "mpl_toolkits": "matplotlib",
     "PIL": "pillow",
     "colour": "colour-science",
+    "pydantic_core": "pydantic",
     "sklearn": "scikit-learn",
     "umap": "umap-learn",
     "vl_convert": "vl-convert-python",
