@@ -251,7 +251,8 @@ def import_features(run: Run, file: Path) -> Path:
 def compare_stage(names: Sequence[str], output: Path | None, report: Reporter) -> pd.DataFrame:
     """Put the scores of several experiments beside each other: tables and figure; the taus."""
     from platorep.comparing import common_scores, consistency, find_results, warn_of_settings
-    from platorep.plots.consistency import consistency_points, draw_consistency
+    from platorep.plots.about import framed
+    from platorep.plots.consistency import consistency_points, draw_consistency, say_consistency
     from platorep.plots.saving import write_figure
     from platorep.plots.style import figure_style
 
@@ -265,13 +266,16 @@ def compare_stage(names: Sequence[str], output: Path | None, report: Reporter) -
         results.write_table(results.folder / "consistency.csv", table, made_from)
         results.write_table(results.folder / "consistency_pairs.csv", scores, made_from)
         points = consistency_points(scores, table)
-        write_figure(results.figures / "consistency", draw_consistency(points), points)
+        about = say_consistency(scores, table)
+        figure = framed(draw_consistency, points, about)
+        write_figure(results.figures / "consistency", figure, points)
     return table.round(4)
 
 
 def pmi_stage(config: PmiConfig, results: Results, report: Reporter) -> pd.DataFrame:
     """Train the learners, write tables and figure; returns the rows of the last step."""
-    from platorep.plots.pmi import draw_pmi, pmi_points
+    from platorep.plots.about import framed
+    from platorep.plots.pmi import draw_pmi, pmi_points, say_pmi
     from platorep.plots.saving import write_figure
     from platorep.plots.style import figure_style
     from platorep.theory.stages import learn_pmi
@@ -280,7 +284,8 @@ def pmi_stage(config: PmiConfig, results: Results, report: Reporter) -> pd.DataF
     with held(results.folder, settings, models=None), figure_style():
         kernels, pairs = learn_pmi(config, results, report)
         points = pmi_points(kernels, pairs)
-        write_figure(results.figures / "pmi", draw_pmi(kernels, pairs), points)
+        figure = framed(lambda _: draw_pmi(kernels, pairs), points, say_pmi(kernels, pairs))
+        write_figure(results.figures / "pmi", figure, points)
     last: pd.DataFrame = kernels[kernels["step"] == kernels["step"].max()].round(4)
     return last
 
@@ -289,7 +294,8 @@ def color_stage(
     config: ColorConfig, results: Results, options: Options, report: Reporter
 ) -> Outcome:
     """Compare the colours, write tables and figure; what failed, and how alike the rest is."""
-    from platorep.plots.color import color_points, draw_color
+    from platorep.plots.about import framed
+    from platorep.plots.color import color_points, draw_color, say_color
     from platorep.plots.saving import write_figure
     from platorep.plots.style import figure_style
     from platorep.theory.stages import compare_colors
@@ -298,7 +304,8 @@ def color_stage(
     with held(results.folder, settings, models=None), figure_style():
         colors = compare_colors(config, results, options, report)
         points = color_points(colors.geometry, colors.agreement)
-        write_figure(results.figures / "color", draw_color(points), points)
+        figure = framed(draw_color, points, say_color(points))
+        write_figure(results.figures / "color", figure, points)
     columns = ["items", "x", "y", "layer", "num_colors", "residual", "residual_null", "residual_p"]
     table = colors.agreement[[*columns, "correlation", "correlation_p"]]
     return colors.failures.all, table.round(4)

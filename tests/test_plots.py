@@ -54,6 +54,8 @@ from platorep.plots.labels import (
     wrap,
 )
 from platorep.plots.measures import values_of
+from platorep.plots.saving import write_figure
+from platorep.plots.style import figure_style
 
 KNN = "mutual_knn{k: 10}"
 VISION = {
@@ -179,6 +181,12 @@ def texts(figure: Figure) -> Iterator[Text]:
     for text in figure.findobj(Text):
         if text.get_visible() and text.get_text().strip():
             yield text
+
+
+def about(figure: Figure) -> str:
+    """What stands below."""
+    found = [text.get_text() for text in figure.texts if text.get_gid() == "about"]
+    return " ".join(found).replace("\n", " ").replace("\N{NO-BREAK SPACE}", " ")
 
 
 def assert_readable(figure: Figure) -> None:
@@ -498,7 +506,7 @@ def test_heatmap_cells_are_its_points(num_language: int, num_vision: int, contro
     found = {
         str(patch.get_gid()): patch.get_facecolor()
         for patch in ax.patches
-        if isinstance(patch, Rectangle) and patch.get_gid()
+        if isinstance(patch, Rectangle) and str(patch.get_gid()).startswith("cell|")
     }
     frame = points.frame.dropna(subset="value")
     low, high = bar.get_ylim()
@@ -699,8 +707,8 @@ def test_k_sweep_worked_by_hand() -> None:
 
 
 def test_k_sweep_with_many_families_and_without_a_trend() -> None:
-    for size in ((3, 7), (1, 7)):
-        figure, _ = draw_figure(many_metrics(*size), KSweepFigure())
+    for size, width in (((3, 7), None), ((1, 7), None), ((1, 2), "single")):
+        figure, _ = draw_figure(many_metrics(*size), KSweepFigure(width=width))
         assert_readable(figure)
     tables = many_metrics(3, 2)
     few = tables.performance.iloc[:2]  # no trend from two points
@@ -891,8 +899,8 @@ def test_layers_say_when_families_share_a_colour() -> None:
 # -- files ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", list(FIGURES))
-def test_saved_files(tmp_path: Path, kind: str) -> None:
+def tables_for(kind: str) -> Tables:
+    """Small tables that this kind of figure can be drawn from."""
     own = {
         "layer_heatmap": layer_pairs,
         "convergence": vision_pairs,
@@ -907,14 +915,40 @@ def test_saved_files(tmp_path: Path, kind: str) -> None:
     tables = own[kind]() if kind in own else many_metrics(2, 2)
     if kind == "gallery":
         tables = dataclasses.replace(tables, gallery=tables.best.assign(k_rule="10", se=0.004))
+    return tables
+
+
+def assert_says(kind: str, said: str, tables: Tables, frame: pd.DataFrame) -> None:
+    """Data, number of rows, metric with its k, and what is drawn where."""
+    entry = FIGURES[kind]
+    if len(tables.best):
+        assert said.startswith(str(tables.best["dataset"].iloc[0]))
+        rows = {f"{int(n):,}" for n in tables.best.get("n", pd.Series(dtype=float)).dropna()}
+        assert entry.sweeps or not rows or any(f"n = {n} rows" in said for n in rows)
+    metrics = frame["metric"].dropna().unique() if "metric" in frame else []
+    if len(metrics) == 1:
+        name, _, k = str(metrics[0]).partition("{k: ")
+        assert name in said
+        assert not k or (f"k = {k[:-1]}" in said) != entry.sweeps
+    drawn_where = entry.says(frame, entry.parameters())
+    assert drawn_where
+    assert said.endswith(drawn_where.replace("\N{NO-BREAK SPACE}", " "))
+
+
+@pytest.mark.parametrize("kind", list(FIGURES))
+def test_saved_files(tmp_path: Path, kind: str) -> None:
+    tables = tables_for(kind)
     parameters = FIGURES[kind].parameters()
     before = dict(mpl.rcParams)
 
     first = save_figure(tmp_path / "a" / "figure", tables, parameters)
-    second = save_figure(tmp_path / "b" / "figure", tables, parameters)
+    figure, points = draw_figure(tables, parameters)
+    with figure_style():
+        second = write_figure(tmp_path / "b" / "figure", figure, points.frame)
 
+    assert_says(kind, about(figure), tables, points.frame)
     assert [path.name for path in first.paths] == ["figure.pdf", "figure.png", "figure.csv"]
-    for one, other in zip(first.paths, second.paths, strict=True):
+    for one, other in zip(first.paths, second, strict=True):
         assert one.read_bytes() == other.read_bytes()
     assert b"CreationDate" not in first.paths[0].read_bytes()
     frame = FIGURES[kind].points(tables, parameters).frame

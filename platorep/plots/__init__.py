@@ -94,8 +94,8 @@ class Figure:
     draw: Callable[[pd.DataFrame, Any], mpl.Figure]
     says: Callable[[pd.DataFrame, Any], str] = _nothing
     """What is drawn where: a sentence or two that stand below the figure."""
-    rows_on_axis: bool = False
-    """The number of rows is what an axis shows."""
+    sweeps: bool = False
+    """The number of rows and k stand at its axes and lines: there is no one of them."""
     changed_views: bool = False
     """It shows models' copies on changed views; for all other figures they are not there."""
     baselines: bool = False
@@ -206,7 +206,7 @@ FIGURES = index_by_name(
             points=gallery_points,
             draw=draw_gallery,
             says=say_gallery,
-            rows_on_axis=True,
+            sweeps=True,
         ),
         Figure(
             name="changes",
@@ -285,9 +285,11 @@ def _about(
 ) -> str:
     """What stands below the figure."""
     metrics = _known(points if "metric" in points else best, "metric")
-    rows = best[best["metric"].isin(metrics)] if len(best) else best
-    num_rows = [] if kind.rows_on_axis else [float(n) for n in _known(rows, "n")]
-    data = data_text(", ".join(_known(rows, "dataset")), num_rows, metrics)
+    bare = list(dict.fromkeys(metric.split("{")[0] for metric in metrics))
+    rows = best[best["metric"].str.split("{").str[0].isin(bare)] if len(best) else best
+    num_rows = [] if kind.sweeps else [float(n) for n in _known(rows, "n")]
+    dataset = ", ".join(_known(rows, "dataset"))
+    data = data_text(dataset, num_rows, bare if kind.sweeps else metrics)
     return f"{data} {kind.says(points, parameters)}".strip()
 
 

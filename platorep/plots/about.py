@@ -42,7 +42,7 @@ def framed(
 def write_below(figure: Figure, text: str) -> None:
     """Make `figure` taller and write `text` into the new room; all else stays where it was."""
     width, old = (float(inches) for inches in figure.get_size_inches())
-    lines = wrap(text, width - 2 * MARGIN)
+    lines = wrap(text, 0.985 * width - 2 * MARGIN)  # what is drawn is a little wider
     room = LINE * (1 + lines.count("\n")) + 2 * MARGIN
     new = old + room
     up = Affine2D().scale(1, old / new).translate(0, room / new)  # of figure shares

@@ -38,6 +38,19 @@ def bridge_map_points(both: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataF
     return points.assign(**{name: points["map"].map(said[of]) for name, of in of_map.items()})
 
 
+def say_bridge_map(both: pd.DataFrame) -> str:
+    """What is drawn where, in words.
+
+    Args:
+        both: As `both_ways` makes it.
+    """
+    searched, fitted = (int(both[name].iloc[0]) for name in ("n_items", "n_fit"))
+    return (
+        f"A point per model pair and map (colour: family of x, marker: of y), mean of both "
+        f"directions: {searched:,} rows searched, the map fitted on {fitted:,} others."
+    )
+
+
 def draw_bridge_map(points: pd.DataFrame) -> Figure:
     """Draw what `bridge_map_points` selected."""
     maps = list(dict.fromkeys(points["map"]))

@@ -16,6 +16,10 @@ from platorep.plots.style import DOUBLE, FAINT, GREY, HUES, mark
 from platorep.plots.words import CHANCE, PAIR_CONTROLS, alignment_text
 
 TRAINED = "pairs"
+SAID = (
+    "A line per model pair (colour: x, marker: y): mean over random subsets of the items, with its "
+    "interval. Right: the same against the alignment of the rows."
+)
 COLUMNS = (
     *("x", "y", "kind", "metric", "alignment", "n", "accuracy", "low", "high", "chance"),
     *("null_low", "null_high"),

@@ -28,6 +28,7 @@ from platorep.plots.style import (
     text_colour,
 )
 from platorep.plots.words import RANDOM_WEIGHTS
+from platorep.plots.words import RHO as SYMBOL
 from platorep.statistics import mean_spearman_within, spearman
 
 CELL, RHO = "stitch", "correlation"
@@ -66,6 +67,16 @@ def stitch_points(table: pd.DataFrame) -> pd.DataFrame:
             | {"matched": spearman(matched, score).value}
         )
     return pd.concat([found, pd.DataFrame(rows)], ignore_index=True)
+
+
+def say_stitches(table: pd.DataFrame) -> str:
+    """What is drawn where, in words."""
+    judged, seeds = int(table["num_test"].iloc[0]), table["seed"].nunique()
+    mean = f", mean of {seeds} seeds" if seeds > 1 else ""
+    return (
+        f"Penalty: what the back loses on {judged:,} rows by the stitch{mean}. Below: a point per "
+        f"stitch. {SYMBOL}: Spearman over all stitches with its 95\N{NO-BREAK SPACE}% interval."
+    )
 
 
 def draw_stitches(points: pd.DataFrame) -> Figure:

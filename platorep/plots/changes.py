@@ -124,7 +124,7 @@ def say_changes(points: pd.DataFrame, parameters: ChangesFigure) -> str:
     """What is drawn where, in words."""
     num = points.loc[points["role"] == MEAN, "num_pairs"].astype(int)
     ends = " to ".join(dict.fromkeys([str(num.min()), str(num.max())]))
-    return f"A line per change: mean over {ends} pairs of trained models, each at its best layers."
+    return f"A line per change: mean over {ends} pairs, each at its best layers."
 
 
 def draw_changes(points: pd.DataFrame, parameters: ChangesFigure) -> Figure:

@@ -45,6 +45,17 @@ def color_points(geometry: pd.DataFrame, agreement: pd.DataFrame) -> pd.DataFram
     return points
 
 
+def say_color(points: pd.DataFrame) -> str:
+    """What is drawn where, in words."""
+    views = points[points["panel"] == "view"].groupby("items", sort=False)
+    num = " and ".join(f"{rows['item'].nunique():,} {items}" for items, rows in views)
+    return (
+        f"{num}. Each colour in its own colour, turned onto {REFERENCE} by Procrustes; of a "
+        "language model its last layer. Residual: 0 where two views are the same shape, 1 where "
+        "they have nothing in common; p over relabelled colours."
+    )
+
+
 def draw_color(points: pd.DataFrame) -> Figure:
     """Draw the points of `color_points`."""
     points, _ = legible_frame(points)

@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from platorep.plots.about import data_text
 from platorep.plots.heatmap import plain_matrix
 from platorep.plots.labels import interval_text, legible_frame, metric_text, shorten, wrap
 from platorep.plots.panels import Grid, add_legend, legend_height
@@ -44,6 +45,14 @@ def consistency_points(scores: pd.DataFrame, table: pd.DataFrame) -> pd.DataFram
         for j, b in enumerate(names)
     ]
     return pd.DataFrame(cells).assign(role="cell", metric=table["metric"].iloc[0])
+
+
+def say_consistency(scores: pd.DataFrame, table: pd.DataFrame) -> str:
+    """What is drawn where, in words."""
+    metric = table["metric"].iloc[0]
+    pairs = len(scores[scores["metric"] == metric].drop_duplicates(["x", "y"]))
+    data = data_text(" and ".join(dict.fromkeys([*table["first"], *table["second"]])), (), [metric])
+    return f"{data} Over {pairs:,} pairs of models, each at its best layers."
 
 
 def draw_consistency(points: pd.DataFrame) -> Figure:

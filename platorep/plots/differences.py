@@ -134,7 +134,7 @@ def draw_differences(points: pd.DataFrame, parameters: DifferencesFigure) -> Fig
     add_legend(figure, handles, texts, (0.03, 0.0, 0.97, footer / height))
     first = points.iloc[0]
     against = first["against"] if first["partner"] == "all" else shorten(first["partner"], 1.3)
-    lines = [metric_text(str(first["metric"])), str(first["side"]), f"against {against}"]
+    lines = [metric_text(str(first["metric"])), f"{first['side']} models", f"against {against}"]
     figure.text(
         0.05 / width, 1 - 0.05 / height, "\n".join(lines), va="top", fontsize=SMALL, gid="what"
     )

@@ -46,7 +46,7 @@ def can_write(character: str) -> bool:
 
 def needed_fonts(texts: Iterable[str]) -> tuple[str, ...]:
     """Names of our fonts, and behind them of those that some character of `texts` needs."""
-    lacking = set().union(*texts) - glyphs()
+    lacking = {c for c in set().union(*texts) - glyphs() if c.isprintable()}  # no line ends
     places = sorted({p for p in map(_fallback, lacking) if p is not None})
     return (*FONTS, *(_registered(place) for place in places))
 

@@ -70,9 +70,9 @@ def _best_pair(table: pd.DataFrame, models: pd.DataFrame) -> tuple[str, str, str
     sides = [whole[side].map(of["modality"]) for side in ("x", "y")]
     random = whole["x"].map(of["random"]).astype(bool) | whole["y"].map(of["random"]).astype(bool)
     kinds = {
-        "trained pairs of two modalities": whole[~random & (sides[0] != sides[1])],
-        "trained pairs": whole[~random],
-        "pairs (none is trained)": whole,
+        "pair of trained models of two modalities": whole[~random & (sides[0] != sides[1])],
+        "pair of trained models": whole[~random],
+        "pair (none is of trained models)": whole,
     }
     for kind, pairs in kinds.items():
         if len(pairs):
@@ -94,7 +94,7 @@ def draw_groups(points: pd.DataFrame, parameters: GroupsFigure) -> Figure:
         parameters.width
     ]
     sizes = zip(points["group"], points["num_rows"], strict=True)
-    names = [f"{shorten(str(group), 1.2)} ({rows})" for group, rows in sizes]
+    names = [f"{shorten(str(group), 1.2)} ({rows:,})" for group, rows in sizes]
     left, gap, right = 0.14 + max(map(text_width, names)), 0.26, 0.1
     panel = (width - left - right - (number - 1) * gap) / number
     handles, texts = _legend(split)

@@ -99,18 +99,20 @@ def draw_k_sweep(points: pd.DataFrame, parameters: KSweepFigure) -> Figure:
     gutter = LEADER + 0.06 + max(text_width(text) for text in names.values())
     left, between = 0.5, 0.5
     width = DOUBLE if (parameters.width or "double") == "double" and len(panels) > 1 else SINGLE
-    panel = (width - left - between * (len(panels) - 1)) / len(panels) - gutter
+    columns = len(panels) if width == DOUBLE else 1
+    panel = (width - left - between * (columns - 1)) / columns - gutter
     grid = Grid(
-        rows=1,
-        columns=len(panels),
+        rows=len(panels) // columns,
+        columns=columns,
         panel=(panel, max(1.2, min(2.0, 0.75 * panel))),
         left=left,
-        gutter=gutter + (between if len(panels) > 1 else 0.0),
+        gutter=gutter + (between if columns > 1 else 0.0),
+        gap=0.42,
     )
     figure = Figure(figsize=(grid.width - (grid.gutter - gutter), grid.height))
     shrink = grid.width / (grid.width - (grid.gutter - gutter))
     for index, name in enumerate(panels):
-        x, y, w, h = grid.box(0, index)
+        x, y, w, h = grid.box(*divmod(index, columns))
         ax = figure.add_axes((x * shrink, y, w * shrink, h))
         rows = points[points["panel"] == name]
         metric = str(rows["metric"].iloc[0])

@@ -89,7 +89,7 @@ def _best_pair(scores: pd.DataFrame, models: pd.DataFrame) -> tuple[str, str, st
     if chosen.empty:
         raise AbsentError("nothing to draw: no layer pair that is not degenerate has a score.")
     row = chosen.iloc[int(chosen["score"].to_numpy().argmax())]
-    kind = "pairs of trained models" if len(trained) else "pairs (none is of trained models)"
+    kind = "pair of trained models" if len(trained) else "pair (none is of trained models)"
     num = len(chosen.drop_duplicates(["x", "y"]))
     return str(row["x"]), str(row["y"]), highest_of(num, kind)
 

@@ -157,9 +157,8 @@ def draw_observations(points: pd.DataFrame, parameters: ObservationsFigure) -> F
             ax.set_title(f"{name} models averaged", loc="left", fontsize=NORMAL, pad=3)
         _draw(ax, points[points["panel"] == name], hues, names, last)
     metric = str(points["metric"].iloc[0])
-    xlabel = (
-        "observations averaged, m" if len(panels) > 1 else f"{panels[0]}: observations averaged"
-    )
+    of = "" if len(panels) > 1 else f" ({panels[0]} models)"
+    xlabel = f"observations averaged, m{of}"
     grid.label_axes(figure, xlabel, wrap(alignment_text(metric), panel[1] + 0.3, NORMAL))
     box = (0.05 / grid.width, 0.0, (width - 0.1) / grid.width, grid.footer / grid.height)
     add_legend(figure, handles, texts, box)

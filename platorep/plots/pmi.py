@@ -31,6 +31,17 @@ def pmi_points(kernels: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     return points
 
 
+def say_pmi(kernels: pd.DataFrame, pairs: pd.DataFrame) -> str:
+    """What is drawn where, in words."""
+    numbers = sorted({len(of) for _, of in pairs.groupby(["world", "encoders", "loss"])})
+    ends = " to ".join(dict.fromkeys(f"{number:,}" for number in (numbers[0], numbers[-1])))
+    return (
+        f"A column per world. Above: a dot per pair of different events ({ends} of them). Middle: "
+        f"after {int(kernels['step'].max()):,} steps; below: at {int(kernels['dimension'].max())} "
+        "dimensions."
+    )
+
+
 def draw_pmi(kernels: pd.DataFrame, pairs: pd.DataFrame) -> Figure:
     """Draw the tables of `platorep theory pmi`.
 

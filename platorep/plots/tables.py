@@ -133,8 +133,14 @@ AS_ASKED = "The pair is the one asked for."
 
 
 def highest_of(number: int, kind: str) -> str:
-    """Why a figure shows this pair and no other."""
-    return f"The pair has the highest score of all {number:,} {kind}."
+    """Why a figure shows this pair and no other.
+
+    Args:
+        kind: Of pairs, such as `pair of trained models`.
+    """
+    if number == 1:
+        return f"The only {kind} with scores."
+    return f"Of {number:,} {kind.replace('pair', 'pairs', 1)} the one with the highest score."
 
 
 def not_above_null(pairs: pd.DataFrame) -> pd.Series:

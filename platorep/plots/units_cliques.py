@@ -17,6 +17,12 @@ DIM = 0.85  # how dark a picture is where a unit is silent
 CHARACTER = 0.602 * SMALL / 72  # width in DejaVu Sans Mono, inches
 WINDOW = 72  # characters of a text that are shown
 
+SAID = (
+    "A clique is a unit of each network, every two of which are best buddies; r: the least of "
+    "their Pearson correlations over samples and positions, with a word: that with its presence. "
+    "Dark pictures, pale text: the unit is silent there."
+)
+
 Pictures = Mapping[tuple[str, int], UInt8[np.ndarray, "h w 3"]]
 """By model and sample."""
 

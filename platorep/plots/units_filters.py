@@ -25,6 +25,13 @@ ROW = 0.3  # inches
 BINS = 12  # of orientation, and of frequency
 SLOWEST, FASTEST = 0.03, 0.5  # cycles per pixel
 
+SAID = (
+    "A line per objective (its seeds together) or layer, left a dot per filter (height: to tell "
+    "them apart), in per cent the share of Gabor functions; right the shares of these by "
+    "orientation and frequency, dotted: spread evenly."
+)
+SAID_OF_TILES = f"The best {TILES} filters of each line; below each the function fitted to it."
+
 Tile = tuple[int, float, str, Float[np.ndarray, "h w"], Float[np.ndarray, "h w"]]
 """Unit, R2, kind, the filter and the function fitted to it."""
 

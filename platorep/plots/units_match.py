@@ -17,6 +17,11 @@ from platorep.plots.style import GREY, HUES, NORMAL
 STYLES: dict[str, Any] = {"": "-", "random weights": "--", "both random weights": ":"}
 TEXTS = {"random weights": "a random copy of that", "both random weights": "random copies of both"}
 COLUMNS = 3
+SAID = (
+    "A panel per network: of each layer the share of units that are best buddies (by Pearson's "
+    "correlation over samples and positions) of units of the partner, above the null. Depth: 0 is "
+    "the first layer, 1 the last."
+)
 PANEL = (1.75, 1.25)
 
 

@@ -16,7 +16,8 @@ from platorep.bridges.maps import Axes, Fit, principal_axes
 from platorep.bridges.parts import Parts, divide, groups_of_copies
 from platorep.config.bridges import MapConfig
 from platorep.errors import DataError
-from platorep.plots.bridge_map import bridge_map_points, draw_bridge_map
+from platorep.plots.about import framed
+from platorep.plots.bridge_map import bridge_map_points, draw_bridge_map, say_bridge_map
 from platorep.statistics import Permutations, draw_order
 from platorep.studies.choosing import (
     best_layers,
@@ -67,7 +68,8 @@ def bridge_map(context: Context) -> Found:
     both = both_ways(table)
     found = {"bridge_map": table, "bridge_map_prediction": predictions(both)}
     points = bridge_map_points(both, found["bridge_map_prediction"])
-    figures = {"bridge_map": (draw_bridge_map(points), points)}
+    about = context.about(say_bridge_map(both))
+    figures = {"bridge_map": (framed(draw_bridge_map, points, about), points)}
     return Found(tables=found, figures=figures, shown=in_short(both))
 
 

@@ -15,7 +15,8 @@ from platorep.bridges.items import Items, draw_items, kernel_of, means, whitened
 from platorep.bridges.matching import EQUAL, match, objective
 from platorep.config.bridges import MatchConfig
 from platorep.files import digest
-from platorep.plots.bridge_match import draw_match, match_points
+from platorep.plots.about import framed
+from platorep.plots.bridge_match import SAID, draw_match, match_points
 from platorep.studies.choosing import (
     best_layers,
     decides_layers,
@@ -53,7 +54,7 @@ def bridge_match(context: Context) -> Found:
         return Found(tables={"bridge_match": table}, figures={}, shown=table)
     points = match_points(table)
     shown = table[[*SHOWN]].round(3)
-    figures = {"bridge_match": (draw_match(points), points)}
+    figures = {"bridge_match": (framed(draw_match, points, context.about(SAID)), points)}
     return Found(tables={"bridge_match": table}, figures=figures, shown=shown)
 
 

@@ -16,7 +16,8 @@ from platorep.config.experiment import random_copies
 from platorep.errors import ConfigError, nearest
 from platorep.files import digest
 from platorep.metrics import bind
-from platorep.plots.bridge_stitch import draw_stitches, stitch_points
+from platorep.plots.about import framed
+from platorep.plots.bridge_stitch import draw_stitches, say_stitches, stitch_points
 from platorep.statistics import spearman
 from platorep.studies.context import Context, Found
 from platorep.studies.stitch_bench import BITS, NOISE, RANDOM, SAME, At, Bench
@@ -67,7 +68,8 @@ def stitch(context: Context) -> Found:
     for measure, of_measure in table.groupby("measure", sort=False):
         points = stitch_points(of_measure)
         ending = "_bits" if measure == BITS else ""
-        figures[f"bridge_stitch{ending}"] = (draw_stitches(points), points)
+        about = context.about(say_stitches(of_measure))
+        figures[f"bridge_stitch{ending}"] = (framed(draw_stitches, points, about), points)
     return Found(tables={"bridge_stitch": table}, figures=figures, shown=_shown(table))
 
 

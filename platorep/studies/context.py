@@ -15,6 +15,7 @@ from platorep.data import EventDataset, load_dataset
 from platorep.errors import ConfigError
 from platorep.failures import Failures
 from platorep.models import Model, open_remembered
+from platorep.plots.about import data_text
 from platorep.run import Run
 
 
@@ -70,6 +71,12 @@ class Context:
     def rows(self) -> pd.DataFrame:
         """Ids and hashes of all rows, as they were extracted."""
         return self.run.results.read_table(self.run.results.rows, "extract")
+
+    def about(self, said: str) -> str:
+        """What stands below a figure: data, rows and first metric, and what is `said` of it."""
+        name = str(self.run.results.dataset()["name"])
+        num_rows = self.run.config.align.scored_rows(len(self.rows))
+        return f"{data_text(name, [float(num_rows)], [self.metric.label])} {said}"
 
     def model(self, spec: ModelSpec) -> Model:
         """The model, with its weights where they are made here."""

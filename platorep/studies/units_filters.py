@@ -3,7 +3,10 @@
 import pandas as pd
 
 from platorep.errors import ConfigError
+from platorep.plots.about import framed
 from platorep.plots.units_filters import (
+    SAID,
+    SAID_OF_TILES,
     draw_gabors,
     draw_gallery,
     gabor_points,
@@ -53,8 +56,8 @@ def units_filters(context: Context) -> Found:
             "units_sharing": shared_filters(context, source, learned),
         },
         figures={
-            "units_filters": (draw_gabors(points), points),
-            "units_gallery": (draw_gallery(tiles), tiles),
+            "units_filters": (framed(draw_gabors, points, SAID), points),
+            "units_gallery": (framed(draw_gallery, tiles, SAID_OF_TILES), tiles),
         },
         shown=of_banks.drop(columns=["seed"]).round(3),
     )

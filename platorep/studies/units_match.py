@@ -14,7 +14,10 @@ from platorep.config import ModelSpec
 from platorep.config.units import UnitsMatchConfig
 from platorep.errors import ConfigError, DamagedError
 from platorep.files import digest, remove
+from platorep.plots.about import data_text, framed
+from platorep.plots.units_cliques import SAID as SAID_OF_CLIQUES
 from platorep.plots.units_cliques import cliques_points, draw_image_cliques, draw_text_cliques
+from platorep.plots.units_match import SAID as SAID_OF_SHARES
 from platorep.plots.units_match import draw_shares, shares_points
 from platorep.studies.context import Context, Found
 from platorep.studies.units_shown import (
@@ -66,7 +69,8 @@ def _matched(context: Context, matcher: "_Matcher") -> Found:
     shares = pd.concat([one.shares() for one in found], ignore_index=True)
     in_cliques = clique_table(found)
     points = shares_points(shares)
-    figures = {"units_shares": (draw_shares(points), points)}
+    about = _about(context, SAID_OF_SHARES)
+    figures = {"units_shares": (framed(draw_shares, points, about), points)}
     for group in groups:
         view = group[0].view
         with context.failures.catch(f"figure of cliques, {view}"):
@@ -91,6 +95,12 @@ def _matched(context: Context, matcher: "_Matcher") -> Found:
     )
 
 
+def _about(context: Context, said: str) -> str:
+    """What stands below a figure: units are held against each other by Pearson's correlation."""
+    dataset = context.dataset
+    return f"{data_text(dataset.name, [float(len(dataset.ids))], ())} {said}"
+
+
 def _draw_cliques(
     context: Context, matcher: "_Matcher", cliques: list[tuple[Clique, float]]
 ) -> tuple[Figure, pd.DataFrame]:
@@ -113,15 +123,17 @@ def _draw_cliques(
 
     made = context.run.kept("units-shown", [*decides, settings.samples, settings.seed], make)
     points = cliques_points(made["shown"], context.dataset.ids)
+    about = _about(context, SAID_OF_CLIQUES)
     if not made["pictures"]:
         (view,) = {spec.view for spec in specs.values()}
-        return draw_text_cliques(points, tuple(context.dataset.views[view])), points
+        texts = tuple(context.dataset.views[view])
+        return framed(lambda p: draw_text_cliques(p, texts), points, about), points
     images = {
         (model, int(row)): np.frombuffer(bytes.fromhex(digits), np.uint8).reshape(PIXELS, PIXELS, 3)
         for model, of in made["pictures"].items()
         for row, digits in of
     }
-    return draw_image_cliques(points, images), points
+    return framed(lambda p: draw_image_cliques(p, images), points, about), points
 
 
 def _groups(context: Context) -> list[list[ModelSpec]]:
