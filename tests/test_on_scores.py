@@ -27,10 +27,9 @@ def fail(scores: dict[str, Any]) -> None:
     raise RuntimeError("no connection")
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Two pairs of networks under two metrics."""
-    CALLS.clear()
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Two pairs of networks under two metrics, extracted."""
     toy = {"backend": "toyworld", "training": {"steps": 0}}
     config = ExperimentConfig.model_validate(
         {
@@ -47,11 +46,14 @@ def run(tmp_path: Path) -> Run:
             "controls": {"shuffled_pairs": True},
         }
     )
-    return run_of(config, tmp_path / "results", tmp_path / "cache", on_scores="test_on_scores:keep")
+    folder = tmp_path_factory.mktemp("told")
+    run = run_of(config, folder / "results", folder / "cache", on_scores="test_on_scores:keep")
+    extract_stage(run)
+    return run
 
 
 def test_it_is_told_of_each_finished_pair_and_of_the_tables(run: Run) -> None:
-    extract_stage(run)
+    CALLS.clear()
     align(run)
     *pairs, last = CALLS
     best = pd.read_csv(run.results.best)
@@ -72,12 +74,11 @@ def test_it_is_told_of_each_finished_pair_and_of_the_tables(run: Run) -> None:
     assert [set(told) for told in CALLS] == [{"experiment", "results", "tables"}]
 
 
-def test_what_fails_there_is_told_and_loses_nothing(run: Run, tmp_path: Path) -> None:
+def test_what_fails_there_is_told_and_loses_nothing(run: Run) -> None:
     report = Reporter(-1)
-    again = run_of(
-        run.config, run.results, tmp_path / "cache", report, on_scores="test_on_scores:fail"
-    )
-    extract_stage(again)
+    options = {"on_scores": "test_on_scores:fail", "overwrite": "always"}
+    again = run_of(run.config, run.results, run.root, report, **options)
+    CALLS.clear()
     failures, best = align(again)
 
     assert len(CALLS) == 5
@@ -93,9 +94,11 @@ def test_what_fails_there_is_told_and_loses_nothing(run: Run, tmp_path: Path) ->
     ("path", "message"),
     [("test_on_scores:keeep", "Did you mean 'keep'"), ("test_on_scores:CALLS", "found one of")],
 )
-def test_a_wrong_name_is_told_before_the_work(run: Run, path: str, message: str) -> None:
-    wrong = run_of(run.config, run.results, run.root, on_scores=path)
+def test_a_wrong_name_is_told_before_the_work(
+    run: Run, tmp_path: Path, path: str, message: str
+) -> None:
+    wrong = run_of(run.config, tmp_path / "results", tmp_path / "cache", on_scores=path)
 
     with pytest.raises(ConfigError, match=message):
         run_stages(wrong)
-    assert not run.results.folder.exists()
+    assert not list(tmp_path.iterdir())
