@@ -29,6 +29,7 @@ from platorep.report.content import Content, Neighbors
 from platorep.report.method import definition
 from platorep.report.neighbors import evenly, wanted_layers
 from platorep.report.pairs import pairs_table
+from platorep.report.shared import thumbnail
 from platorep.reporting import Reporter
 from platorep.results import Results
 from platorep.run import Run
@@ -181,6 +182,13 @@ def test_a_row_has_its_text_its_picture_and_its_group(content: Content) -> None:
         assert shown.shape == (10, 20, 3)
         np.testing.assert_allclose(shown.mean(axis=(0, 1)), [5 * index, 0, 0], atol=6)
     assert content.notes == {}
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "F", "I;16", "P", "1"])
+def test_any_image_becomes_a_small_picture(mode: str) -> None:
+    head, _, data = thumbnail(Image.new(mode, (300, 100))).partition(",")
+    shown = Image.open(io.BytesIO(base64.b64decode(data)))
+    assert (head, shown.format, shown.size) == ("data:image/webp;base64", "WEBP", (112, 37))
 
 
 def test_content_is_json(content: Content) -> None:

@@ -157,7 +157,7 @@ def test_what_a_handful_of_models_cannot_tell_is_not_told() -> None:
 
 def test_performance_of_the_other_side_counts_where_only_that_is_known() -> None:
     pairs = [pair(f"l{i}", "v1", s) for i, s in ((1, 0.1), (2, 0.2))]
-    assert "from 1 vision models" in said(pairs, {"v1": 1.0})[1]
+    assert "from 1 vision model." in said(pairs, {"v1": 1.0})[1]
 
 
 def test_other_modalities_and_metrics() -> None:

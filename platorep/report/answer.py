@@ -224,7 +224,8 @@ def _rise_sentence(frame: pd.DataFrame, measure: str, lower: bool, points: str) 
     whole = {str(row["statistic"]): row for row in found if row["line"] == ""}
     if SPEARMAN not in whole or not np.isfinite(whole[SPEARMAN]["low"]):
         count = trained["point"].nunique()
-        return f"Whether alignment rises with {what} cannot be said from {count} {points} models."
+        models = f"{count} {points} model{'s' if count > 1 else ''}"
+        return f"Whether alignment rises with {what} cannot be said from {models}."
     row = whole[SPEARMAN]
     value, low, high = (float(row[name]) for name in ("value", "low", "high"))
     rho = f"Spearman's rho is {signed(value)} [{signed(low)}, {signed(high)}]"

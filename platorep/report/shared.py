@@ -103,7 +103,7 @@ def _pictures(view: View, chosen: Integer[np.ndarray, " m"], notes: list[str]) -
     for place, index in enumerate(chosen.tolist()):
         try:
             found[place] = thumbnail(view.kind.shows(view[index]))
-        except PlatorepError as error:
+        except Exception as error:  # a kind of somebody's own may raise anything
             problems.append(str(error))
     if problems:
         notes.append(f"{len(problems)} rows without a picture, such as: {problems[0]}")
@@ -112,7 +112,7 @@ def _pictures(view: View, chosen: Integer[np.ndarray, " m"], notes: list[str]) -
 
 def thumbnail(image: Image.Image) -> str:
     """A small picture as a data URL."""
-    small = image.copy()
+    small = image.convert("RGB")
     small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
     buffer = BytesIO()
     small.save(buffer, "WEBP", quality=QUALITY, method=4)
