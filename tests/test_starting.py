@@ -385,6 +385,11 @@ def test_from_a_folder_to_results_without_a_network(
 
     planned = run("plan")
     assert {row["state"] for row in planned if row["stage"] == "extract"} == {"missing"}
-    best = run("run", "--set=align.null.permutations=9", "--set=figures=[{kind: scaling}]")
+    best = run(
+        "run",
+        "--set=align.null.permutations=9",
+        "--set=figures=[{kind: scaling}]",
+        "--set=controls={}",
+    )
     assert ("llama", "test_efficientnet") in {(row["x"], row["y"]) for row in best}
     assert Path("results/photos/figures/scaling.png").is_file()
