@@ -62,12 +62,24 @@ def hub() -> Iterator[Hub]:
         yield hub
 
 
+LOOK = """
+import json, sys
+from platorep.starting.seeing import look
+seen = look("org/pairs", offline=False)
+print(json.dumps([seen.source, seen.num_rows, [[c.view, c.kind, c.several] for c in seen.columns]]))
+"""
+
+
 def load(hub: Hub, home: Path, *asked: tuple[dict[str, Any], bool]) -> list[list[Any]]:
-    """Load in a process of its own, since the hub libraries read the environment at import."""
+    return in_process(hub, home, LOAD, json.dumps(asked))
+
+
+def in_process(hub: Hub, home: Path, *script: str) -> list[list[Any]]:
+    """In a process of its own, since the hub libraries read the environment at import."""
     variables = {"HF_ENDPOINT": hub.url, "HF_HOME": str(home), "PLATOREP_CACHE": str(home / "own")}
     kept = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"}
     done = subprocess.run(
-        [sys.executable, "-c", LOAD, json.dumps(asked)],
+        [sys.executable, "-c", *script],
         env=kept | variables,
         capture_output=True,
         text=True,
@@ -123,6 +135,16 @@ def test_with_a_limit_later_files_stay_where_they_are(hub: Hub, tmp_path: Path) 
     whole, other_split = load(hub, tmp_path, ({}, True), ({"split": "test"}, True))
     assert whole[0] == "AbsentError"  # not the two rows that are there
     assert other_split[0] == "ConfigError"
+
+
+def test_a_first_look_fetches_the_first_file_alone(hub: Hub, tmp_path: Path) -> None:
+    hub.commit("org/pairs", "main", files("train", parquet(1, 2), parquet(3)))
+
+    ((source, num_rows, columns),) = in_process(hub, tmp_path, LOOK)
+
+    assert (source, num_rows) == ("org/pairs", None)
+    assert columns == [["image", "image", False], ["text", "text", True]]
+    assert not [r for r in hub.requests if r.startswith("GET") and "train-00001" in r]
 
 
 def test_tar_shards_on_the_hub(hub: Hub, tmp_path: Path) -> None:
