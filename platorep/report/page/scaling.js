@@ -45,7 +45,8 @@ function showScaling() {
   const sizes = state.measure.includes("parameters");
   byId("scaling-title").textContent = `Do ${sizes ? "larger" : "better"} models align more?`;
   const lineOf = ({line, point}) => `${line.label}\n${point.family}`;
-  byId("lines").parentElement.hidden = new Set(shown.map(lineOf)).size === shown.length;
+  const joined = shown.filter(({pair, x}) => pair.kind === "trained" && x != null).map(lineOf);
+  byId("lines").parentElement.hidden = new Set(joined).size === joined.length;
   const over = shown.filter(each => each.x != null).map(row);
   const without = shown.filter(each => each.x == null).map(row);
   const chances = [...new Set(shown.map(({pair}) => pair.chance).filter(chance => chance != null))];
@@ -108,7 +109,7 @@ function captionScaling(shown, measure, without) {
   const passed = judged.filter(({pair}) => passes(pair));
   const found = correlations(trained, measure);
   byId("scaling-answer").replaceChildren(...[
-    ...(found.length ? [`Alignment and performance, by ${measure.title}, rank the models alike with a Spearman's ρ of `,
+    ...(found.length ? [`Spearman's ρ between alignment and ${measure.title}${measure.lower_is_better ? ", turned so that better is more" : ""}: `,
       ...found.flatMap(({line, rho, n}, place) => [place ? ", " : "", `${rho.toFixed(2)} for `, outside(line), ` (${count(n, "model")})`]), ". "] : []),
     judged.length ? `${digits(passed.length)} of the ${count(judged.length, "pair")} of trained models that are shown stand above their null.`
       : `${count(trained.length, "pair")} of trained models ${trained.length === 1 ? "is" : "are"} shown; no null was computed for them.`,
@@ -116,7 +117,7 @@ function captionScaling(shown, measure, without) {
   byId("scaling-caption").replaceChildren(...[
     `A mark per pair of models, n = ${digits(content.n)}. Filled: both are trained; open: one is not. `,
     content.models.some(model => model.of) && "A copy stands at the x of the model that it is a copy of. ",
-    shown.some(({pair}) => pair.threshold != null) && "Short bars: the threshold, which 95 % of permuted pairs stay below. ",
+    shown.some(({pair}) => pair.threshold != null) && "Short bars: the threshold, which 5 % of permuted pairs pass. ",
     shown.some(({pair}) => pair.low != null) && "Upright lines: 95 % intervals. ",
     without > 0 && measure && `Pairs without a value of ${measure.title} stand at the right. `,
     "Choose a mark to see its pair below.",

@@ -56,8 +56,8 @@ function answerShared() {
   const {shared, k, mean} = agreement, {pair} = state;
   const none = [...shared.values()].filter(value => value === 0).length;
   return ["Of its ", digits(k), " nearest rows, a row has ", make("strong", {}, mean.toFixed(2)), " in common in ",
-    outside(pair.x), " and ", outside(pair.y), ` (${score(mean / k)} of them); by chance it would have `,
-    (k * k / (content.n - 1)).toFixed(2), `. ${digits(none)} of ${count(shared.size, "row")} share none.`];
+    outside(pair.x), " and ", outside(pair.y), ` (${brief(mean / k)} of them); by chance it would have `,
+    (k * k / (content.n - 1)).toFixed(2), `. ${digits(none)} of ${count(shared.size, "row")}${shared.size < content.n ? " on the page" : ""} share none.`];
 }
 
 // The most and the least agreed on, at a glance.
