@@ -29,6 +29,7 @@ from platorep.opened import Opened
 from platorep.packing import Choice, open_bundle, pack
 from platorep.packing.opening import bundled_run
 from platorep.packing.pack import said
+from platorep.report.building import build_content
 from platorep.reporting import Reporter
 from platorep.results import Results, cell_settings
 from platorep.run import Options, Run
@@ -176,6 +177,21 @@ def test_texts_and_pictures_stay_at_home_unless_asked(whole: Path) -> None:
     assert not list(whole.glob("shown*"))
     card = (whole / "README.md").read_text(encoding="utf-8")
     assert "Texts of the rows are not inside." in card
+
+
+def test_what_is_asked_for_of_the_rows_is_shown_in_a_report(run: Run, tmp_path: Path) -> None:
+    choice = Choice(features="none", texts=True, images=True, licence="cc0-1.0")
+    target, about = pack(run, tmp_path / "shown.zip", choice)
+    assert {file.path for file in about.listed("shown")} == {
+        "shown/texts.parquet",
+        "shown/images.parquet",
+    }
+    captions = run.root.glob("toyworld/pairs-*/captions.csv")
+    caption = pd.read_csv(next(captions))["caption_0"].iloc[0]
+    content = build_content(Opened(of_bundle(target, tmp_path / "out")), "")
+    assert content.rows[0].texts["text"] == caption
+    assert content.rows[0].pictures["image"].startswith("data:image/webp;base64,")
+    assert "Texts of the rows are inside." in zipfile.ZipFile(target).read("README.md").decode()
 
 
 def test_the_card_is_one_that_the_hub_reads(whole: Path) -> None:

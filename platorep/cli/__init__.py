@@ -185,7 +185,7 @@ def report(line: CommandLine) -> None:
 
     It needs no network, and nothing beside it. What is on it of the rows, report.md says.
     """
-    experiment = open_experiment(line)
+    experiment = open_experiment(line, bundles=True)
     from platorep.execute import how_to_open, report_stage
 
     stage = partial(report_stage, command=typed("report", line))

@@ -4,7 +4,7 @@ from platorep.cli.experiment import finish, open_experiment
 from platorep.cli.options import TALK, CommandLine
 
 BUNDLE = (
-    *("config", "target", "features", "num_neighbors", "licence"),
+    *("config", "target", "features", "num_neighbors", "pack_texts", "pack_images", "licence"),
     *("overrides", "limit", "output", *TALK),
 )
 
@@ -18,6 +18,8 @@ def bundle(line: CommandLine) -> None:
     choice = Choice(
         features=line.features.value,
         neighbors=line.num_neighbors,
+        texts=line.pack_texts,
+        images=line.pack_images,
         licence=line.licence,
     )
     finish(experiment, lambda run: bundle_stage(run, line.target, choice), line)

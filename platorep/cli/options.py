@@ -51,9 +51,12 @@ class CommandLine:
             "--neighbors", min=1, help="How many of each row, without features; as metrics ask."
         ),
     ] = None
-    images: Annotated[bool, typer.Option("--images", help="Pack small pictures of the rows.")] = (
+    pack_texts: Annotated[bool, typer.Option("--texts", help="Pack the texts of the rows too.")] = (
         False
     )
+    pack_images: Annotated[
+        bool, typer.Option("--images", help="Pack small pictures of the rows too.")
+    ] = False
     licence: Annotated[
         str | None,
         typer.Option(

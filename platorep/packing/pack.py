@@ -1,5 +1,6 @@
 """A finished experiment, packed into one folder or archive."""
 
+import base64
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -7,9 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from uuid import uuid4
 
+import numpy as np
 import yaml
 
 from platorep.align.models import find_cell
@@ -28,8 +30,9 @@ from platorep.bundles.about import (
 )
 from platorep.bundles.archives import write_archive
 from platorep.bundles.lists import ordered, write_lists
+from platorep.bundles.shown import What, write_shown
 from platorep.config import AlignConfig, ExperimentConfig
-from platorep.errors import ConfigError, IntegrityError
+from platorep.errors import AbsentError, ConfigError, IntegrityError
 from platorep.experiment_rows import open_rows
 from platorep.features import Cell
 from platorep.files import (
@@ -45,6 +48,7 @@ from platorep.opened import AS_SCORED, Opened
 from platorep.packing.card import card
 from platorep.packing.shortening import settings_shortened, shortened, without_folders
 from platorep.parameters.metrics import MutualKnn, NeighborParameters
+from platorep.report.shared import URL, rows_of
 from platorep.results import Results
 from platorep.run import Run
 from platorep.switches import default_switches
@@ -62,6 +66,10 @@ class Choice:
     """All layers as they were extracted; or only who is near whom, of every layer."""
     neighbors: int | None = None
     """How many of each row, where there are no features; None: as many as its metrics ask for."""
+    texts: bool = False
+    """Whether the texts of the rows go along."""
+    images: bool = False
+    """Whether small pictures of them do."""
     licence: str | None = None
     """As the hub calls it, such as `cc-by-4.0`; None: `other`."""
 
@@ -135,6 +143,7 @@ def _write(opened: Opened, folder: Path, choice: Choice) -> About:
                 lists.append(_write_lists(opened, label, number, folder, choice))
             advance(1)
     there.write_json(there.cells, {"cells": {name: shortened(e) for name, e in cells.items()}})
+    shown = _write_shown(opened, folder, choice)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     about = About(
         format_version=FORMAT_VERSION,
@@ -153,7 +162,7 @@ def _write(opened: Opened, folder: Path, choice: Choice) -> About:
         ],
     )
     dataset = shortened(run.results.dataset())
-    write_text(folder / CARD, card(opened, about, dataset, shown=()))
+    write_text(folder / CARD, card(opened, about, dataset, shown=shown))
     write_sealed(folder / ABOUT, about.model_dump(mode="json"), of=about.experiment)
     return about
 
@@ -217,6 +226,35 @@ def _write_tables(opened: Opened, there: Results) -> None:
     about = own.read_json(own.run, "extract")
     config = {"config": settings_shortened(about.pop("config", {}))}
     there.write_json(there.run, shortened(about) | config)
+
+
+def _write_shown(opened: Opened, folder: Path, choice: Choice) -> list[str]:
+    """What of the rows may be shown; returns which.
+
+    Raises:
+        AbsentError: the data are not here, or their rows are others now.
+    """
+    if not (choice.texts or choice.images):
+        return []
+    n = len(opened.ids)
+    found = rows_of(opened, np.arange(n), images=choice.images, texts=choice.texts)
+    texts = {view: [row.texts[view] for row in found.rows] for view in found.rows[0].texts}
+    views = dict.fromkeys(view for row in found.rows for view in row.pictures)
+    pictures = {
+        view: [
+            base64.b64decode(row.pictures[view].removeprefix(URL)) if view in row.pictures else None
+            for row in found.rows
+        ]
+        for view in views
+    }
+    shown: list[str] = []
+    for name, asked, held in (("texts", choice.texts, texts), ("images", choice.images, pictures)):
+        if asked and not held:
+            raise AbsentError(f"there are no {name} of the rows to pack. {' '.join(found.notes)}")
+        if asked:
+            write_shown(folder, cast(What, name), held)
+            shown.append(name)
+    return shown
 
 
 def _tells_folders(path: Path) -> bool:

@@ -13,6 +13,8 @@ from jaxtyping import Integer
 from PIL import Image
 
 from platorep.align.groups import groups_of_rows
+from platorep.bundles import Bundle
+from platorep.bundles.shown import is_picture, read_shown
 from platorep.data import EventDataset, View, load_dataset
 from platorep.errors import PlatorepError
 from platorep.opened import Opened
@@ -21,6 +23,7 @@ from platorep.report.content import Row
 SIDE = 112
 """Pixels of the longer side of a picture."""
 QUALITY = 60
+URL = "data:image/webp;base64,"
 LONGEST_TEXT = 1_000
 """Characters of a text."""
 
@@ -40,7 +43,11 @@ def rows_of(
     shown = Shown()
     of_texts: dict[str, list[str]] = {}
     of_pictures: dict[str, dict[int, str]] = {}
-    if images or texts:
+    bundle = opened.run.bundle
+    if bundle is not None:
+        of_texts, of_pictures = _of_bundle(bundle, len(opened.ids), chosen, shown.notes)
+        of_texts, of_pictures = of_texts if texts else {}, of_pictures if images else {}
+    elif images or texts:
         dataset = _dataset(opened, shown.notes)
         views = [] if dataset is None else list(dataset.views.values())
         if texts:
@@ -54,7 +61,7 @@ def rows_of(
     left_out = [what for what, kept in (("pictures", images), ("texts", texts)) if not kept]
     if left_out:
         shown.notes.append(f"Without {' and '.join(left_out)} of the rows, as it was asked for.")
-    groups = _groups(opened, shown.notes)
+    groups = [] if bundle is not None else _groups(opened, shown.notes)
     ids = opened.ids
     shown.rows = [
         Row(
@@ -67,6 +74,30 @@ def rows_of(
         for place, index in enumerate(chosen.tolist())
     ]
     return shown
+
+
+def _of_bundle(
+    bundle: Bundle, n: int, chosen: Integer[np.ndarray, " m"], notes: list[str]
+) -> tuple[dict[str, list[str]], dict[str, dict[int, str]]]:
+    """Texts and pictures that a bundle holds: what its settings name is not looked for here, since
+    that would put files of whoever reads it on the page."""
+    texts = read_shown(bundle.folder, "texts", n)
+    pictures = read_shown(bundle.folder, "images", n)
+    absent = [what for what, held in (("texts", texts), ("pictures", pictures)) if not held]
+    if absent:
+        notes.append(f"Without {' and '.join(absent)} of the rows: the bundle holds none.")
+    rows = chosen.tolist()
+    return (
+        {view: [str(values[row] or "") for row in rows] for view, values in texts.items()},
+        {
+            view: {
+                place: as_url(content)
+                for place, row in enumerate(rows)
+                if isinstance(content := values[row], bytes) and is_picture(content)
+            }
+            for view, values in pictures.items()
+        },
+    )
 
 
 def _dataset(opened: Opened, notes: list[str]) -> EventDataset | None:
@@ -116,7 +147,12 @@ def thumbnail(image: Image.Image) -> str:
     small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
     buffer = BytesIO()
     small.save(buffer, "WEBP", quality=QUALITY, method=4)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return as_url(buffer.getvalue())
+
+
+def as_url(content: bytes) -> str:
+    """A WebP file as a data URL."""
+    return f"{URL}{base64.b64encode(content).decode()}"
 
 
 def _groups(opened: Opened, notes: list[str]) -> Sequence[str]:
