@@ -6,6 +6,7 @@ import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,8 +22,10 @@ from platorep.align.own import score_file
 from platorep.bundles import find_bundle
 from platorep.bundles.lists import BundledLists, Ordered, ordered, write_lists
 from platorep.cli import app
-from platorep.config import load_config
-from platorep.errors import AbsentError, ConfigError, IntegrityError
+from platorep.config import ExperimentConfig, load_config
+from platorep.errors import AbsentError, ConfigError, IntegrityError, UnknownNameError
+from platorep.execute import run_stages
+from platorep.extraction import extract
 from platorep.metrics.layer import Layer
 from platorep.metrics.nearest import Nearest, search
 from platorep.opened import Opened
@@ -187,7 +190,7 @@ def test_what_is_asked_for_of_the_rows_is_shown_in_a_report(run: Run, tmp_path: 
         "shown/images.parquet",
     }
     captions = run.root.glob("toyworld/pairs-*/captions.csv")
-    caption = pd.read_csv(next(captions))["caption_0"].iloc[0]
+    caption = pd.read_csv(next(captions))["caption"].iloc[0]
     content = build_content(Opened(of_bundle(target, tmp_path / "out")), "")
     assert content.rows[0].texts["text"] == caption
     assert content.rows[0].pictures["image"].startswith("data:image/webp;base64,")
@@ -267,6 +270,58 @@ def test_one_on_the_hub_that_is_no_bundle_or_lacks_a_file_is_told(lists: Path, h
         find_bundle("hub:me/cut")
     with pytest.raises(AbsentError, match="neither"):
         find_bundle("hub:me/nothing")
+
+
+def beside(run: Run, bundle: Path, output: Path, **family: Any) -> Run:
+    """An experiment of one's own on the same rows: its `llama8`, beside models of the bundle."""
+    config = run.config.model_dump(mode="json", exclude_unset=True)
+    readers = config["families"][0]
+    theirs = {"name": "theirs", "modality": "vision", "models": [{"name": "conv4"}]}
+    theirs |= {"backend": "bundle", "bundle": str(bundle)} | family
+    settings = {"metrics": [{"name": "mutual_knn", "k": 3}], "preprocess": "paper"}
+    settings |= {"null": {"permutations": 0}, "gallery": {"queries": 12, "sizes": [12], "k": [3]}}
+    said = {
+        "name": "beside",
+        "dataset": {"source": "toyworld", "limit": 24},
+        "families": [readers, theirs],
+        "align": settings | {"pairs": [["language", theirs["modality"]]]},
+    }
+    made = ExperimentConfig.model_validate(said)
+    return run_of(made, output, output.parent / "cache")
+
+
+def test_models_of_a_bundle_stand_beside_one_s_own(run: Run, whole: Path, tmp_path: Path) -> None:
+    own = beside(run, whole, tmp_path / "results")
+    errors, _ = run_stages(own)
+    assert not errors
+    keys = Opened(run).results.read_json(run.results.cells, "extract")["cells"]
+    found = own.results.read_json(own.results.cells, "extract")["cells"]
+    assert found["conv4"]["key"] == keys["conv4"]["key"]
+    for one, other in zip(
+        Opened(own).features("conv4").layers, Opened(run).features("conv4").layers, strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+    assert Opened(own).best["score"].notna().all()
+
+
+def test_models_of_a_bundle_are_refused_for_other_rows(
+    run: Run, whole: Path, lists: Path, tmp_path: Path
+) -> None:
+    fewer = beside(run, whole, tmp_path / "fewer")
+    dataset = fewer.config.dataset.model_copy(update={"limit": 20})
+    config = fewer.config.model_copy(update={"dataset": dataset})
+    specs = [spec for spec in config.models() if spec.backend == "bundle"]
+    with pytest.raises(IntegrityError, match="24 rows, the data set has 20"):
+        extract(dataclasses.replace(fewer, config=config, specs=tuple(specs)))
+    for bundle, changes, kind, why in (
+        (lists, {}, AbsentError, "holds neighbor lists, no features of conv4"),
+        (whole, {"modality": "other"}, IntegrityError, "belong to other rows"),
+        (whole, {"models": ["conv5"]}, UnknownNameError, "'conv4'"),
+    ):
+        other = beside(run, bundle, tmp_path / "other", **changes)
+        specs = [spec for spec in other.specs if spec.backend == "bundle"]
+        with pytest.raises(kind, match=why):
+            extract(dataclasses.replace(other, specs=tuple(specs)))
 
 
 def test_ties_are_those_of_the_features_for_every_smaller_k(

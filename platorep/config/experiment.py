@@ -270,7 +270,7 @@ def _has_copies(spec: ModelSpec) -> bool:
     """Whether a control copy means anything: once per toy network, at its last step."""
     if (
         spec.is_baseline
-        or spec.backend == "features"
+        or spec.backend in ("features", "bundle")
         or spec.modality == "truth"
         or spec.random_init
     ):
@@ -335,7 +335,7 @@ def _by_view(
 ) -> Iterator[ModelSpec]:
     """Each model once per view that it reads."""
     for spec in specs:
-        if spec.backend == "features":
+        if spec.backend == "features" or (spec.backend == "bundle" and spec.kind is None):
             if reads:
                 raise ValueError(
                     f"{spec.label}: `reads` means nothing to a user's own arrays (`backend: "

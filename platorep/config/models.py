@@ -19,7 +19,7 @@ from platorep.parameters.toyworld import ToyTraining, WorldParameters
 from platorep.parameters.views import KindName, Modality
 from platorep.plugins import name_check
 
-BACKENDS = ("transformers", "timm", "features", "module", "toyworld", "baseline")
+BACKENDS = ("transformers", "timm", "features", "module", "toyworld", "baseline", "bundle")
 Backend = Annotated[
     str,
     AfterValidator(name_check("backends", BACKENDS)),
@@ -55,7 +55,10 @@ class ModelSettings(Section):
     network that a function of the user's own returns (docs/models.md), toyworld for tiny networks
     that are trained in the world of the dataset on first use (modality: truth: the model called
     `truth`, the true attributes of the scenes), baseline for what needs no network (docs/models.md
-    has the list; `controls.baselines` adds them all)."""
+    has the list; `controls.baselines` adds them all), bundle for the features of somebody else's
+    model (`bundle` says where; the model's name is its label there)."""
+    bundle: NameOrPath | None = None
+    """A bundle with features (docs/bundle.md): a folder, an archive, or hub:user/name."""
     revision: str | None = None
     """Branch, tag or commit of a hub model."""
     pool: Pool | tuple[Pool, ...] | None = None

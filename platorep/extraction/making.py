@@ -327,4 +327,4 @@ def _is_read_here(work: Work) -> bool:
     need all rows at once."""
     spec = work.target.spec
     counts_words = spec.is_baseline and spec.kind == "text"
-    return spec.backend == "features" or spec.modality == "truth" or counts_words
+    return spec.backend in ("features", "bundle") or spec.modality == "truth" or counts_words

@@ -75,7 +75,9 @@ def open_work(run: Run, model: Model, dataset: EventDataset) -> Work:
     spec, extract = model.spec, run.config.extract
     rows, identity = rows_for(spec, dataset), model.identity()
     works: list[Work] = []
-    for dtype in compute_dtypes(spec, extract.dtype, run.worker_device):
+    model.refuse_other_rows(rows)
+    settled = () if model.precision is None else (model.precision,)
+    for dtype in settled or compute_dtypes(spec, extract.dtype, run.worker_device):
         key = CellKey(
             model=identity,
             rows=rows.fingerprint,

@@ -99,6 +99,10 @@ def _open_built_in(spec: ModelSpec, *, offline: bool) -> Model:
         from platorep.models.toyworld import ToyModel
 
         return ToyModel(spec, offline=offline)
+    if spec.backend == "bundle":
+        from platorep.models.bundled import BundledModel
+
+        return BundledModel(spec)
     from platorep.models.arrays import ArrayModel
 
     return ArrayModel(spec)

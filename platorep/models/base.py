@@ -15,6 +15,7 @@ from torch import Tensor
 
 from platorep.config import ModelSettings, ModelSpec
 from platorep.errors import ConfigError
+from platorep.identities import RowIdentities
 from platorep.models.inside import OpenNetwork
 from platorep.models.inside_texts import OpenTexts
 from platorep.models.memory import Batches, Batching
@@ -142,6 +143,18 @@ class Model(ABC):
     """A model by name: cheap to make, nothing is loaded or downloaded until asked."""
 
     spec: ModelSpec
+
+    @property
+    def precision(self) -> str | None:
+        """In which its features were computed, where that is settled; None: it is chosen."""
+        return None
+
+    def refuse_other_rows(self, rows: RowIdentities) -> None:  # noqa: B027 - most read any
+        """Refuse rows that it cannot have features of.
+
+        Raises:
+            IntegrityError: says which.
+        """
 
     def prepare(self, report: Reporter) -> None:  # noqa: B027 - most models are made elsewhere
         """Make the weights, if they are to be made here (toy networks)."""

@@ -78,7 +78,11 @@ class RememberedModel(WrappedModel):
 
 def local_files(spec: ModelSpec) -> list[tuple[str, Stamp]] | None:
     """Path and stamp of every file that a model is made from; None: not all of it lies here."""
-    if spec.backend in ("toyworld", "baseline") or spec.trust_remote_code or packages_of(spec):
+    if (
+        spec.backend in ("toyworld", "baseline", "bundle")
+        or spec.trust_remote_code
+        or packages_of(spec)
+    ):
         return None
     if spec.backend == "module":
         return _stamped(_own_files(spec))

@@ -9,6 +9,7 @@ import torch
 
 from platorep.config import ModelSpec
 from platorep.config.models import BACKENDS
+from platorep.identities import RowIdentities
 from platorep.models.base import Description, Loaded, Model
 from platorep.models.inside import OpenNetwork
 from platorep.models.inside_texts import OpenTexts
@@ -23,6 +24,13 @@ class WrappedModel(Model):
     @property
     @abstractmethod
     def _model(self) -> Model: ...
+
+    @property
+    def precision(self) -> str | None:
+        return self._model.precision
+
+    def refuse_other_rows(self, rows: RowIdentities) -> None:
+        self._model.refuse_other_rows(rows)
 
     def prepare(self, report: Reporter) -> None:
         self._model.prepare(report)
