@@ -1,8 +1,10 @@
 """Fixtures of all tests. Imports nothing of platorep: the shape-checking hook must come first."""
 
+import itertools
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -18,6 +20,7 @@ import pytest
 import torch
 from processes import Forks
 from ray_cluster import Cluster
+from signatures import unchecked
 
 if TYPE_CHECKING:
     from platorep.engines.ray import RayEngine
@@ -33,10 +36,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("needs a GPU: torch.cuda.is_available() is false")
 
 
+@pytest.fixture(scope="session")
+def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Names of folders, one after the other: pytest would look at all that are there each time."""
+    folder = tmp_path_factory.mktemp("caches")
+    return (folder / f"{number}" for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache(caches: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's feature cache."""
-    monkeypatch.setenv("PLATOREP_CACHE", str(tmp_path_factory.mktemp("cache")))
+    cache = next(caches)
+    cache.mkdir()
+    monkeypatch.setenv("PLATOREP_CACHE", str(cache))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -44,6 +56,13 @@ def no_power_fails() -> Iterator[None]:
     """Nothing waits for the disk here, thousands of times; what is started apart does."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture
+def shapes_unchecked() -> Iterator[None]:
+    """For what takes long and goes through code whose shapes quicker tests check."""
+    with unchecked():
         yield
 
 

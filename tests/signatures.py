@@ -5,9 +5,11 @@ writes and compiles a check each time: half of what many tests took. What jaxtyp
 a signature and no content, so that two of one place and one signature are checked alike.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import jaxtyping
 from beartype import beartype
 
 _known: dict[Any, Callable[..., Any]] = {}
@@ -29,3 +31,13 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
         return _known.setdefault(signature, beartype(function))
     except TypeError:  # an annotation that cannot be hashed
         return beartype(function)
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Look at no signature: half of what simulations of many small calls take."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)

@@ -240,6 +240,7 @@ def test_every_layer_pair_is_scored_as_loops_do(bench: Bench, preprocess: dict[s
     assert len(scores) == (3 + 2) * (2 + 4)
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_every_setting_moves_scores(bench: Bench) -> None:
     """Else the comparisons above would prove little."""
     found = [

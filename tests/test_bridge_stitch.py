@@ -431,6 +431,7 @@ def run(folder: Path, *words: str) -> tuple[int, str, str]:
     return done.exit_code, done.stdout, done.stderr
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_the_command(experiment: Path) -> None:
     code, out, err = run(experiment)
     assert code == 3, err  # the last pair reads two views, and the rest is done

@@ -439,6 +439,7 @@ def vision_agreement(tmp_path: Path, meet_like: np.ndarray) -> pd.DataFrame:
     return pd.read_csv(tmp_path / "out" / "agreement.csv").set_index(["items", "x", "y"])
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_a_planted_geometry_is_found(tmp_path: Path) -> None:
     """Colours that meet the oftener the nearer they are in CIELAB."""
     lab = to_lab(word_colors(PLANTED))
@@ -453,6 +454,7 @@ def test_a_planted_geometry_is_found(tmp_path: Path) -> None:
         assert row["residual_p"] == row["correlation_p"] == 1 / 200
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_of_shuffled_words_nothing_is_found(tmp_path: Path) -> None:
     """Colours that meet the oftener the nearer the colours of others are."""
     order = [3, 7, 0, 9, 6, 1, 8, 4, 2, 5]
@@ -482,6 +484,7 @@ def run(config: str, output: Path, *sets: str):  # type: ignore[no-untyped-def]
     return CliRunner().invoke(app, command)
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_the_twin_runs_from_yaml_to_png_and_again_to_the_same_bytes(tmp_path: Path) -> None:
     for name in ("first", "second"):
         done = run("toyworld-color", tmp_path / name, *SMALL, "language.layers=all")

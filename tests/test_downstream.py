@@ -222,6 +222,7 @@ def test_drawn_at_both_widths_with_and_without_names(num: int) -> None:
             assert_readable(figure)
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_the_twin_of_prh_downstream(forks: Forks, tmp_path: Path) -> None:
     ended = forks.run(
         *("run", str(TWIN), "--offline", "--quiet", "--output", "results"),

@@ -52,6 +52,7 @@ def test_a_sigmoid_without_noise_is_found(floor: float) -> None:
 
 
 @pytest.mark.parametrize("n", [10, 20])
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_aicc_prefers_what_was_planted(n: int) -> None:
     rng = np.random.default_rng(n)
     chosen: dict[str, list[bool]] = {"line": [], "sigmoid": []}

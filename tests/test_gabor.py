@@ -261,6 +261,7 @@ def test_watson_tells_orientations_apart_and_only_those() -> None:
     assert watson_u2(random.normal(1, 5, 25), random.normal(179, 5, 25), 99, 0)[1] > 0.01
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_command_fits_networks_of_the_experiment_and_goes_on(tmp_path: Path) -> None:
     config = tmp_path / "mine.yaml"
     config.write_text(

@@ -365,6 +365,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_the_command_tries_metrics_and_keeps_what_it_found(folder: Path) -> None:
     arguments = ["list", "metrics", "[mo][uw]*", "--ground", "tiny.yaml", "--json"]
     result = CliRunner().invoke(app, arguments)

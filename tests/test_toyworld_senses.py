@@ -424,6 +424,7 @@ def test_a_scene_has_no_arrays() -> None:
         DatasetConfig.model_validate({"source": "toyworld", "views": {"array": {}}})
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_all_pairs_of_senses_are_scored_drawn_and_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

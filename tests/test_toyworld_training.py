@@ -279,6 +279,7 @@ training.train(root, parse_network("conv4"), WorldParameters(), plan)
 
 
 @pytest.mark.parametrize("where", ["state", "checkpoint"])
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_killed_in_the_middle_of_a_file(
     where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

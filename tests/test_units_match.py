@@ -325,6 +325,7 @@ def run(experiment: Path, *arguments: str) -> Any:
     return CliRunner().invoke(app, [*line, *arguments])
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_the_command_finds_a_copy_and_resumes(
     experiment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -134,4 +134,4 @@ def ticks(timeout_s: float) -> Iterator[None]:
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
         yield
-        time.sleep(0.001)
+        time.sleep(0.004)  # looking takes the core that what is looked at needs
