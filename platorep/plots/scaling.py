@@ -253,7 +253,7 @@ def say_scaling(points: pd.DataFrame, parameters: ScalingLike) -> str:
     if CHANGED_POINT in roles:
         said.append(f"A {what} model on a changed view stands at the x of its original.")
     if LEVEL in roles:
-        said.append(f"Level lines: {what} without an x.")
+        said.append(f"Level lines: {what} models and baselines that have no x.")
     if {"low", "high"} <= set(points) and points["low"][points["role"] == TRAINED].notna().any():
         said.append("Bars: interval of the score.")
     if getattr(parameters, "names", True):
