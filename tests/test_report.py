@@ -347,6 +347,15 @@ def test_failures_and_old_settings_are_told(run: Run, tmp_path: Path) -> None:
     assert "has changed since (align.concatenated)" in content.warnings[1]
 
 
+def test_what_was_asked(content: Content) -> None:
+    assert content.asked == [
+        ("Data", "pairs"),
+        ("Rows", "40"),
+        ("Models: language", "2: readers"),
+        ("Models: vision", "2: viewers"),
+    ]
+
+
 def test_method_says_command_settings_and_definitions(content: Content) -> None:
     method = dict(content.method)
     assert method["Command"] == "platorep report page.yaml"

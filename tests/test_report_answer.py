@@ -89,6 +89,13 @@ def test_what_is_below_the_null_while_others_are_above() -> None:
     assert "It is not above the null (p = 0.4); the other pair is." in found[0]
 
 
+def test_all_others_are_told_as_all() -> None:
+    found = said([pair(f"l{i}", "v1", i / 10, p=0.01) for i in (1, 2, 3)])
+    assert "It is above the null (p = 0.01); so are all 2 others." in found[0]
+    found = said([pair(f"l{i}", "v1", i / 10, p=0.01 if i == 2 else 0.3) for i in (1, 2, 3)])
+    assert "It is not above the null (p = 0.3); of the 2 others, 1 is." in found[0]
+
+
 def test_nothing_to_tell_is_told() -> None:
     no_score = {"score": None, "reason": "all layers of x are degenerate"}
     assert said([pair("l1 (random)", "v1", 0.2)]) == [

@@ -25,7 +25,9 @@ MOST_NAMED = 3
 """Metrics, or pairs of modalities, that are named one by one."""
 
 
-CAVEAT = "Models of one family, or of one training, are not independent: read it as too narrow."
+CAVEAT = (
+    "Models of one family, or of one training, are not independent: the interval is too narrow."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +121,8 @@ def _others(above: int, count: int) -> str:
     """How many pairs beside the best are above the null."""
     if count < 2:
         return "" if not count else f"; the other pair is{'' if above else ' not'}"
+    if above == count:
+        return f"; so are all {count} others"
     return f"; of the {count} others, {above} {'is' if above == 1 else 'are'}"
 
 

@@ -31,7 +31,7 @@ def asked_of(opened: Opened, models: Sequence[Model], n: int) -> list[tuple[str,
         trained = [m for m in models if m.modality == modality and m.kind == TRAINED]
         families = dict.fromkeys(model.family for model in trained)
         if trained:
-            asked.append((f"Models: {modality}", f"{len(trained)}: {', '.join(families)}"))
+            asked.append((f"Models: {modality}", f"{len(trained)}: {'; '.join(families)}"))
     controls = pd.Series([m.kind for m in models if m.kind != TRAINED], dtype=str)
     if len(controls):
         counts = controls.value_counts(sort=False).items()
