@@ -33,6 +33,7 @@ from platorep.parameters.figures import (
 )
 from platorep.plots import Tables, draw_figure, fonts, save_figure
 from platorep.plots.about import data_text, write_below
+from platorep.plots.heatmap import num_digits
 from platorep.plots.labels import legible, text_width
 from platorep.plots.style import FONTS
 from platorep.plots.tables import not_above_null
@@ -136,6 +137,16 @@ def test_without_a_null_nothing_is_marked_and_two_digits_do() -> None:
 
     assert not any(patch.get_hatch() for patch in figure.axes[0].patches)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["no score"]
+
+
+@pytest.mark.parametrize(
+    ("score", "digits"), [(0.2, 2), (0.106, 2), (0.104, 3), (0.1004, 4), (0.1, 2), (0.10001, 4)]
+)
+def test_as_few_digits_as_tell_a_score_from_the_threshold(score: float, digits: int) -> None:
+    cells = pd.DataFrame({"value": [score, 0.3], "score": [score, 0.3], "threshold": 0.1})
+
+    assert num_digits(cells) == digits
+    assert num_digits(cells[["value", "score"]]) == 2
 
 
 def test_smaller_may_be_closer() -> None:
