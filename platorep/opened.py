@@ -18,6 +18,7 @@ from torch import Tensor
 
 from platorep.align.models import find_cell
 from platorep.align.prepared import ModelLayers
+from platorep.bundles import names_bundle
 from platorep.bundles.lists import BundledLists, ordered
 from platorep.config import AlignConfig, ModelSpec
 from platorep.config.recorded import recorded_config
@@ -290,8 +291,12 @@ def open_results(results: str | Path) -> Opened:
 
     Raises:
         AbsentError: there is no experiment.
-        ConfigError: its settings are none that this version can read.
+        ConfigError: its settings are none that this version can read; or this is a bundle.
     """
+    if names_bundle(str(results)):
+        raise ConfigError(
+            f"{results} is a bundle. Open it by `platorep.open_bundle({str(results)!r})`."
+        )
     folder = Results(Path(results))
     try:
         config = recorded_config(folder.read_json(folder.run, "extract")["config"])

@@ -18,17 +18,17 @@ from huggingface_hub import DatasetCard, constants
 from runs import run_of
 from typer.testing import CliRunner
 
+from platorep.align import align
 from platorep.align.own import score_file
 from platorep.bundles import find_bundle
 from platorep.bundles.lists import BundledLists, Ordered, ordered, write_lists
 from platorep.cli import app
 from platorep.config import ExperimentConfig, load_config
 from platorep.errors import AbsentError, ConfigError, IntegrityError, UnknownNameError
-from platorep.execute import run_stages
 from platorep.extraction import extract
 from platorep.metrics.layer import Layer
 from platorep.metrics.nearest import Nearest, search
-from platorep.opened import Opened
+from platorep.opened import Opened, open_results
 from platorep.packing import Choice, open_bundle, pack
 from platorep.packing.opening import bundled_run
 from platorep.packing.pack import said
@@ -215,6 +215,8 @@ def test_bundles_are_refused_where_they_would_be_overwritten(whole: Path, run: R
         pack(run, whole.with_name("b.tar"), Choice())
     with pytest.raises(ConfigError, match="licence"):
         pack(run, whole.with_name("c"), Choice(licence="Free for all!"))
+    with pytest.raises(ConfigError, match=r"is a bundle\. Open it by `platorep\.open_bundle"):
+        open_results(whole)
     ended = CliRunner().invoke(app, ["align", str(whole)])
     assert ended.exit_code == 2
     assert "is a bundle" in ended.stderr
@@ -273,9 +275,8 @@ def test_one_on_the_hub_that_is_no_bundle_or_lacks_a_file_is_told(lists: Path, h
 
 
 def beside(run: Run, bundle: Path, output: Path, **family: Any) -> Run:
-    """An experiment of one's own on the same rows: its `llama8`, beside models of the bundle."""
-    config = run.config.model_dump(mode="json", exclude_unset=True)
-    readers = config["families"][0]
+    """An experiment of one's own on the same rows: recordings, beside a model of the bundle."""
+    own = {"name": "V1", "modality": "other", "models": [str(run.root.parent / "v1.npz")]}
     theirs = {"name": "theirs", "modality": "vision", "models": [{"name": "conv4"}]}
     theirs |= {"backend": "bundle", "bundle": str(bundle)} | family
     settings = {"metrics": [{"name": "mutual_knn", "k": 3}], "preprocess": "paper"}
@@ -283,25 +284,28 @@ def beside(run: Run, bundle: Path, output: Path, **family: Any) -> Run:
     said = {
         "name": "beside",
         "dataset": {"source": "toyworld", "limit": 24},
-        "families": [readers, theirs],
-        "align": settings | {"pairs": [["language", theirs["modality"]]]},
+        "families": [own, theirs],
+        "align": settings | {"pairs": [[{"family": "V1"}, {"family": "theirs"}]]},
     }
     made = ExperimentConfig.model_validate(said)
     return run_of(made, output, output.parent / "cache")
 
 
 def test_models_of_a_bundle_stand_beside_one_s_own(run: Run, whole: Path, tmp_path: Path) -> None:
+    """Their features, under their keys; the score is that of the experiment that they are from."""
     own = beside(run, whole, tmp_path / "results")
-    errors, _ = run_stages(own)
-    assert not errors
-    keys = Opened(run).results.read_json(run.results.cells, "extract")["cells"]
+    assert not extract(own).all
+    failures, best = align(own)
+    assert not failures.all
+    keys = run.results.read_json(run.results.cells, "extract")["cells"]
     found = own.results.read_json(own.results.cells, "extract")["cells"]
     assert found["conv4"]["key"] == keys["conv4"]["key"]
     for one, other in zip(
         Opened(own).features("conv4").layers, Opened(run).features("conv4").layers, strict=True
     ):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
-    assert Opened(own).best["score"].notna().all()
+    before = Opened(run).best.set_index(["x", "y", "control", "metric"])["score"]
+    assert best["score"].item() == before["v1.npz", "conv4", "", "mutual_knn{k: 3}"]
 
 
 def test_models_of_a_bundle_are_refused_for_other_rows(

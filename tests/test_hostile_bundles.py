@@ -21,6 +21,7 @@ from platorep.bundles import find_bundle
 from platorep.bundles.about import is_allowed
 from platorep.cli import app
 from platorep.errors import IntegrityError, PlatorepError
+from platorep.features.upkeep import clean
 from platorep.files import cache_root, sha256_file, write_json, write_sealed
 from platorep.packing import open_bundle
 from platorep.packing.opening import bundled_run
@@ -335,6 +336,15 @@ def test_a_good_archive_is_unpacked_once(bundle: Path) -> None:
     before = (first / "bundle.json").stat().st_mtime_ns
     assert find_bundle(archive).folder == first
     assert (first / "bundle.json").stat().st_mtime_ns == before
+
+
+def test_what_a_kill_left_while_unpacking_is_cleaned(bundle: Path) -> None:
+    archive = write_zip(bundle.parent / "b.zip", entries_of(bundle))
+    whole = find_bundle(archive).folder
+    left = whole.with_name(f".{whole.name}.0123.partial")
+    shutil.copytree(whole, left)
+    clean(cache_root(), broken=False, partial=True, model=None)
+    assert (whole.exists(), left.exists()) == (True, False)
 
 
 @pytest.fixture

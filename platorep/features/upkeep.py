@@ -144,14 +144,17 @@ def _of_path(path: Path) -> list[Trouble]:
 
 def _left_beside_cells(root: Path) -> list[Path]:
     """What killed processes left under other names."""
-    folders = ("measurements", "models", "manifests", "rows/*", "tables", "toyworld", "toyworld/*")
+    folders = (
+        *("bundles", "measurements", "models", "manifests", "rows/*", "tables"),
+        *("toyworld", "toyworld/*"),
+    )
     patterns = [*(f"{folder}/.*.partial" for folder in folders), "rows/*/parts"]
     return sorted(path for pattern in patterns for path in root.glob(pattern))
 
 
 def _lock_of(path: Path) -> Path:
     """The lock that whoever writes a file or folder beside the cells holds."""
-    if path.parent.name in ("measurements", "models", "rows", "toyworld"):
+    if path.parent.name in ("bundles", "measurements", "models", "rows", "toyworld"):
         return path.parent / f"{path.name.lstrip('.').partition('.')[0]}.lock"
     return path.parent.with_suffix(".lock")
 

@@ -1,7 +1,7 @@
 """Models of which only a bundle is there: their features, as somebody else extracted them."""
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from platorep.bundles import Bundle, find_bundle
-from platorep.bundles.about import CURE, RESULTS, is_cell
+from platorep.bundles.about import ABOUT, CURE, RESULTS, is_cell
 from platorep.config import ModelSpec
 from platorep.errors import (
     AbsentError,
@@ -23,6 +23,7 @@ from platorep.errors import (
 from platorep.files import digest, read_sealed
 from platorep.identities import RowIdentities, RowsFile
 from platorep.models.base import Description, Loaded, Model, Reading, refuse_other_settings
+from platorep.stamps import Stamp, stamp
 from platorep.tensors import read_tensors
 
 
@@ -44,7 +45,8 @@ class BundledModel(Model):
 
     @cached_property
     def _bundle(self) -> Bundle:
-        return find_bundle(self._name)
+        path = Path(self._name)
+        return _found(self._name, stamp(path / ABOUT if path.is_dir() else path))
 
     @cached_property
     def _entry(self) -> dict[str, Any]:
@@ -134,7 +136,17 @@ class BundledModel(Model):
         assert self.meta  # the bundle is there, and whole
 
     def load(self, device: torch.device | str, dtype: torch.dtype) -> Loaded:
-        return LoadedBundled(self._folder, self.meta, self._described(self.meta)[0])
+        loaded = LoadedBundled(self._folder, self.meta, self._described(self.meta)[0])
+        commit = f", commit {self._bundle.revision}" if self._bundle.revision else ""
+        said = f"{self.spec.label}: from {self._name} ({ABOUT} {self._bundle.digest[:16]}{commit})"
+        loaded.details = (said,)
+        return loaded
+
+
+@lru_cache(maxsize=8)
+def _found(name: str, now: Stamp | None) -> Bundle:
+    """A bundle that several models are of is checked once, for as long as it stays what it is."""
+    return find_bundle(name)
 
 
 class LoadedBundled(Loaded):
