@@ -137,7 +137,7 @@ def _pair(x: Model, y: Model, metric: str, kind: str, score: float, num_rows: in
         null_mean=as_metric(0.11),
         threshold=as_metric(0.17),
         p=0.005 if score > 0.17 else 0.6,
-        p_adjusted=None if kind == "shuffled" else 0.01 if score > 0.17 else 0.7,
+        p_adjusted=None if kind == "shuffled" else 0.01 if score > 0.17 else 0.06,
         calibrated=None if distance else max(0.0, score - 0.17),
         low=None if distance else score - 0.02,
         high=None if distance else score + 0.02,
