@@ -7,7 +7,8 @@ a signature and no content, so that two of one place and one signature are check
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import FunctionType
+from typing import Any, get_args
 
 import jaxtyping
 from beartype import beartype
@@ -41,3 +42,32 @@ def unchecked() -> Iterator[None]:
         yield
     finally:
         jaxtyping.config.update("jaxtyping_disable", False)
+
+
+_jaxtyped = jaxtyping.jaxtyped
+
+
+def _says_shapes(annotation: Any) -> bool:
+    if isinstance(annotation, list):  # the arguments of a Callable
+        return any(map(_says_shapes, annotation))
+    if isinstance(annotation, type) and issubclass(annotation, jaxtyping.AbstractArray):
+        return True
+    return isinstance(annotation, str) or any(map(_says_shapes, get_args(annotation)))
+
+
+def _where_shapes_are_said(*, typechecker: Any) -> Callable[[Any], Any]:
+    """For jaxtyping's hook: functions without shapes, which mypy knows all about, stay as they are.
+
+    Looking at each of their calls took as long as much of what is tested.
+    """
+
+    def decorate(what: Any) -> Any:
+        plain = isinstance(what, FunctionType)
+        if plain and not any(map(_says_shapes, what.__annotations__.values())):
+            return what
+        return _jaxtyped(what, typechecker=typechecker)
+
+    return decorate
+
+
+jaxtyping.jaxtyped = _where_shapes_are_said  # type: ignore[assignment]

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 from jaxtyping import Int, TypeCheckError, jaxtyped
 from signatures import checked
-from torch import Tensor, arange
+from torch import Tensor, arange, ones, zeros
 
 
 def nested(number: Any, *, default: bool) -> Callable[..., Any]:
@@ -19,7 +20,7 @@ def nested(number: Any, *, default: bool) -> Callable[..., Any]:
     else:
 
         @jaxtyped(typechecker=checked)
-        def inner(x: Int[Tensor, "n"], y: number) -> Int[Tensor, "n"]:
+        def inner(x: Int[Tensor, "n"], y: number) -> Int[Tensor, "n"]:  # type: ignore[misc]
             return x[:y]
 
     return inner
@@ -45,8 +46,12 @@ def test_two_of_one_name_are_told_apart() -> None:
         nested(str, default=False)(arange(3), 3)
 
 
-def test_the_package_is_checked() -> None:
-    from platorep.metrics.neighbors import neighbor_lists
+def test_the_package_is_checked_where_it_says_shapes() -> None:
+    from platorep import Features
+    from platorep.models.token_batches import pool_tokens, tokens_per_batch
 
     with pytest.raises(TypeCheckError, match="parameters"):
-        neighbor_lists(arange(3), 1)
+        pool_tokens(zeros(2, 3, 4), ones(2, 2, dtype=torch.bool), "mean")
+    with pytest.raises(TypeCheckError):
+        Features([zeros(2)], ["one"], ("a", "b"))
+    assert not hasattr(tokens_per_batch, "__wrapped__")
