@@ -46,7 +46,7 @@ def content(num_rows: int = 30, seed: int = 0) -> Content:
         title=f"mine {HOSTILE[0]}",
         asked=[("data set", f"photographs {HOSTILE[1]}"), ("rows", str(num_rows))],
         answer=["The two align.", f"It rises {HOSTILE[2]}."],
-        warnings=[f"Few rows {HOSTILE[3]}"],
+        warnings=[f"Few rows {HOSTILE[3]}", "second", "third", f"the fourth {HOSTILE[1]}"],
         failures=[(f"net {HOSTILE[0]}", f"no such file {HOSTILE[1]}")],
         models=models,
         measures=[
