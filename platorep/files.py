@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import yaml
+
 from platorep.errors import DamagedError, PlatorepError, StorageError, UnreadableError
 
 _UNREADABLE = {
@@ -40,9 +42,9 @@ _SEAL = "seal"
 def cache_root() -> Path:
     """PLATOREP_CACHE, else `platorep` in the user's cache folder."""
     if own := os.environ.get("PLATOREP_CACHE"):
-        return Path(own).expanduser()
+        return expanded(own)
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base).expanduser() / "platorep"
+    return expanded(base) / "platorep"
 
 
 @contextmanager
@@ -137,6 +139,23 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
+def yaml_text(value: Any, **layout: Any) -> str:
+    """A value as YAML for people; ends of lines that only Unicode knows are escaped, since what
+    reads YAML takes some of them for others."""
+    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, **layout)
+    if any(end in text for end in "\x85\u2028\u2029"):
+        text = yaml.safe_dump(value, sort_keys=False, **layout)
+    return str(text)
+
+
+def expanded(path: str | Path) -> Path:
+    """With the home folder for `~`; where nobody has that home the path as it stands."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def write_json(target: Path, value: Any) -> None:
     write_text(target, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 
@@ -198,6 +217,8 @@ def read_sealed(path: Path, *, of: str | None, cure: str) -> dict[str, Any]:
     seal = content.pop(_SEAL)
     try:
         owner, beside, checksum = seal["of"], dict(seal["files"]), seal["sha256"]
+        if elsewhere := [name for name in beside if name != Path(name).name or name == ".."]:
+            raise ValueError(f"it guards {elsewhere[0]!r}, which does not lie beside it")
     except (TypeError, KeyError, ValueError) as error:
         raise DamagedError(f"{path} is damaged: its seal is none. {cure}") from error
     if checksum != _sealed(content, owner, beside):

@@ -22,7 +22,7 @@ from platorep.bundles import names_bundle
 from platorep.bundles.lists import BundledLists, ordered
 from platorep.config import AlignConfig, ModelSpec
 from platorep.config.recorded import recorded_config
-from platorep.errors import AbsentError, ConfigError, UnknownNameError
+from platorep.errors import AbsentError, ConfigError, IntegrityError, UnknownNameError
 from platorep.experiment_rows import open_rows
 from platorep.features import Cell
 from platorep.files import cache_root
@@ -132,10 +132,21 @@ class Opened:
 
     @cached_property
     def align(self) -> AlignConfig:
-        """Preprocessing and candidates, as the scores were last made with them."""
+        """Preprocessing and candidates, as the scores were last made with them.
+
+        Raises:
+            IntegrityError: somebody changed what is said of them.
+        """
         run = self.results.read_json(self.results.run, "extract")
-        align = run["align"]["settings"] if "align" in run else run["config"]["align"]
-        return AlignConfig.model_validate({key: align[key] for key in AS_SCORED if key in align})
+        try:
+            align = run["align"]["settings"] if "align" in run else run["config"]["align"]
+            said = {key: align[key] for key in AS_SCORED if key in align}
+            return AlignConfig.model_validate(said)
+        except (KeyError, TypeError, ValueError) as error:
+            raise IntegrityError(
+                f"{self.results.run} does not say how layers were scored: {error!r}. Run `platorep "
+                "align` with this experiment again, or get the bundle anew."
+            ) from error
 
     @cached_property
     def ids(self) -> Sequence[str]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -22,9 +23,17 @@ from platorep.bundles.about import is_allowed
 from platorep.cli import app
 from platorep.errors import IntegrityError, PlatorepError
 from platorep.features.upkeep import clean
-from platorep.files import cache_root, sha256_file, write_json, write_sealed
+from platorep.files import (
+    cache_root,
+    canonical_json,
+    sha256,
+    sha256_file,
+    write_json,
+    write_sealed,
+)
 from platorep.packing import open_bundle
 from platorep.packing.opening import bundled_run
+from platorep.report.pairs import pairs_of, pairs_table
 from platorep.reporting import Reporter
 from platorep.run import Options
 from platorep.tensors import write_tensors
@@ -111,6 +120,15 @@ def run_is_a_list(bundle: Path) -> None:
     listed_anew(bundle)
 
 
+def guards_elsewhere(bundle: Path) -> None:
+    """A seal over a file outside, with its right checksum: whoever reads it would read that."""
+    secret = bundle.parent.parent / "secret"
+    content, beside = about_of(bundle), {str(secret): sha256_file(secret)}
+    checksum = sha256(canonical_json([content, "smoke", beside]).encode())
+    seal = {"of": "smoke", "files": beside, "sha256": checksum}
+    write_json(bundle / "bundle.json", content | {"seal": seal})
+
+
 def deep(bundle: Path) -> None:
     (bundle / "bundle.json").write_text("[" * 200_000, encoding="utf-8")
 
@@ -179,6 +197,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
         "no such file of it",
     ),
     "another's seal": (lambda b: write_json(b / "bundle.json", {"seal": {"of": 1}}), "seal"),
+    "a seal over a file elsewhere": (guards_elsewhere, "its seal is none"),
     "depth": (deep, "not JSON as expected"),
     "features elsewhere": (lambda b: cell_elsewhere(b, "/etc/x"), "lies in '/etc/x'"),
     "features above": (lambda b: cell_elsewhere(b, "features/../../a"), "lies in"),
@@ -338,6 +357,26 @@ def test_a_good_archive_is_unpacked_once(bundle: Path) -> None:
     assert (first / "bundle.json").stat().st_mtime_ns == before
 
 
+def test_what_somebody_changed_in_the_cache_is_unpacked_anew(bundle: Path) -> None:
+    archive = write_zip(bundle.parent / "b.zip", entries_of(bundle))
+    first = find_bundle(archive).folder
+    flip(first / "results/best.csv")
+    (first / "results/models.csv").unlink()
+    (first / "results/x.csv").touch()
+
+    assert find_bundle(archive).folder == first
+
+    assert find_bundle(first).about.experiment == "smoke"
+
+
+def test_a_cache_to_read_only_serves_what_is_unpacked(bundle: Path) -> None:
+    archive = write_zip(bundle.parent / "b.zip", entries_of(bundle))
+    lock = find_bundle(archive).folder.with_suffix(".lock")
+    lock.unlink()
+    lock.mkdir()  # no lock can be taken, whoever runs this
+    assert find_bundle(archive).about.experiment == "smoke"
+
+
 def test_what_a_kill_left_while_unpacking_is_cleaned(bundle: Path) -> None:
     archive = write_zip(bundle.parent / "b.zip", entries_of(bundle))
     whole = find_bundle(archive).folder
@@ -388,6 +427,41 @@ def test_files_that_a_bundle_names_are_not_read_into_a_page(bundle: Path, tmp_pa
     ended = CliRunner().invoke(app, ["report", str(bundle), "--output", str(tmp_path / "out")])
     assert ended.exit_code == 0, ended.stderr
     assert "secret diary" not in (tmp_path / "out/report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("said", [None, {"a": 1}, {"settings": {"preprocess": {"center": [1]}}}])
+def test_settings_of_scores_that_are_none_are_refused(bundle: Path, said: object) -> None:
+    resealed(bundle / "results/run.json", lambda run: run.update(align=said))
+    listed_anew(bundle)
+    with pytest.raises(IntegrityError, match="does not say how layers were scored"):
+        assert open_bundle(bundle).align
+
+
+def with_layer(bundle: Path, table: str, number: float) -> None:
+    path = bundle / "results" / table
+    is_csv = path.suffix == ".csv"
+    frame = pd.read_csv(path) if is_csv else pd.read_parquet(path)
+    frame["layer_x"] = number
+    frame.to_csv(path, index=False) if is_csv else frame.to_parquet(path)
+    (bundle / "results/checksums.json").unlink()
+    listed_anew(bundle)
+
+
+@pytest.mark.parametrize("table", ["best.csv", "scores.parquet"])
+@pytest.mark.parametrize("number", [-2, 0.5, float("nan"), 2.0**40])
+def test_what_is_no_number_of_a_layer_is_refused(bundle: Path, table: str, number: float) -> None:
+    with_layer(bundle, table, number)
+    with pytest.raises(IntegrityError, match="layer_x holds what is no number of a layer"):
+        assert open_bundle(bundle).tables
+
+
+def test_maps_of_layers_that_nobody_has_stay_off_the_page(bundle: Path) -> None:
+    """A map has a cell per pair of layers: one row can ask for a thousand million."""
+    with_layer(bundle, "scores.parquet", 10**9)
+    tables = open_bundle(bundle).tables
+    found, note = pairs_of(tables, pairs_table(tables))
+    assert {pair.map for pair in found} == {None}
+    assert "maps of layers are not on the page" in note
 
 
 @pytest.mark.parametrize(

@@ -369,6 +369,35 @@ def test_names_of_others_do_no_harm_in_the_file(init: Init, networks: Path) -> N
     assert "\u202e" not in Path("mine.yaml").read_text()
 
 
+@pytest.mark.parametrize("name", ["~nobody's", "a\x85b", "a\u2028b", "a\u2029: #b"])
+def test_odd_names_are_written_as_they_are(init: Init, name: str) -> None:
+    """Ends of lines that YAML takes for others, and the home folder of nobody."""
+    photos(Path(name))
+    rows = [f"{i}.png,the red number {i}" for i in range(3)]
+    Path(name, "captions.csv").write_text("\n".join([f"file,{name}", *rows]), newline="")
+    Path("mine.npz").write_bytes(b"")
+
+    result = init(name, "mine.npz", "--output", "mine.yaml")
+
+    assert result.exit_code == 0, result.output
+    dataset = load_dataset(load_config(Path("mine.yaml")).dataset)
+    assert dataset.views["text"][2] == "the red number 2"
+
+
+def test_a_column_without_a_name_is_passed_over(tmp_path: Path) -> None:
+    photos(tmp_path)
+    lines = ["file,,about", *(f"{i}.png,many more words of {i},a red {i}" for i in range(3))]
+    (tmp_path / "captions.csv").write_text("\n".join(lines))
+
+    seen = look(str(tmp_path), offline=True)
+
+    assert [(c.name, c.what, c.view) for c in seen.columns] == [
+        ("file", "image", "image"),
+        ("", "without a name", ""),
+        ("about", "text", "text"),
+    ]
+
+
 def test_from_a_folder_to_results_without_a_network(
     init: Init, networks: Path, toy_photos: Path
 ) -> None:

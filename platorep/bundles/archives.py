@@ -12,7 +12,13 @@ from pathlib import Path
 from uuid import uuid4
 
 from platorep.bundles.about import ABOUT, CARD, CURE, MAX_JSON, About, is_allowed, read_about
-from platorep.bundles.checking import Limits, limits, refuse_bad_content, refuse_too_large
+from platorep.bundles.checking import (
+    Limits,
+    checked_folder,
+    limits,
+    refuse_bad_content,
+    refuse_too_large,
+)
 from platorep.errors import DamagedError, IntegrityError, StorageError, shown
 from platorep.files import (
     alone,
@@ -44,8 +50,9 @@ def write_archive(folder: Path, target: Path) -> None:
                 shutil.copyfileobj(source, into, CHUNK)
 
 
-def unpacked(archive: Path) -> Path:
-    """The folder of the cache in which an archive lies unpacked and checked; made once.
+def unpacked(archive: Path) -> tuple[Path, About]:
+    """The folder of the cache in which an archive lies unpacked, and what it says of itself, both
+    checked. Made once, and anew when somebody has changed what lies there.
 
     Raises:
         DamagedError: it is no whole archive, or a file of it is not what is listed.
@@ -56,10 +63,22 @@ def unpacked(archive: Path) -> Path:
         entries = _entries(zipped, archive, limits())
         about_json = _content(zipped, entries[ABOUT], MAX_JSON, archive)
         target = cache_root() / "bundles" / sha256(about_json)[:32]
-        with storage_errors(target), alone(target.with_name(f"{target.name}.lock")):
-            if not target.exists():
-                _unpack(zipped, entries, about_json, target, archive)
-    return target
+        about = _whole(target, archive)  # without the lock, which a cache to read only has not
+        if about is None:
+            with storage_errors(target), alone(target.with_name(f"{target.name}.lock")):
+                about = _whole(target, archive)
+                if about is None:
+                    remove(target)
+                    about = _unpack(zipped, entries, about_json, target, archive)
+    return target, about
+
+
+def _whole(folder: Path, archive: Path) -> About | None:
+    """What an archive says that is unpacked here, if all of it is."""
+    try:
+        return checked_folder(folder, str(archive)) if folder.exists() else None
+    except IntegrityError:
+        return None
 
 
 def _unpack(
@@ -68,7 +87,7 @@ def _unpack(
     about_json: bytes,
     target: Path,
     archive: Path,
-) -> None:
+) -> About:
     where = str(archive)
     partial = target.with_name(f".{target.name}.{uuid4().hex}.partial")
     try:
@@ -88,6 +107,7 @@ def _unpack(
         partial.rename(target)
     finally:
         remove(partial)
+    return about
 
 
 def _refuse_other_entries(about: About, entries: dict[str, zipfile.ZipInfo], where: str) -> None:

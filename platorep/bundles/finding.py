@@ -17,7 +17,7 @@ from platorep.bundles.checking import (
 )
 from platorep.bundles.lists import BundledLists
 from platorep.errors import AbsentError, ConfigError, DamagedError, IntegrityError
-from platorep.files import sha256_file
+from platorep.files import expanded, sha256_file
 from platorep.hub import hub_errors, is_offline, repository_info
 
 HUB = "hub:"
@@ -59,7 +59,7 @@ class Bundle:
 def names_bundle(name: str) -> bool:
     """Whether this is what a bundle is called where an experiment file may stand too: a folder with
     bundle.json in it, an archive `*.zip`, or `hub:user/name`."""
-    path = Path(name).expanduser()
+    path = expanded(name)
     return name.startswith(HUB) or path.suffix == ".zip" or (path / ABOUT).is_file()
 
 
@@ -76,12 +76,12 @@ def find_bundle(name: str | Path, revision: str | None = None) -> Bundle:
         DamagedError, IntegrityError: it is not what it lists, or holds what no bundle does.
         ConfigError: a revision of what is not on the hub.
     """
-    path, said = Path(name).expanduser(), str(name)
+    path, said = expanded(name), str(name)
     if not said.startswith(HUB) and path.exists():
         if revision is not None:
             raise ConfigError(f"{name} is a file or folder, which has no revision {revision!r}.")
-        folder = path if path.is_dir() else unpacked(path)
-        return Bundle(folder=folder, about=checked_folder(folder, said), source=said)
+        folder, about = (path, checked_folder(path, said)) if path.is_dir() else unpacked(path)
+        return Bundle(folder=folder, about=about, source=said)
     match = _REPOSITORY.fullmatch(said.removeprefix(HUB))
     if match is None or path.suffix == ".zip":
         raise AbsentError(

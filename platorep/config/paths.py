@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
+from platorep.files import expanded
+
 
 def _resolve_name_or_path(
     name: str, info: Any
@@ -13,7 +15,7 @@ def _resolve_name_or_path(
     """The full path of what lies beside the experiment's file; other names stay as they are."""
     folder = (info.context or {}).get("folder")
     prefix = "local-dir:" if name.startswith("local-dir:") else ""
-    path = Path(name.removeprefix(prefix)).expanduser()
+    path = expanded(name.removeprefix(prefix))
     if folder is None or path.is_absolute():
         return f"{prefix}{path}" if path.is_absolute() else name
     is_pattern = any(character in name for character in "*?[{")  # which no hub's names have
@@ -29,7 +31,7 @@ NameOrPath = Annotated[str, AfterValidator(_resolve_name_or_path)]
 def _resolve_path(name: str, info: Any) -> str:
     """The full path; `..` is worked out, patterns stay as they are."""
     folder = (info.context or {}).get("folder") or Path()
-    return os.path.normpath(folder / Path(name).expanduser())
+    return os.path.normpath(folder / expanded(name))
 
 
 LocalPath = Annotated[str, AfterValidator(_resolve_path)]

@@ -22,6 +22,7 @@ from platorep.errors import (
     short,
     shown,
 )
+from platorep.files import expanded
 from platorep.parameters.section import Section
 from platorep.parameters.theory import PmiConfig
 
@@ -47,7 +48,7 @@ def config_path(name: str, command: Command = "run") -> Path:
         UnknownNameError: there is neither.
         ConfigError: it is for another command, or the path leads nowhere.
     """
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_file():
         return path
     shipped = shipped_configs(command)

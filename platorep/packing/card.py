@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from platorep.bundles import FORMAT_VERSION, About
+from platorep.files import yaml_text
 from platorep.opened import Opened
 from platorep.packing.shortening import is_path
 
@@ -45,7 +45,7 @@ def _metadata(about: About, opened: Opened) -> str:
             for name, path in tables.items()
         ],
     }
-    return f"---\n{yaml.safe_dump(said, sort_keys=False, allow_unicode=True)}---"
+    return f"---\n{yaml_text(said)}---"
 
 
 def _what(about: About, opened: Opened, dataset: Mapping[str, Any]) -> str:

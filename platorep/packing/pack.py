@@ -12,7 +12,6 @@ from typing import Any, Literal, cast
 from uuid import uuid4
 
 import numpy as np
-import yaml
 
 from platorep.align.models import find_cell
 from platorep.bundles.about import (
@@ -42,6 +41,7 @@ from platorep.files import (
     storage_errors,
     write_sealed,
     write_text,
+    yaml_text,
 )
 from platorep.metrics.layer import Layer
 from platorep.opened import AS_SCORED, Opened
@@ -128,7 +128,7 @@ def _partial(target: Path) -> Iterator[Path]:
 
 def _write(opened: Opened, folder: Path, choice: Choice) -> About:
     run, there = opened.run, Results(folder / RESULTS, opened.run.config.name)
-    text = yaml.safe_dump(said(run.config, opened.align), sort_keys=False, allow_unicode=True)
+    text = yaml_text(said(run.config, opened.align))
     write_text(folder / EXPERIMENT, text)
     _write_tables(opened, there)
     lists: list[Lists] = []

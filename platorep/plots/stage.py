@@ -129,6 +129,10 @@ def _refuse_unusable(path: Path, table: pd.DataFrame, stage: str, models: pd.Dat
             for name in numbers
             if not pd.api.types.is_numeric_dtype(kinds[name])
         ]
+    lowest = 0 if path.name == "scores.parquet" else -1  # of best.csv, where there is none
+    for name in ("layer_x", "layer_y"):
+        if not wrong and name in numbers and not _are_layers(table[name], lowest):
+            wrong.append(f"the column {name} holds what is no number of a layer")
     if not wrong and path.name == "models.csv" and table["label"].duplicated().any():
         wrong.append(f"it names {table['label'][table['label'].duplicated()].iloc[0]!r} twice")
     if not wrong and "x" in texts:
@@ -139,3 +143,7 @@ def _refuse_unusable(path: Path, table: pd.DataFrame, stage: str, models: pd.Dat
             f"{path} cannot be drawn from: {wrong[0]}. Run `platorep {stage}` with this experiment "
             "again: it writes the file anew."
         )
+
+
+def _are_layers(numbers: pd.Series, lowest: int) -> bool:
+    return bool((numbers.ge(lowest) & numbers.lt(2**31) & numbers.mod(1).eq(0)).all())

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from platorep.align.asked import ask
 from platorep.config import ExperimentConfig
 from platorep.errors import PlatorepError
+from platorep.files import yaml_text
 from platorep.metrics import BoundMetric
 from platorep.opened import Opened
 from platorep.plots.labels import metric_text
@@ -95,7 +95,7 @@ def _settings(config: ExperimentConfig) -> str:
     said = config.model_dump(mode="json", exclude_defaults=True, exclude={"figures", "report"})
     for entry, measure in zip(said.get("performance", ()), config.performance, strict=True):
         entry["name"] = measure.name
-    text = yaml.safe_dump(last_parts(said), sort_keys=False, allow_unicode=True, width=100)
+    text = yaml_text(last_parts(said), width=100)
     return f"# Without defaults: `platorep list keys` has them.\n{text}"
 
 

@@ -93,10 +93,11 @@ def _maps(scores: pd.DataFrame, pairs: pd.DataFrame) -> tuple[dict[Key, Map], in
         rows = by_key.get(key)
         if rows is None:
             continue
-        if cells + len(rows) > MOST_CELLS:
+        room = int(columns["layer_x"][rows].max() + 1) * int(columns["layer_y"][rows].max() + 1)
+        if cells + room > MOST_CELLS:  # of layers that are not asked for, too
             left_out += 1
             continue
-        cells += len(rows)
+        cells += room
         maps[key] = _map({name: values[rows] for name, values in columns.items()})
     return maps, left_out
 

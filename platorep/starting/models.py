@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from platorep.errors import ConfigError, listed
+from platorep.files import expanded
 from platorep.machine import memory_bytes, num_cores
 from platorep.models.arrays import ENDINGS
 from platorep.models.cost import BYTES_PER_TOKEN
@@ -180,7 +181,7 @@ def _of_part(found: Recognised, part: Part, several: bool, beside: Path) -> Draf
 def _relative(name: str, beside: Path) -> str:
     """A path as the experiment's file must say it; other names as they are."""
     prefix = "local-dir:" if name.startswith("local-dir:") else ""
-    path = Path(name.removeprefix(prefix)).expanduser()
+    path = expanded(name.removeprefix(prefix))
     if path.is_absolute() or not path.exists():
         return name
     found = os.path.relpath(path, beside)

@@ -14,6 +14,7 @@ from platorep.data.load import LOCATORS, source_format
 from platorep.data.peek import FirstRows, first_rows, kind_of_endings
 from platorep.data.source import parse_json
 from platorep.errors import AbsentError, ConfigError, DataError, listed, short, shown
+from platorep.files import expanded
 from platorep.kinds import KINDS, Reference
 from platorep.parameters.views import KindName
 from platorep.reporting import printable
@@ -61,7 +62,7 @@ class Seen:
 
     def beside(self, folder: Path) -> "Seen":
         """The same, with a local source as a file in this folder must say it."""
-        path = Path(self.source).expanduser()
+        path = expanded(self.source)
         pattern_at = path.parent if not path.exists() else path
         if path.is_absolute() or not pattern_at.exists() or self.num_rows is None:
             return self
@@ -161,8 +162,9 @@ def _is_data(path: Path) -> bool:
 
 def _column(rows: FirstRows, name: str) -> Column:
     values = rows.columns[name]
-    if not values:
-        return Column(name=name, kind=None, what="empty", example="")
+    if not values or not name:  # a view cannot say that it is of a column without a name
+        what = "without a name" if values else "empty"
+        return Column(name=name, kind=None, what=what, example="")
     kind, what = _kind(rows, name, values)
     first = values[0]
     column = Column(name=name, kind=kind, what=what, example=_shown(first))

@@ -7,9 +7,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from platorep.config.keys import keys
+from platorep.files import yaml_text
 from platorep.reporting import printable
 from platorep.starting.models import ROWS, Draft
 from platorep.starting.seeing import Seen
@@ -79,9 +78,7 @@ def _commented(line: str, comment: str) -> str:
 
 def _flow(value: Any) -> str:
     """A value on one line."""
-    text = yaml.safe_dump(
-        value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=10**9
-    )
+    text = yaml_text(value, default_flow_style=True, width=10**9)
     return text.removesuffix("\n").removesuffix("...").strip()
 
 
