@@ -296,13 +296,24 @@ class Results:
         write_sealed(path, content, of=self.experiment or "")
 
     def _written(self, name: str, before: str) -> list[dict[str, Any]]:
-        """The checksums that a table may have; none is known of one that 0.1.0 wrote."""
+        """The checksums that a table may have; none is known of one that 0.1.0 wrote.
+
+        Raises:
+            DamagedError: what is said of them is none that this class writes.
+        """
         try:
-            content = self.read_json(self.checksums, before)
+            entries = self.read_json(self.checksums, before).get("tables", {}).get(name, [])
+            return [
+                {"sha256": str(entry["sha256"]), "made_from": dict(entry["made_from"])}
+                for entry in entries
+            ]
         except AbsentError:
             return []
-        written: list[dict[str, Any]] = content.get("tables", {}).get(name, [])
-        return written
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise DamagedError(
+                f"{self.checksums} does not say which {name} was written: {error!r}. "
+                f"{_again(before)}"
+            ) from error
 
     def _content(self, path: Path, before: str) -> bytes:
         try:

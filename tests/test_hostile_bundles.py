@@ -437,6 +437,14 @@ def test_settings_of_scores_that_are_none_are_refused(bundle: Path, said: object
         assert open_bundle(bundle).align
 
 
+@pytest.mark.parametrize("said", [1, {"best.csv": None}, {"best.csv": [{"sha256": "a"}]}])
+def test_checksums_of_tables_that_are_none_are_refused(bundle: Path, said: object) -> None:
+    resealed(bundle / "results/checksums.json", lambda known: known.update(tables=said))
+    listed_anew(bundle)
+    with pytest.raises(IntegrityError, match="does not say which"):
+        assert open_bundle(bundle).tables
+
+
 def with_layer(bundle: Path, table: str, number: float) -> None:
     path = bundle / "results" / table
     is_csv = path.suffix == ".csv"
