@@ -7,12 +7,16 @@ import pandas as pd
 import pytest
 
 from platorep.plots.tables import Tables
-from platorep.report.answer import CAVEAT, Rules, answer
+from platorep.report.answer import Rules, answer
 from platorep.report.pairs import pairs_table
+from platorep.report.rise import CAVEAT, UNMEASURED
 
 KNN, CKA = "mutual_knn{k: 10}", "cka{kernel: linear}"
-UNMEASURED = "Whether alignment rises with performance is open: none was measured of these models."
-RULES = Rules(alpha=0.05, larger_is_closer={KNN: True, CKA: True, "distance": False})
+RULES = Rules(
+    alpha=0.05,
+    larger_is_closer={KNN: True, CKA: True, "distance": False},
+    layers={"l1": ["embedding", "layer 1"], "v1": ["stem", "block", "pool"]},
+)
 
 
 def model(label: str, modality: str, **more: Any) -> dict[str, Any]:
@@ -57,11 +61,13 @@ def test_the_best_pair_is_told_with_all_that_belongs_to_it() -> None:
                   pair("l3", "v1", 0.11, p_adjusted=0.03, **null)])  # fmt: skip
     assert found == [
         "Of 3 language \xd7 vision pairs of trained models, l1 and v1 agree most: 0.123 "
-        "[0.11, 0.13] by mutual_knn, k\xa0=\xa010, over 1,024 rows (chance: 0.01; 95 % of "
-        "permuted pairs stay below 0.0131). It is above the null (p = 0.002, corrected over "
-        "pairs); of the 2 others, 1 is. It is 33 % [29, 38] of the way from chance to the noise "
-        "ceiling.",
+        "[0.110, 0.130] by mutual_knn, k\xa0=\xa010, over 1,024 rows, at layer 0 of 2 (embedding) "
+        "and layer 1 of 3 (block) (chance: 0.0100; 95 % of permuted pairs stay below 0.0131). "
+        "It is above the null (p = 0.002, corrected over pairs); of the 2 others, 1 is. "
+        "It is 33 % [29, 38] of the way from chance to the noise ceiling.",
         UNMEASURED,
+        "Whether alignment rises with the number of parameters cannot be said from 3 language "
+        "models.",
     ]
 
 
@@ -77,9 +83,9 @@ def test_the_best_pair_is_told_with_all_that_belongs_to_it() -> None:
 def test_one_pair_and_its_null(known: dict[str, float], verdict: str) -> None:
     sentence = said([pair("l1", "v1", 0.2, chance=None, **known)])[0]
     assert sentence.startswith(
-        "l1 and v1 are the one language \xd7 vision pair of trained models: 0.2 by"
+        "l1 and v1 are the one language \xd7 vision pair of trained models: 0.200 by"
     )
-    assert "over 1,024 rows. It" in sentence or not known
+    assert "over 1,024 rows, at layer 0 of 2 (embedding) and layer 1 of 3 (block). " in sentence
     assert sentence.endswith(verdict)
     assert "chance" not in sentence
 
@@ -109,6 +115,7 @@ def test_nothing_to_tell_is_told() -> None:
 
 
 def test_controls_in_the_place_of_the_best_pair() -> None:
+    """Shuffled rows are those of the best pair itself: not of its copy, 0.012, nor of others."""
     found = said(
         [
             pair("l1", "v1", 0.3),
@@ -117,14 +124,54 @@ def test_controls_in_the_place_of_the_best_pair() -> None:
             pair("l1 (random)", "v2", 0.9),  # another partner
             pair("l1 [grey]", "v1", 0.2),
             pair("l1", "v1", 0.011, control="shuffled"),
+            pair("l1 (random)", "v1", 0.012, control="shuffled"),
             pair("l2", "v1", 0.8, control="shuffled"),
             pair("words", "v1", 0.25),
         ]
     )
-    assert found[2] == (
-        "Controls in its place reach 0.15 with random weights, 0.2 on changed views, 0.011 with "
-        "shuffled rows, 0.25 as the best baseline."
+    assert found[3] == (
+        "Controls in its place reach 0.150 with random weights (l1 (random) \xd7 v1), 0.200 on "
+        "changed views (l1 [grey] \xd7 v1), 0.0110 with shuffled rows, 0.250 as the best baseline "
+        "(words \xd7 v1); the closest of these lies 0.0500 below the best pair."
     )
+
+
+@pytest.mark.parametrize(
+    ("control", "where"),
+    [(0.3, "where the best pair does."), (0.4, "0.100 above the best pair.")],
+)
+def test_a_control_that_is_no_worse_is_told(control: float, where: str) -> None:
+    found = said([pair("l1", "v1", 0.3), pair("words", "v1", control)])
+    assert found[3].endswith(f"(words \xd7 v1); the closest of these lies {where}")
+
+
+def test_of_a_distance_the_closest_control_is_the_smallest() -> None:
+    more = {"metric": "distance"}
+    found = said([pair("l1", "v1", 2.0, **more), pair("words", "v1", 4.0, **more),
+                  pair("l1", "v1", 3.0, control="shuffled", **more)])  # fmt: skip
+    assert found[3].endswith("the closest of these lies 1.00 above the best pair.")
+
+
+@pytest.mark.parametrize(
+    ("ps", "told"),
+    [
+        ((0.01,), "The one pair with random weights is above its null."),
+        ((0.06,), "The one pair with random weights is not above its null."),
+        ((0.01, 0.05), "All 2 pairs with random weights are above their null."),
+        ((0.01, 0.2), "Of 2 pairs with random weights, 1 is above its null."),
+        ((0.2, 0.2), "Of 2 pairs with random weights, none is above its null."),
+    ],
+)
+def test_controls_that_are_above_their_null_are_counted(ps: Sequence[float], told: str) -> None:
+    """By the corrected p, of the same senses, and not with shuffled rows."""
+    copies = [
+        pair("l1 (random)", f"v{place}", 0.1, p=0.001, p_adjusted=p)
+        for place, p in enumerate(ps, 1)
+    ]
+    others = [pair("truth", "l1 (random)", 0.1, p=0.001),
+              pair("l1 (random)", "v1", 0.1, p=0.001, control="shuffled")]  # fmt: skip
+    found = said([pair("l1", "v1", 0.3, p=0.01), *copies, *others])
+    assert found[4] == told
 
 
 SCORES = {f"l{i}": i / 10 for i in range(1, 7)}
@@ -144,7 +191,8 @@ def test_alignment_that_rises() -> None:
     sentence = rising(dict(zip(SCORES, (1, 2, 3, 4, 6, 5), strict=True)))
     assert sentence == (
         "Alignment rises with performance (skill): Spearman's rho is 0.94 [0.38, 1.00] over 6 "
-        f"language models. Within families it is 0.96. {CAVEAT}"
+        "language models, of the mean score with the 2 vision models. "
+        f"Within families it is 0.96. {CAVEAT}"
     )
     falls = rising(dict(zip(SCORES, (6, 5, 4, 3, 1, 2), strict=True)))
     assert falls.startswith(
@@ -160,6 +208,27 @@ def test_what_a_handful_of_models_cannot_tell_is_not_told() -> None:
     unclear = rising(dict(zip(SCORES, (2, 5, 1, 6, 3, 4), strict=True)))
     assert "cannot be said: Spearman's rho is 0.26 [" in unclear
     assert unclear.endswith("an interval that holds 0.")
+
+
+def test_size_is_asked_where_no_performance_is_known() -> None:
+    """Sizes 1 to 6 in the order of the scores: rho 1; of one partner the score itself. Earlier
+    checkpoints of l1, all of its size, would bring it down: they take no part."""
+    sizes = {label: i for i, label in enumerate(SCORES, 1)}
+    steps = [model(f"l1@{step}", "language", num_parameters=1) for step in (8, 64)]
+    models = [row | {"num_parameters": sizes.get(row["label"], 9)} for row in MODELS] + steps
+    pairs = [pair(x, "v1", s) for x, s in SCORES.items()]
+    pairs += [pairs[0] | {"x": row["label"], "score": 0.9 - i} for i, row in enumerate(steps)]
+    tables = Tables(
+        best=pd.DataFrame(pairs),
+        performance=pd.DataFrame(columns=["model", "measure", "value", "better", "source"]),
+        models=pd.DataFrame(models),
+    )
+    found = answer(tables, pairs_table(tables), RULES)
+    assert found[1] == UNMEASURED
+    assert found[2].startswith(
+        "Alignment rises with the number of parameters: Spearman's rho is 1.00 ["
+    )
+    assert " over 6 language models, of the score with v1. " in found[2]
 
 
 def test_performance_of_the_other_side_counts_where_only_that_is_known() -> None:
@@ -181,10 +250,10 @@ def test_other_modalities_and_metrics() -> None:
             pair("l2", "v1", 3.0, metric="distance"),
         ]
     )
-    assert found[2:] == [
-        "The best of other modalities: truth \xd7 language 0.5 (truth, l1, not above the null); "
-        "vision \xd7 truth 0.7 (v1, truth).",
-        "By other metrics another pair is the best: cka, kernel\xa0=\xa0linear 0.4 (l2, v1).",
+    assert found[3:] == [
+        "The best of other modalities: truth \xd7 language 0.500 (truth, l1, not above the null); "
+        "vision \xd7 truth 0.700 (v1, truth).",
+        "By other metrics another pair is the best: cka, kernel\xa0=\xa0linear 0.400 (l2, v1).",
     ]
 
 

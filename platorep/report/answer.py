@@ -4,30 +4,20 @@ A sentence says no more than its numbers do: what is not above the null is calle
 handful of models cannot tell is not told.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-import numpy as np
 import pandas as pd
 
-from platorep.errors import AbsentError
-from platorep.parameters.figures import ScalingFigure
 from platorep.plots.labels import metric_text
-from platorep.plots.measures import less_is_better
-from platorep.plots.scaling import scaled_pairs
 from platorep.plots.tables import Tables, changed_of
-from platorep.plots.trends import FIXED_FAMILY, FIXED_STEP, SPEARMAN, correlations
 from platorep.report.models import BASELINE, CHANGED, RANDOM, TRAINED
+from platorep.report.rise import rise
 
 SHUFFLED = "shuffled"
 TIMES = "\N{MULTIPLICATION SIGN}"
 MOST_NAMED = 3
 """Metrics, or pairs of modalities, that are named one by one."""
-
-
-CAVEAT = (
-    "Models of one family, or of one training, are not independent: the interval is too narrow."
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +28,8 @@ class Rules:
     """Of the null."""
     larger_is_closer: Mapping[str, bool]
     """By metric."""
+    layers: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Names of the layers, by model."""
 
 
 def answer(tables: Tables, pairs: pd.DataFrame, rules: Rules) -> list[str]:
@@ -58,7 +50,7 @@ def answer(tables: Tables, pairs: pd.DataFrame, rules: Rules) -> list[str]:
     others = of_metric[of_metric["senses"] != senses]
     return [
         _best(lead, str(senses), rules),
-        _rise(tables, str(metric), lead.iloc[0]),
+        *rise(tables, str(metric), lead.iloc[0]),
         *_controls(pairs[pairs["metric"] == metric], lead, tables, rules),
         *_other_senses(others, rules),
         *_other_metrics(trained[trained["senses"] == senses], str(metric), rules),
@@ -96,12 +88,25 @@ def _best(lead: pd.DataFrame, senses: str, rules: Rules) -> str:
     if _known(best, "low", "high"):
         said += f" [{short(best['low'])}, {short(best['high'])}]"
     said += f" by {metric_text(best['metric'])}, over {int(best['n']):,} rows"
+    said += _at_layers(best, rules)
     beside = [f"chance: {short(best['chance'])}"] if _known(best, "chance") else []
     if _known(best, "threshold"):
         share = f"{100 * (1 - rules.alpha):g} %"
         beside.append(f"{share} of permuted pairs stay below {short(best['threshold'])}")
     said += f" ({'; '.join(beside)})" if beside else ""
     return f"{said}. {_verdict(best, lead, rules)}{_ceiling(best)}"
+
+
+def _at_layers(best: pd.Series, rules: Rules) -> str:
+    """`, at layer 0 of 2 (embedding) and layer 3 of 5`, as far as these are known."""
+    said = []
+    for side in "xy":
+        layer, names = int(best[f"layer_{side}"]), rules.layers.get(str(best[side]), ())
+        if not 0 <= layer < len(names):
+            return ""
+        name = "" if names[layer] == f"layer {layer}" else f" ({names[layer]})"
+        said.append(f"layer {layer} of {len(names)}{name}")
+    return f", at {' and '.join(said)}"
 
 
 def _verdict(best: pd.Series, lead: pd.DataFrame, rules: Rules) -> str:
@@ -111,7 +116,7 @@ def _verdict(best: pd.Series, lead: pd.DataFrame, rules: Rules) -> str:
         return "There is no null to hold it against."
     known = [p_of(row) for _, row in lead.iterrows()]
     above = sum(found is not None and found <= rules.alpha for found in known)
-    by = f"p = {short(p)}{', corrected over pairs' if _known(best, 'p_adjusted') else ''}"
+    by = f"p = {p_text(p)}{', corrected over pairs' if _known(best, 'p_adjusted') else ''}"
     if p > rules.alpha:
         return f"It is not above the null ({by}){_others(above, len(lead) - 1)}."
     return f"It is above the null ({by}){_others(above - 1, len(lead) - 1)}."
@@ -146,29 +151,62 @@ def _ceiling(best: pd.Series) -> str:
 
 
 def _controls(pairs: pd.DataFrame, lead: pd.DataFrame, tables: Tables, rules: Rules) -> list[str]:
-    """What controls reach in place of the best pair."""
+    """What controls reach in place of the best pair, and how many are above the null too."""
     best = best_of(lead, rules)
     if best is None:
         return []
     models = tables.models.set_index("label")
     twin = models["random_of"].where(models["random"].astype(bool), changed_of(models))
     twin = twin.where(twin.fillna("") != "", models.index.to_series())
-    same = (pairs["x"].map(twin) == best["x"]) & (pairs["y"].map(twin) == best["y"])
+    itself = pairs["x"].eq(best["x"]) & pairs["y"].eq(best["y"])
+    same = pairs["x"].map(twin).eq(best["x"]) & pairs["y"].map(twin).eq(best["y"])
+    one = pairs["x"].eq(best["x"]) | pairs["y"].eq(best["y"])
     of_best = {
         RANDOM: ("with random weights", same),
         CHANGED: ("on changed views", same),
-        SHUFFLED: ("with shuffled rows", same),
-        BASELINE: (
-            "as the best baseline",
-            pairs["x"].eq(best["x"]) | pairs["y"].eq(best["y"]),
-        ),
+        SHUFFLED: ("with shuffled rows", itself),
+        BASELINE: ("as the best baseline", one),
     }
-    reached = []
+    reached = {}
     for kind, (what, rows) in of_best.items():
         found = best_of(pairs[(pairs["kind"] == kind) & rows], rules)
         if found is not None:
-            reached.append(f"{short(found['score'])} {what}")
-    return [f"Controls in its place reach {', '.join(reached)}."] if reached else []
+            who = "" if kind == SHUFFLED else f" ({found['x']} {TIMES} {found['y']})"
+            reached[f"{short(found['score'])} {what}{who}"] = float(found["score"])
+    if not reached:
+        return _controls_above(pairs, lead, rules)
+    larger = rules.larger_is_closer.get(str(best["metric"]), True)
+    nearest = (max if larger else min)(reached.values())
+    return [
+        f"Controls in its place reach {', '.join(reached)}; the closest of these lies "
+        f"{_apart(nearest, float(best['score']))}.",
+        *_controls_above(pairs, lead, rules),
+    ]
+
+
+def _apart(score: float, best: float) -> str:
+    """Where a score lies, seen from the best pair's."""
+    if score == best:
+        return "where the best pair does"
+    return f"{short(abs(score - best))} {'below' if score < best else 'above'} the best pair"
+
+
+def _controls_above(pairs: pd.DataFrame, lead: pd.DataFrame, rules: Rules) -> list[str]:
+    """How many pairs with a copy with random weights, of the same senses, are above their null."""
+    sides = {lead.iloc[0]["x_modality"], lead.iloc[0]["y_modality"]}
+    copies = pairs[pairs["kind"] == RANDOM]
+    senses = zip(copies["x_modality"], copies["y_modality"], strict=True)
+    copies = copies[[{*both} == sides for both in senses]]
+    known = [p for _, row in copies.iterrows() if (p := p_of(row)) is not None]
+    if not known:
+        return []
+    above, count = sum(p <= rules.alpha for p in known), len(known)
+    if count == 1:
+        return [f"The one pair with random weights is {'' if above else 'not '}above its null."]
+    if above == count:
+        return [f"All {count} pairs with random weights are above their null."]
+    which = f"{above} are above their" if above > 1 else f"{above or 'none'} is above its"
+    return [f"Of {count} pairs with random weights, {which} null."]
 
 
 def _other_senses(others: pd.DataFrame, rules: Rules) -> list[str]:
@@ -205,63 +243,15 @@ def _other_metrics(trained: pd.DataFrame, first: str, rules: Rules) -> list[str]
     return [f"By other metrics another pair is the best: {'; '.join(said[:MOST_NAMED])}{more}."]
 
 
-def _rise(tables: Tables, metric: str, pair: pd.Series) -> str:
-    """Whether alignment rises with the first measure that models of either side have."""
-    sides = [(str(pair["x_modality"]), str(pair["y_modality"]))]
-    sides += [sides[0][::-1]] if len({*sides[0]}) > 1 else []
-    for measure in map(str, tables.performance["measure"].unique()):
-        for points, lines in sides:
-            asked = {"x": measure, "points": points, "lines": lines, "metric": metric}
-            figure = ScalingFigure.model_validate(asked | {"controls": False})
-            try:
-                frame = scaled_pairs(tables, figure).frame
-            except AbsentError:
-                continue
-            return _rise_sentence(frame, measure, less_is_better(measure, tables), points)
-    return "Whether alignment rises with performance is open: none was measured of these models."
-
-
-def _rise_sentence(frame: pd.DataFrame, measure: str, lower: bool, points: str) -> str:
-    trained = frame[frame["role"] == TRAINED].assign(line_family="")
-    what = f"performance ({measure.replace('_', ' ')}{', less is better' if lower else ''})"
-    found = correlations(trained, log=False).to_dict("records")
-    whole = {str(row["statistic"]): row for row in found if row["line"] == ""}
-    if SPEARMAN not in whole or not np.isfinite(whole[SPEARMAN]["low"]):
-        count = trained["point"].nunique()
-        models = f"{count} {points} model{'s' if count > 1 else ''}"
-        return f"Whether alignment rises with {what} cannot be said from {models}."
-    row = whole[SPEARMAN]
-    value, low, high = (float(row[name]) for name in ("value", "low", "high"))
-    rho = f"Spearman's rho is {signed(value)} [{signed(low)}, {signed(high)}]"
-    over = f"over {int(row['num_points'])} {points} models"
-    if low <= 0 <= high:
-        return (
-            f"Whether alignment rises with {what} cannot be said: {rho} {over}, an interval that "
-            "holds 0."
-        )
-    said = f"Alignment {'rises' if low > 0 else 'falls'} with {what}: {rho} {over}."
-    fixed = [
-        f"{name} it is {signed(whole[statistic]['value'])}"
-        for statistic, name in (
-            (FIXED_STEP, "at the same step of training"),
-            (FIXED_FAMILY, "within families"),
-        )
-        if statistic in whole
-    ]
-    if fixed:
-        said += f" {' and '.join(fixed).capitalize()}."
-    return f"{said} {CAVEAT}"
-
-
 def _known(row: pd.Series, *names: str) -> bool:
     return all(name in row and pd.notna(row[name]) for name in names)
 
 
 def short(value: float) -> str:
-    """Three significant digits."""
-    return f"{float(value):.3g}".replace("-", "\N{MINUS SIGN}")
+    """Three significant digits, zeros among them, so that numbers side by side are alike."""
+    return f"{float(value):#.3g}".removesuffix(".").replace("-", "\N{MINUS SIGN}")
 
 
-def signed(value: float) -> str:
-    """A correlation."""
-    return f"{float(value):.2f}".replace("-", "\N{MINUS SIGN}")
+def p_text(p: float) -> str:
+    """Three significant digits, without zeros at the end."""
+    return f"{float(p):.3g}".replace("-", "\N{MINUS SIGN}")

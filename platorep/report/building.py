@@ -56,6 +56,7 @@ def build_content(opened: Opened, command: str = "", shows: ReportConfig | None 
     rules = Rules(
         alpha=opened.run.config.align.null.alpha,
         larger_is_closer={metric.name: metric.larger_is_closer for metric in metrics},
+        layers={model.label: model.layers for model in models},
     )
     failures = failures_of(opened)
     notes = {"map": [map_note], "neighbors": lists.notes, "rows": shown.notes}
