@@ -50,7 +50,7 @@ def content(num_rows: int = 30, seed: int = 0) -> Content:
         failures=[(f"net {HOSTILE[0]}", f"no such file {HOSTILE[1]}")],
         models=models,
         measures=[
-            Measure(name="bits", title="bits per byte", lower_is_better=True),
+            Measure(name="bits", title="bits per byte (less is better)", lower_is_better=True),
             Measure(name="size", title="number of parameters", lower_is_better=False),
         ],
         metrics=_METRICS,
@@ -153,7 +153,7 @@ def _row(index: int, rng: np.random.Generator) -> Row:
     picture = io.BytesIO()
     colors = rng.integers(0, 255, (4, 4, 3), dtype=np.uint8)
     Image.fromarray(colors).resize((48, 48)).save(picture, "PNG")
-    hostile = HOSTILE[index] if index < len(HOSTILE) else "of nothing in particular"
+    hostile = HOSTILE[index] if index < len(HOSTILE) else "of nothing in particular ."
     return Row(
         index=index,
         id=f"photo-{index} {hostile}",
@@ -189,12 +189,12 @@ def _neighbors(models: list[Model], num_rows: int) -> list[Neighbors]:
 
 
 def _tables(models: list[Model], pairs: list[Pair]) -> list[Table]:
-    best = [[p.x, p.y, p.metric, p.kind, p.score, p.p] for p in pairs]
+    best = [[p.x, p.y, p.metric, p.kind, p.score, p.p, p.n, p.layer_x] for p in pairs]
     return [
         Table(
             name="best",
             title="Best layers",
-            columns=["x", "y", "metric", "kind", "score", "p"],
+            columns=["x", "y", "metric", "kind", "score", "p", "n", "layer_x"],
             rows=best,
         ),
         Table(

@@ -109,7 +109,7 @@ function drawHeat(id, {rows, columns, cells, format, reversed, xTitle, yTitle, .
   const longest = rows.reduce((most, name) => Math.max(most, name.length), 0);
   let roomy = true;
   const amend = (spec, width) => {
-    const names = Math.min(width * 0.35, 230);
+    const names = 230;  // a matrix that needs more than the width is moved sideways
     const step = Math.max(14, Math.min(54, (width - Math.min(names, 7 * longest) - 60) / columns.length));
     roomy = step >= 34;
     Object.assign(spec, {width: {step}, height: {step: roomy ? Math.min(step, 30) : step}});
@@ -118,11 +118,12 @@ function drawHeat(id, {rows, columns, cells, format, reversed, xTitle, yTitle, .
     amendChannel(spec, "y", {title: yTitle ?? null, scale: {domain: rows}, axis: {...TOP_LEFT, labelLimit: names}});
     if (!roomy) spec.layer = spec.layer.filter(({mark}) => mark.type !== "text");
   };
+  // Black has more contrast than white up to .69 of the way in light, and from .53 on in dark.
   draw(id, {spec: "heat", amend, ...rest, data: {cells: cells.map(cell => {
     const none = cell.value == null, share = none ? 0 : shade(cell.value);
     return {...cell, tipped: !cell.absent, text: cell.absent ? "" : format(cell.value),
       fill: cell.absent ? "transparent" : none ? "var(--none)" : paint(share),
-      ink: share > 0.5 ? "var(--heat-over-high)" : "var(--heat-over-low)"};
+      ink: share > 0.525 && share < 0.695 ? "black" : share > 0.6 ? "var(--heat-over-high)" : "var(--heat-over-low)"};
   })}});
   const ends = reversed ? [high, low] : [low, high];
   return values.length ? [format(ends[0]), make("span", {class: "ramp", "aria-hidden": "true"}), format(ends[1])] : [];

@@ -8,6 +8,8 @@ from typing import Any
 import altair as alt
 
 FONT = "system-ui, -apple-system, 'Segoe UI', 'Noto Sans', sans-serif"
+DESCRIPTION = alt.Description("description:N")
+"""What a screen reader says of a mark; all other marks are silent."""
 INK, MUTED, RULE, PAPER = "var(--ink)", "var(--muted)", "var(--rule)", "var(--paper)"
 
 
@@ -22,7 +24,11 @@ def _scaling() -> Any:
     over_measure = _pair_marks("over", alt.X("x:Q"), lines=True)
     without = _pair_marks(
         "without",
-        alt.X("x:N", sort=None, axis=alt.Axis(labelAngle=-90, labelLimit=110, ticks=False)),
+        alt.X(
+            "x:N",
+            sort=None,
+            axis=alt.Axis(labelAngle=-90, labelLimit=110, ticks=False, titlePadding=16),
+        ),
         lines=False,
     )
     return alt.hconcat(over_measure, without, spacing=8)
@@ -34,11 +40,13 @@ def _pair_marks(data: str, x: alt.X, *, lines: bool) -> Any:
     color: Any = alt.Color("color:N", scale=None)
     levels = alt.Chart(alt.NamedData("levels"))
     layers = [
-        levels.mark_rule(color=MUTED, strokeDash=[5, 3]).encode(y=y),
-        points.mark_tick(orient="horizontal", color=MUTED, thickness=1.5, size=9).encode(
-            x=x, y=alt.Y("threshold:Q")
+        levels.mark_rule(color=MUTED, strokeDash=[5, 3], aria=False).encode(y=y),
+        points.mark_tick(
+            orient="horizontal", color=MUTED, thickness=1.5, size=9, aria=False
+        ).encode(x=x, y=alt.Y("threshold:Q")),
+        points.mark_rule(opacity=0.55, aria=False).encode(
+            x=x, y=alt.Y("low:Q"), y2="high:Q", color=color
         ),
-        points.mark_rule(opacity=0.55).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=color),
         points.mark_point(strokeWidth=1.6, opacity=1).encode(
             x=x,
             y=y,
@@ -46,15 +54,20 @@ def _pair_marks(data: str, x: alt.X, *, lines: bool) -> Any:
             fill=alt.Fill("fill:N", scale=None),
             shape=alt.Shape("shape:N", scale=None),
             size=alt.Size("size:Q", scale=None),
+            strokeDash=alt.StrokeDash("outline:N", scale=None),
+            description=DESCRIPTION,
         ),
         points.transform_filter("datum.selected")
-        .mark_point(size=320, stroke=INK, strokeWidth=2.5, shape="circle")
+        .mark_point(size=320, stroke=INK, strokeWidth=2.5, shape="circle", aria=False)
         .encode(x=x, y=y),
-        points.mark_point(size=260, stroke="transparent", fill="transparent", cursor="pointer")
-        .encode(x=x, y=y),  # easier to hit than the marks
+        points.mark_point(
+            size=260, stroke="transparent", fill="transparent", cursor="pointer", aria=False
+        ).encode(x=x, y=y),  # easier to hit than the marks
     ]  # fmt: skip
     if lines:
-        line = points.transform_filter("datum.line != ''").mark_line(strokeWidth=1.2, opacity=0.7)
+        line = points.transform_filter("datum.line != ''").mark_line(
+            strokeWidth=1.2, opacity=0.7, aria=False
+        )
         dash: Any = alt.StrokeDash("dash:N", scale=None)
         layers.insert(1, line.encode(x=x, y=y, detail="line:N", color=color, strokeDash=dash))
         layers.insert(
@@ -74,13 +87,17 @@ def _heat() -> Any:
     )
     chosen = cells.transform_filter("datum.selected")
     return alt.layer(
-        cells.mark_rect(cursor="pointer").encode(fill=alt.Fill("fill:N", scale=None)),
-        cells.mark_text(fontSize=11).encode(text="text:N", color=alt.Color("ink:N", scale=None)),
-        cells.transform_filter("datum.weak").mark_point(
-            shape="M-1,1L1,-1", size=130, stroke=INK, strokeWidth=1.3, opacity=0.8
+        cells.mark_rect(cursor="pointer").encode(
+            fill=alt.Fill("fill:N", scale=None), description=DESCRIPTION
         ),
-        chosen.mark_rect(fillOpacity=0, stroke=PAPER, strokeWidth=5),
-        chosen.mark_rect(fillOpacity=0, stroke=INK, strokeWidth=2.5),
+        cells.mark_text(fontSize=11, aria=False).encode(
+            text="text:N", color=alt.Color("ink:N", scale=None)
+        ),
+        cells.transform_filter("datum.weak").mark_point(
+            shape="M-1,1L1,-1", size=130, stroke=INK, strokeWidth=1.3, opacity=0.8, aria=False
+        ),
+        chosen.mark_rect(fillOpacity=0, stroke=PAPER, strokeWidth=5, aria=False),
+        chosen.mark_rect(fillOpacity=0, stroke=INK, strokeWidth=2.5, aria=False),
     )  # fmt: skip
 
 
@@ -94,11 +111,14 @@ def _agreement() -> Any:
             y=alt.Y("rows:Q", title="rows"),
             fill=alt.Fill("fill:N", scale=None),
             stroke=alt.Stroke("stroke:N", scale=None),
+            description=DESCRIPTION,
         ),
-        counts.mark_line(color=INK, strokeDash=[4, 3], strokeWidth=1.2).encode(y="chance:Q"),
-        counts.mark_point(color=INK, fill=PAPER, size=35, opacity=1, shape="diamond").encode(
+        counts.mark_line(color=INK, strokeDash=[4, 3], strokeWidth=1.2, aria=False).encode(
             y="chance:Q"
         ),
+        counts.mark_point(
+            color=INK, fill=PAPER, size=35, opacity=1, shape="diamond", aria=False
+        ).encode(y="chance:Q"),
     )
 
 

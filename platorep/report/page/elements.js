@@ -46,20 +46,31 @@ function pager(element, page, pages, go) {
     turn("Next", page + 1), turn("Last", pages - 1));
 }
 
-// 0.0408 of 0.04076115, 1,024 of 1024; a dash for none.
+// 0.04076 of 0.04076115, 0.05000 of 0.05 (as many digits as beside it), 1,024 of 1024; a dash for none.
 function digits(value) {
   if (value == null) return "–";
   if (typeof value !== "number") return String(value);
   if (Number.isInteger(value)) return value.toLocaleString("en");
   const size = Math.abs(value);
-  return size >= 1e-4 && size < 1e6 ? String(Number(value.toPrecision(4))) : value.toExponential(2);
+  return size >= 1e-4 && size < 1e6 ? value.toPrecision(4) : value.toExponential(2);
 }
 
 // Three decimals, for scores that are compared at a glance.
 const score = value => value == null ? "–"
   : Math.abs(value) < 10 ? value.toFixed(3) : digits(value);
 
-// Three digits, for one number among others: 0.00978.
-const brief = value => value == null ? "–" : Number(value.toPrecision(3)).toLocaleString("en", {maximumFractionDigits: 12});
+// Three digits, for one number among others: 0.00978, 0.0500.
+const brief = value => value == null ? "–"
+  : value.toLocaleString("en", {minimumSignificantDigits: 3, maximumSignificantDigits: 3});
+
+// With a full stop, if it does not end in one.
+const ended = words => /[.!?…。]\s*$/.test(words) ? words.trimEnd() : `${words.trimEnd()}.`;
+
+const wordsOf = asked => asked.toLowerCase().split(/\s+/).filter(Boolean);
+
+// Whether a word begins one of the text's, both in lower case; anywhere in scripts without spaces.
+const UNSPACED = /^[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}]/u;
+const beginsWord = (text, word) => UNSPACED.test(word) ? text.includes(word)
+  : new RegExp(`(?<![\\p{L}\\p{M}\\p{N}])${word.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")}`, "u").test(text);
 
 const count = (number, noun) => `${digits(number)} ${noun}${number === 1 ? "" : "s"}`;

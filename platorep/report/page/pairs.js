@@ -13,7 +13,8 @@ function showPairs() {
   const cells = rows.flatMap(row => columns.map(column => {
     const pair = at.get(`${row}\n${column}`);
     return {row, column, absent: !pair, value: pair?.[value], weak: pair ? passes(pair) === false : false,
-      selected: pair != null && pair === state.pair, place: content.pairs.indexOf(pair)};
+      selected: pair != null && pair === state.pair, place: content.pairs.indexOf(pair),
+      description: pair ? described(pair, pair[value]) : `${row} × ${column}: not paired`};
   }));
   const said = VALUES.find(([name]) => name === value)[1];
   byId("pairs-scale").replaceChildren(...drawHeat("pairs-chart", {
@@ -31,7 +32,7 @@ function showPairs() {
       best.chance == null ? "." : `; chance is ${brief(best.chance)}.`]));
   }));
   byId("pairs-caption").textContent = `${shuffled ? "Rows were shuffled: what no agreement looks like. " : ""}`
-    + `The ${said} of each pair at its best layers. Struck through: not above its null (adjusted p > .05; where there is none, not beyond the threshold). Choose a cell to see its pair.`;
+    + `The ${said} of each pair at its best layers. Struck through: not above its null (adjusted p > .05; where there is none, not beyond the threshold). Choose a cell (or the two models below) to see its pair.`;
   numbersBelow("pairs-numbers", "Pairs of the heat map", ["x", "y", "kind", said, "above the null"],
     () => wanted.map(pair => [pair.x, pair.y, pair.kind, pair[value], passes(pair)]));
 }
@@ -118,6 +119,7 @@ function showLayers() {
   const [rows, columns] = [map.map((_, layer) => String(layer)), map[0].map((_, layer) => String(layer))];
   const cells = map.flatMap((line, x) => line.map((value, y) => ({
     row: String(x), column: String(y), value, weak: false, selected: x === layers[0] && y === layers[1],
+    description: `layer ${layerText(pair.x, x)} × layer ${layerText(pair.y, y)}: ${brief(value)}`,
   })));
   const format = score;
   byId("layers-scale").replaceChildren(...drawHeat("layers-chart", {
@@ -133,7 +135,7 @@ function showLayers() {
     " with layer ", outside(layerText(pair.y, layers[1])), " of ", outside(pair.y), `: ${brief(chosen)}`,
     isBest ? ", the best of all." : `; the best layers reach ${brief(pair.score)}. `,
     isBest ? "" : button("Back to the best layers", () => select({layers: [pair.layer_x, pair.layer_y]})));
-  byId("layers-caption").textContent = "The score of each layer of the one with each of the other; deep layers are up and right. Choose a cell to see below what these layers share.";
+  byId("layers-caption").textContent = "The score of each layer of the one with each of the other; deep layers are up and right. Choose a cell (or the two layers below) to see what these layers share.";
   numbersBelow("layers-numbers", "Scores of layers", ["layer of x", "name", "layer of y", "name", "score"],
     () => map.flatMap((line, x) => line.map((value, y) => [x, layerName(pair.x, x), y, layerName(pair.y, y), value])));
 }

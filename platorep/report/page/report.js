@@ -23,9 +23,9 @@ function start() {
   fill(byId("row-order"), [...byId("row-order").options].map(({value, text}) => [value, text])
     .filter(([value]) => value !== "group" || groups.length > 1), "most");
   const tables = make("div");
-  for (const {title, columns, rows} of content.tables) {
+  for (const {name, title, columns, rows} of content.tables) {
     const part = make("details", {open: content.tables[0].title === title}, make("summary", {}, title));
-    table(part, title, columns, rows);
+    table(part, title, columns, rows, name === "best" ? MAIN : []);
     tables.append(part);
   }
   byId("all-tables").append(tables);
@@ -44,7 +44,21 @@ function start() {
   select({pair: firstPair(pairsOf(state.metric)), metric: state.metric, measure: state.measure, ...asked});
   byId("metric").value = state.metric;
   byId("measure").value = state.measure;
-  if (section) byId(section)?.scrollIntoView();
+  if (section) goTo(section);
+}
+
+// Where an address leads, and there once more when the charts above have got their heights.
+async function goTo(id) {
+  const section = byId(id), charts = [...document.querySelectorAll(".chart")].filter(each => each.chart);
+  if (!section) return;
+  history.scrollRestoration = "manual";
+  section.scrollIntoView();
+  for (const element of charts.filter(({seen}) => !seen)) {
+    element.seen = true;
+    redraw(element);
+  }
+  await Promise.all(charts.map(({queue}) => queue));
+  section.scrollIntoView();
 }
 
 // Links within the page leave the address to what is looked at.
@@ -57,7 +71,7 @@ document.querySelectorAll("nav a, a.skip").forEach(link => link.addEventListener
 window.addEventListener("hashchange", () => {
   const {section, ...asked} = readAddress();
   select(asked);
-  if (section) byId(section)?.scrollIntoView();
+  if (section) goTo(section);
 });
 
 // Left and right go through the rows, but where the keys have a meaning of their own.

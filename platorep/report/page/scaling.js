@@ -14,6 +14,11 @@ function placed() {
   });
 }
 
+// By the kind of a pair: filled, half filled for baselines, else open, dashed for changed views.
+const filling = (kind, color) => kind === "trained" ? color
+  : kind.includes("baseline") ? `color-mix(in oklab, ${color} 45%, var(--paper))` : "var(--paper)";
+const outline = kind => kind.includes("changed") || /random.*baseline|baseline.*random/.test(kind) ? [2, 2] : [1, 0];
+
 const families = (side, all) => [...new Set(all.map(each => each[side].family))];
 const hue = place => HUES[place % HUES.length];
 
@@ -21,32 +26,33 @@ function showScaling() {
   const all = placed();
   const lines = families("line", all), points = families("point", all);
   const kinds = [...new Set(all.map(({pair}) => pair.kind))];
-  legend("line-families", "Partner (colour)", "line", lines, place => sample(hue(place), DASHES[place % DASHES.length]));
-  legend("point-families", "Model (shape)", "point", points, place => mark(SHAPES[place % SHAPES.length], "var(--ink)", true));
+  const lineOf = ({line, point}) => `${line.label}\n${point.family}`;
+  const joined = all.filter(({pair, x}) => pair.kind === "trained" && x != null).map(lineOf);
+  const joins = new Set(joined).size < joined.length;
+  byId("lines").parentElement.hidden = !joins;
+  legend("line-families", "Partner (colour)", "line", lines, place => joins && byId("lines").checked
+    ? sample(hue(place), DASHES[place % DASHES.length]) : mark(SHAPES[1], hue(place), hue(place)));
+  legend("point-families", "Model (shape)", "point", points, place => mark(SHAPES[place % SHAPES.length], "var(--ink)", "var(--ink)"));
   legend("kinds", "Kind of pair", "kinds", kinds, place =>
-    mark(kinds[place] === "shuffled" ? CROSS : SHAPES[0], "var(--ink)", kinds[place] === "trained"));
+    mark(kinds[place] === "shuffled" ? CROSS : SHAPES[0], "var(--ink)", filling(kinds[place], "var(--ink)"), outline(kinds[place])));
   const shown = all.filter(({pair, point, line}) => !off.kinds.has(pair.kind)
     && !off.line.has(line.family) && !off.point.has(point.family));
 
   const row = ({pair, point, line, x}) => {
-    const trained = pair.kind === "trained";
     const color = hue(lines.indexOf(line.family));
     return {
       place: content.pairs.indexOf(pair), tipped: true, x: x ?? point.label, score: pair.score, color,
-      fill: trained ? color : "var(--paper)", size: pair.kind === "shuffled" ? 40 : 70,
+      fill: filling(pair.kind, color), outline: outline(pair.kind), size: pair.kind === "shuffled" ? 40 : 70,
       shape: pair.kind === "shuffled" ? CROSS : SHAPES[points.indexOf(point.family) % SHAPES.length],
       dash: DASHES[lines.indexOf(line.family) % DASHES.length],
       threshold: byId("nulls").checked ? pair.threshold : null,
       low: byId("intervals").checked ? pair.low : null, high: pair.high,
-      line: trained && byId("lines").checked ? `${line.label}\n${point.family}` : "",
-      selected: pair === state.pair,
+      line: pair.kind === "trained" && byId("lines").checked ? lineOf({line, point}) : "",
+      selected: pair === state.pair, description: described(pair, pair.score),
     };
   };
   const sizes = state.measure.includes("parameters");
   byId("scaling-title").textContent = `Do ${sizes ? "larger" : "better"} models align more?`;
-  const lineOf = ({line, point}) => `${line.label}\n${point.family}`;
-  const joined = shown.filter(({pair, x}) => pair.kind === "trained" && x != null).map(lineOf);
-  byId("lines").parentElement.hidden = new Set(joined).size === joined.length;
   const over = shown.filter(each => each.x != null).map(row);
   const without = shown.filter(each => each.x == null).map(row);
   const chances = [...new Set(shown.map(({pair}) => pair.chance).filter(chance => chance != null))];
@@ -91,9 +97,9 @@ function amendScaling(spec, width, over, without, measure, title) {
     amendChannel(chart, "y", {title, scale: y, axis: {...TOP_LEFT, titleX: -30}});
   }
   left.width = main;
-  const better = measure?.lower_is_better && "better to the right";
+  const better = measure?.lower_is_better && "better to the right";  // since less is better
   amendChannel(left, "x", {
-    title: inLines([measure?.title, better].filter(Boolean).join(", "), main),
+    title: inLines([bareTitle(measure), better].filter(Boolean).join(", "), main),
     scale: {domain: [low, high], type: log ? "log" : "linear", nice: false, padding: 14, reverse: measure?.lower_is_better ?? false},
     axis: {format: "~s", labelOverlap: "greedy", tickCount: Math.ceil(main / 90)},
   });
@@ -107,31 +113,49 @@ function captionScaling(shown, measure, without) {
   const trained = shown.filter(({pair}) => pair.kind === "trained");
   const judged = trained.filter(({pair}) => passes(pair) != null);
   const passed = judged.filter(({pair}) => passes(pair));
-  const found = correlations(trained, measure);
   byId("scaling-answer").replaceChildren(...[
-    ...(found.length ? [`Spearman's ρ between alignment and ${measure.title}${measure.lower_is_better ? ", turned so that better is more" : ""}: `,
-      ...found.flatMap(({line, rho, n}, place) => [place ? ", " : "", `${rho.toFixed(2)} for `, outside(line), ` (${count(n, "model")})`]), ". "] : []),
+    ...saidOfCorrelations(correlations(trained, measure), measure),
     judged.length ? `${digits(passed.length)} of the ${count(judged.length, "pair")} of trained models that are shown stand above their null.`
       : `${count(trained.length, "pair")} of trained models ${trained.length === 1 ? "is" : "are"} shown; no null was computed for them.`,
   ]);
   byId("scaling-caption").replaceChildren(...[
-    `A mark per pair of models, n = ${digits(content.n)}. Filled: both are trained; open: one is not. `,
+    `A mark per pair of models, n = ${digits(content.n)}. Filled: both are trained; else one is not. `,
     content.models.some(model => model.of) && "A copy stands at the x of the model that it is a copy of. ",
     shown.some(({pair}) => pair.threshold != null) && "Short bars: the threshold, which 5 % of permuted pairs pass. ",
     shown.some(({pair}) => pair.low != null) && "Upright lines: 95 % intervals. ",
     without > 0 && measure && `Pairs without a value of ${measure.title} stand at the right. `,
-    "Choose a mark to see its pair below.",
+    "Choose a mark (or the two models below) to see its pair.",
   ].filter(Boolean));
 }
 
-// Of each partner, over the trained models that it is paired with, towards better and closer.
+// As the axis has it, which says what is better by where it is.
+const bareTitle = measure => measure?.title.replace(/ \(less is better\)$/, "");
+
+function saidOfCorrelations(found, measure) {
+  if (!found.length) return [];
+  const of = ({line, modality, n}) => [outside(line), " (", digits(n), " ", outside(modality), ` model${n === 1 ? "" : "s"})`];
+  const listed = groups => groups.flatMap((group, place) => [place ? ", " : "",
+    ...(group.rho == null ? [] : [`${group.rho.toFixed(2)} for `]), ...of(group)]);
+  const known = found.filter(({rho}) => rho != null), few = found.filter(({n}) => n < FEWEST);
+  const name = `Spearman's ρ between alignment and ${bareTitle(measure)}${measure.lower_is_better ? ", turned so that better is more" : ""}`;
+  return [
+    ...(known.length ? [`${name}: `, ...listed(known), ". Models of one family or training are not independent; where there is an interval, the answer above has it. "] : []),
+    ...(few.length ? [known.length ? "Too few to say: " : `${name}: too few to say for `, ...listed(few), ". "] : []),
+  ];
+}
+
+const FEWEST = 4;  // models that a correlation is told of
+
+// Of each partner, over the trained models of one modality that it is paired with, towards better
+// and closer. `rho` is null for too few, or where all are equal.
 function correlations(trained, measure) {
   const known = trained.filter(({x}) => x != null);
   const sign = (measure?.lower_is_better ? -1 : 1) * (closer(state.metric, 1, 0) ? 1 : -1);
-  return [...new Set(known.map(({line}) => line.label))].map(line => {
-    const own = known.filter(each => each.line.label === line);
-    return {line, n: own.length, rho: sign * pearson(ranks(own.map(({x}) => x)), ranks(own.map(({pair}) => pair.score)))};
-  }).filter(({n, rho}) => n >= 4 && Number.isFinite(rho));
+  return Object.values(Object.groupBy(known, ({line, point}) => `${line.label}\n${point.modality}`)).map(own => {
+    const rho = sign * pearson(ranks(own.map(({x}) => x)), ranks(own.map(({pair}) => pair.score)));
+    return {line: own[0].line.label, modality: own[0].point.modality, n: own.length,
+      rho: own.length >= FEWEST && Number.isFinite(rho) ? rho : null};
+  });
 }
 
 // Equal values share the mean of their ranks.
@@ -166,11 +190,15 @@ function drawn(tag, attributes, ...children) {
   return element;
 }
 
-const mark = (shape, color, filled) => drawn("svg", {viewBox: "-1.5 -1.5 3 3", class: "sign", "aria-hidden": "true"},
-  drawn("path", {d: shape, fill: filled ? color : "none", stroke: color, "stroke-width": 0.25}));
+const mark = (shape, color, filling, dash = [1, 0]) => drawn("svg", {viewBox: "-1.5 -1.5 3 3", class: "sign", "aria-hidden": "true"},
+  drawn("path", {d: shape, fill: filling, stroke: color, "stroke-width": 0.25, "stroke-dasharray": dash.map(length => length * 0.3).join(" ")}));
 
 const sample = (color, dash) => drawn("svg", {viewBox: "0 0 28 12", class: "sign long", "aria-hidden": "true"},
   drawn("path", {d: "M0,6H28", stroke: color, "stroke-width": 3, "stroke-dasharray": dash.join(" ")}));
+
+// A mark or a cell in words.
+const described = (pair, value) => `${pair.x} × ${pair.y}${pair.kind === "trained" ? "" : ` (${pair.kind})`}: ${brief(value)}`
+  + ({true: ", above the null", false: ", not above the null"}[passes(pair)] ?? "");
 
 // What a pair's mark says when it is pointed at.
 function pairLines(pair) {

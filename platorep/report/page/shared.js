@@ -26,9 +26,12 @@ function showShared() {
   agreement = agreementOf(pair, layers);
   const missing = byId("shared-missing");
   byId("shared-body").hidden = !agreement || !content.rows.length;
-  missing.hidden = agreement && content.rows.length;
+  const shuffled = pair?.kind === "shuffled";
+  missing.hidden = shuffled || (agreement && content.rows.length);
   missing.replaceChildren(...missingText());
-  byId("shared-answer").replaceChildren(...(agreement ? answerShared() : ["Not known for this pair."]));
+  byId("shared-answer").replaceChildren(...(agreement ? answerShared()
+    : shuffled ? ["Nothing but by chance: the rows of ", outside(pair.y), " are in a random order here, so that there is nothing to show. Choose the pair without “Shuffled rows”."]
+      : [pair ? "For these layers the page cannot tell:" : "There is no pair."]));
   if (byId("shared-body").hidden) return;
   if (state.row == null) {
     state.row = most(content.rows)[0].index;
@@ -44,7 +47,6 @@ function missingText() {
   if (!content.neighbors.length) return [content.notes.neighbors ?? "The page has no neighbors."];
   if (!agreement) {
     const {pair} = state;
-    if (pair?.kind === "shuffled") return ["Shuffled rows share nothing but by chance; choose the pair as it is."];
     return [content.notes.neighbors ?? "The neighbors of these layers are not on the page.", " ",
       ...(pair && agreementOf(pair, [pair.layer_x, pair.layer_y]) ? [button("Show the best layers",
         () => select({layers: [pair.layer_x, pair.layer_y]}))] : [])];
@@ -64,10 +66,18 @@ function answerShared() {
 function showStrip() {
   const rows = most(content.rows);
   const half = Math.min(STRIP, Math.floor(rows.length / 2));
-  const side = (title, part) => make("div", {}, make("h3", {}, title),
+  const side = (title, part) => make("div", {}, make("h3", {}, title), make("p", {class: "quiet"}, tied(part)),
     make("ol", {class: "tiles small"}, part.map(row => make("li", {}, rowButton(row)))));
   byId("strip").replaceChildren(...(half ? [
     side("Most agreed on", rows.slice(0, half)), side("Least agreed on", rows.slice(-half).reverse())] : []));
+}
+
+// How many rows are as the first of these, of which no more than these are seen.
+function tied(part) {
+  const value = agreement.shared.get(part[0].index);
+  const rows = [...agreement.shared.values()].filter(each => each === value).length;
+  const left = rows > part.length ? `; ${part.length} of them are here` : "";
+  return `${count(rows, "row")} ${rows === 1 ? "shares" : "share"} ${value ? `${value} of ${agreement.k}` : "none"}${left}.`;
 }
 
 function rowButton(row) {
@@ -84,9 +94,12 @@ function tileContent(row, said) {
 
 // The rows that are listed, in order.
 function chosenRows() {
-  const words = listed.words.toLowerCase();
-  const kept = content.rows.filter(row => (!listed.group || row.group === listed.group)
-    && (!words || [row.id, ...Object.values(row.texts)].some(text => text.toLowerCase().includes(words))));
+  const asked = listed.words.trim().toLowerCase(), words = wordsOf(asked);
+  const kept = content.rows.filter(row => {
+    if (listed.group && row.group !== listed.group) return false;
+    const said = [row.id, ...Object.values(row.texts)].join("\n").toLowerCase();
+    return row.id.toLowerCase().includes(asked) || words.every(word => beginsWord(said, word));
+  });
   const {shared} = agreement;
   return {
     most: () => most(kept),
@@ -138,10 +151,10 @@ function showRow() {
     if (Number(tile.dataset.row) === row.index && tile.closest("#strip, #rows")) tile.setAttribute("aria-current", "true");
     else tile.removeAttribute("aria-current");
   });
-  byId("row-live").textContent = `Row ${row.id}: ${caption(row)}. ${outOf(row.index)} neighbors are shared.`;
+  byId("row-live").textContent = `Row ${row.id}: ${ended(caption(row))} ${outOf(row.index)} neighbors are shared.`;
 }
 
-const linkHere = () => `${location.href}&at=shared`;
+const linkHere = () => `${location.href}&at=row`;
 
 // The neighbors in one model; those that the other has too are framed and say their place there.
 function nearTiles(label, layer, near, elsewhere, other) {
@@ -162,6 +175,7 @@ function showAgreement() {
   const chance = expected(content.n, k).map(share => share * shared.size);
   const counts = chance.map((rows, value) => ({
     shared: value, rows: values.filter(each => each === value).length, chance: rows, tipped: true,
+    description: `${value} of ${k} shared: ${count(values.filter(each => each === value).length, "row")}, by chance ${digits(rows)}`,
     fill: "var(--bar)", stroke: value === shared.get(state.row) ? "var(--ink)" : "transparent",
   }));
   draw("agreement-chart", {
