@@ -114,7 +114,7 @@ function drawHeat(id, {rows, columns, cells, format, reversed, xTitle, yTitle, .
     roomy = step >= 34;
     Object.assign(spec, {width: {step}, height: {step: roomy ? Math.min(step, 30) : step}});
     amendChannel(spec, "x", {title: xTitle ?? null, scale: {domain: columns},
-      axis: xTitle ? {labelAngle: 0} : {orient: "top", labelAngle: -45, labelLimit: 200}});
+      axis: xTitle ? {labelAngle: 0} : {orient: "top", labelAngle: roomy && width > 600 ? -45 : -90, labelLimit: 200}});
     amendChannel(spec, "y", {title: yTitle ?? null, scale: {domain: rows}, axis: {...TOP_LEFT, labelLimit: names}});
     if (!roomy) spec.layer = spec.layer.filter(({mark}) => mark.type !== "text");
   };

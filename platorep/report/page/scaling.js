@@ -119,11 +119,11 @@ function captionScaling(shown, measure, without) {
       : `${count(trained.length, "pair")} of trained models ${trained.length === 1 ? "is" : "are"} shown; no null was computed for them.`,
   ]);
   byId("scaling-caption").replaceChildren(...[
-    `A mark per pair of models, n = ${digits(content.n)}. Filled: both are trained; else one is not. `,
+    `A mark per pair of models, n = ${digits(content.n)}. Filled: both are trained; open, half filled or crossed: not so. `,
     content.models.some(model => model.of) && "A copy stands at the x of the model that it is a copy of. ",
     shown.some(({pair}) => pair.threshold != null) && "Short bars: the threshold, which 5 % of permuted pairs pass. ",
     shown.some(({pair}) => pair.low != null) && "Upright lines: 95 % intervals. ",
-    without > 0 && measure && `Pairs without a value of ${measure.title} stand at the right. `,
+    without > 0 && measure && `Pairs without a value of ${bareTitle(measure)} stand at the right. `,
     "Choose a mark (or the two models below) to see its pair.",
   ].filter(Boolean));
 }
