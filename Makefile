@@ -1,4 +1,4 @@
-# `make demo`, `make test`, `make docs` are all the set-up there is: each makes .venv when it is not there.
+# `make demo` and `make test` are all the set-up there is: each makes .venv when it is not there.
 
 PYTHON ?= python3
 VENV := .venv

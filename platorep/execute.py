@@ -33,11 +33,12 @@ def run_stages(run: Run, command: str = "") -> Outcome:
     Args:
         command: For the page to say.
     """
-    from platorep.align import ScoresHook, asked_metrics, refuse_too_few_rows
+    from platorep.align import ScoresHook, asked_metrics, asked_pairs, refuse_too_few_rows
     from platorep.drawn import is_reported, undrawn_figures
 
     # what cannot be is found before the long work: a metric to import, a gallery of more rows
     asked_metrics(run.config)
+    asked_pairs(run)
     ScoresHook(run)
     refuse_too_few_rows(run.config.align, run.config.dataset.limit)
     with run.holding_results():
@@ -100,6 +101,10 @@ def score_stage(run: Run, file: Path) -> Outcome:
     from platorep.align.own import score_file
 
     failures, table = score_file(run, file)
+    run.report.say(
+        "chance is of one pair of layers, and the best of several is above it for random features "
+        "too: `platorep.score` and `platorep.Reference` in Python have a null (`permutations=`)"
+    )
     columns = ["x", "y", "metric", "layer_x", "layer_y", "score", "chance"]
     return failures.all, _shown(table, columns)
 

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from platorep.align.models import find_cell
 from platorep.align.prepared import ModelLayers
-from platorep.bundles import names_bundle
 from platorep.bundles.lists import BundledLists, ordered
 from platorep.config import AlignConfig, ModelSpec
+from platorep.config.paths import names_bundle
 from platorep.config.recorded import recorded_config
 from platorep.errors import AbsentError, ConfigError, IntegrityError, UnknownNameError
 from platorep.experiment_rows import open_rows

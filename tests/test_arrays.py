@@ -167,6 +167,9 @@ def test_nothing_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         with pytest.raises(IntegrityError, match="cannot be read"):
             extract(tmp_path / name)
     assert not (tmp_path / "was run").exists()
+    np.savez(tmp_path / "mine.npz", ids=np.array(list("abcd"), dtype=object), v1=np.ones((4, 2)))
+    with pytest.raises(IntegrityError, match=r"`ids` as strings .* numpy\.asarray\(ids, str\)"):
+        extract(tmp_path / "mine.npz")
 
 
 def test_what_is_no_real_number_is_refused_by_name(tmp_path: Path) -> None:

@@ -71,6 +71,14 @@ def test_other_neighbors_can_be_asked_for(opened: Opened) -> None:
     assert list(found.ids) == list(opened.features("conv4").ids)
 
 
+def test_models_that_make_no_pair_are_refused_before_any_work(opened: Opened) -> None:
+    one_side = replace(opened.run, specs=opened.run.specs[:1])
+    before = opened.results.run.read_bytes()
+    with pytest.raises(ConfigError, match=r"no two .* make a pair; they are of modality language"):
+        run_stages(one_side)
+    assert opened.results.run.read_bytes() == before
+
+
 def test_unknown_models_and_pairs_are_told(opened: Opened) -> None:
     with pytest.raises(UnknownNameError, match=r"llama9.*llama8"):
         opened.neighbors("llama9", "conv4")

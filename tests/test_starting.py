@@ -232,6 +232,8 @@ def test_a_file_is_replaced_only_when_told(init: Init, networks: Path) -> None:
     assert Path("photos.yaml").read_text() == "mine"
     assert init("photos", str(networks / "vit"), "--force").exit_code == 0
     assert load_config(Path("photos.yaml")).name == "photos"
+    assert init("photos", str(networks / "vit"), "--output", "mine.yaml").exit_code == 0
+    assert load_config(Path("mine.yaml")).name == "mine"  # two files, two folders of results
 
 
 def test_a_model_that_reads_something_else_is_refused(init: Init, networks: Path) -> None:

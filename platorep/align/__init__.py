@@ -4,7 +4,7 @@ from platorep.align.asked import asked_metrics
 from platorep.align.estimate import expected_seconds, gallery_cost
 from platorep.align.gallery import refuse_too_few_rows
 from platorep.align.hook import ScoresHook
-from platorep.align.models import Aligned, find_cell, model_pairs
+from platorep.align.models import Aligned, asked_pairs, find_cell, model_pairs
 from platorep.align.stage import align
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "ScoresHook",
     "align",
     "asked_metrics",
+    "asked_pairs",
     "expected_seconds",
     "find_cell",
     "gallery_cost",

@@ -61,6 +61,23 @@ def model_pairs(config: ExperimentConfig, specs: Sequence[ModelSpec]) -> list[tu
     return list(pairs.values())
 
 
+def asked_pairs(run: Run) -> list[tuple[str, str]]:
+    """`model_pairs` of the models that a command works on.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    pairs = model_pairs(run.config, run.specs)
+    if not pairs:
+        modalities = ", ".join(dict.fromkeys(spec.modality for spec in run.specs))
+        raise ConfigError(
+            "align.pairs: no two of the models make a pair; they are of modality "
+            f"{modalities or '(none)'}. Ask for models of both sides (--models), or change "
+            "align.pairs."
+        )
+    return pairs
+
+
 def _may_meet(x: ModelSpec, y: ModelSpec) -> bool:
     if x.repeat_of or y.repeat_of:
         return False

@@ -20,8 +20,8 @@ from platorep.align.jobs import Scoring
 from platorep.align.layers import Descriptions, warn_of_degenerate, warn_of_drowned
 from platorep.align.models import (
     Aligned,
+    asked_pairs,
     find_cell,
-    model_pairs,
     warn_of_copies,
     warn_of_same_observations,
 )
@@ -32,7 +32,6 @@ from platorep.align.summarizing import Summarizing
 from platorep.align.tables import best_table, family_of_tests, scores_table
 from platorep.align.todo import open_pieces
 from platorep.config import AlignConfig, ExperimentConfig
-from platorep.errors import ConfigError
 from platorep.experiment_rows import open_rows
 from platorep.failures import Failures
 from platorep.files import digest
@@ -107,9 +106,7 @@ def align(run: Run) -> tuple[Failures, pd.DataFrame]:
 
 def _pairs(run: Run, failures: Failures) -> list[Pair]:
     """The models that are scored against each other and whose features are there."""
-    labels = model_pairs(run.config, run.specs)
-    if not labels:
-        raise ConfigError("align.pairs: no two of the models make a pair.")
+    labels = asked_pairs(run)
     models: dict[str, Aligned] = {}
     for spec in run.specs:
         if any(spec.label in pair for pair in labels):

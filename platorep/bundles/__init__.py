@@ -6,7 +6,7 @@ docs/format.md is the specification of what lies in one. Here is what reads it, 
 
 from platorep.bundles.about import FORMAT_VERSION, About, Listed, Lists
 from platorep.bundles.checking import Limits, limits
-from platorep.bundles.finding import Bundle, find_bundle, names_bundle
+from platorep.bundles.finding import Bundle, find_bundle
 
 __all__ = [
     "FORMAT_VERSION",
@@ -17,5 +17,4 @@ __all__ = [
     "Lists",
     "find_bundle",
     "limits",
-    "names_bundle",
 ]

@@ -10,12 +10,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
+from platorep.config.paths import ABOUT
 from platorep.errors import DamagedError, IntegrityError, shown
 from platorep.files import read_sealed
 
 FORMAT_VERSION = 1
 """Raise when the layout or the meaning of a field changes."""
-ABOUT, CARD, EXPERIMENT = "bundle.json", "README.md", "experiment.yaml"
+CARD, EXPERIMENT = "README.md", "experiment.yaml"
 NEIGHBORS, SHOWN, RESULTS, FEATURES = "neighbors", "shown", "results", "features"
 CURE = "Get the bundle anew from where it came from."
 MAX_JSON = 2**26

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from platorep.bundles.about import ABOUT, CARD, CURE, MAX_JSON, About, is_allowed, read_about
+from platorep.bundles.about import CARD, CURE, MAX_JSON, About, is_allowed, read_about
 from platorep.bundles.checking import (
     Limits,
     checked_folder,
@@ -19,6 +19,7 @@ from platorep.bundles.checking import (
     refuse_bad_content,
     refuse_too_large,
 )
+from platorep.config.paths import ABOUT
 from platorep.errors import DamagedError, IntegrityError, StorageError, shown
 from platorep.files import (
     alone,

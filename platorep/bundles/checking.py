@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from platorep.bundles.about import ABOUT, CARD, CURE, MAX_JSON, About, Listed, read_about
+from platorep.bundles.about import CARD, CURE, MAX_JSON, About, Listed, read_about
+from platorep.config.paths import ABOUT
 from platorep.errors import ConfigError, DamagedError, IntegrityError, shown
 from platorep.files import reading, sha256_file
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import huggingface_hub
 
-from platorep.bundles.about import ABOUT, CURE, MAX_JSON, About, read_about
+from platorep.bundles.about import CURE, MAX_JSON, About, read_about
 from platorep.bundles.archives import unpacked
 from platorep.bundles.checking import (
     checked_folder,
@@ -16,11 +16,11 @@ from platorep.bundles.checking import (
     refuse_too_large,
 )
 from platorep.bundles.lists import BundledLists
+from platorep.config.paths import ABOUT, HUB
 from platorep.errors import AbsentError, ConfigError, DamagedError, IntegrityError
 from platorep.files import expanded, sha256_file
 from platorep.hub import hub_errors, is_offline, repository_info
 
-HUB = "hub:"
 _REPOSITORY = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^@\s]+))?")
 
 
@@ -54,13 +54,6 @@ class Bundle:
             if lists.label == label:
                 return BundledLists(self.folder / lists.file)
         raise AbsentError(f"{self.source} holds no neighbors of {label}.")
-
-
-def names_bundle(name: str) -> bool:
-    """Whether this is what a bundle is called where an experiment file may stand too: a folder with
-    bundle.json in it, an archive `*.zip`, or `hub:user/name`."""
-    path = expanded(name)
-    return name.startswith(HUB) or path.suffix == ".zip" or (path / ABOUT).is_file()
 
 
 def find_bundle(name: str | Path, revision: str | None = None) -> Bundle:

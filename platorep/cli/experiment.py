@@ -28,6 +28,7 @@ def open_experiment(line: CommandLine, *, bundles: bool = False) -> "Run":
     if line.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # before the hub's library is imported: it looks once
     from platorep.config import config_path, load_config
+    from platorep.config.paths import names_bundle
 
     overrides = list(line.overrides or [])
     overrides += [f"dataset.limit={line.limit}"] if line.limit is not None else []
@@ -35,8 +36,6 @@ def open_experiment(line: CommandLine, *, bundles: bool = False) -> "Run":
     overrides += [f"report.rows={line.rows}"] if line.rows is not None else []
     overrides += ["report.images=false"] if line.no_images else []
     overrides += ["report.texts=false"] if line.no_texts else []
-    from platorep.bundles import names_bundle
-
     if names_bundle(line.config):
         if not bundles:
             raise ConfigError(

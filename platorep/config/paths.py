@@ -8,6 +8,18 @@ from pydantic import AfterValidator
 
 from platorep.files import expanded
 
+HUB = "hub:"
+"""Before the name of a bundle on the hub."""
+ABOUT = "bundle.json"
+"""The file that makes a folder a bundle."""
+
+
+def names_bundle(name: str) -> bool:
+    """Whether this is what a bundle is called where an experiment file may stand too: a folder with
+    bundle.json in it, an archive `*.zip`, or `hub:user/name`."""
+    path = expanded(name)
+    return name.startswith(HUB) or path.suffix == ".zip" or (path / ABOUT).is_file()
+
 
 def _resolve_name_or_path(
     name: str, info: Any

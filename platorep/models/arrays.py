@@ -104,7 +104,8 @@ class ArrayModel(Model):
         except Exception as error:  # whatever a library makes of a file that is not what it says
             raise IntegrityError(
                 f"{self._path} cannot be read: {first_sentence(error)} Expected numeric arrays "
-                "(and `ids` as strings or integers), written without pickled objects."
+                "(and `ids` as strings or integers: numpy.asarray(ids, str)), written without "
+                "pickled objects."
             ) from error
         return {
             name: as_features(array, f"array {name!r} of {self._path}", largest=EXACT_IN_FLOAT32)

@@ -10,8 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from platorep.bundles import Bundle, find_bundle
-from platorep.bundles.about import ABOUT, CURE, RESULTS, is_cell
+from platorep.bundles.about import CURE, RESULTS, is_cell
 from platorep.config import ModelSpec
+from platorep.config.paths import ABOUT
 from platorep.errors import (
     AbsentError,
     ConfigError,

@@ -44,7 +44,8 @@ def bundled_run(
     """One command at work on a bundle.
 
     Args:
-        output: Where figures and the like go; `results/NAME` when absent.
+        output: Where page and figures go; `results/NAME-bundle` when absent: an experiment of
+            one's own may have the same name.
 
     Raises:
         DamagedError, IntegrityError: what is in it is no experiment.
@@ -61,7 +62,7 @@ def bundled_run(
     results = Results(
         bundle.folder / RESULTS,
         bundle.about.experiment,
-        output=output or Path("results") / bundle.about.experiment,
+        output=output or Path("results") / f"{bundle.about.experiment}-bundle",
     )
     _refuse_unusable(results, bundle)
     return Run(

@@ -15,7 +15,6 @@ import numpy as np
 
 from platorep.align.models import find_cell
 from platorep.bundles.about import (
-    ABOUT,
     CARD,
     EXPERIMENT,
     FEATURES,
@@ -31,6 +30,7 @@ from platorep.bundles.archives import write_archive
 from platorep.bundles.lists import ordered, write_lists
 from platorep.bundles.shown import What, write_shown
 from platorep.config import AlignConfig, ExperimentConfig
+from platorep.config.paths import ABOUT
 from platorep.errors import AbsentError, ConfigError, IntegrityError
 from platorep.experiment_rows import open_rows
 from platorep.features import Cell

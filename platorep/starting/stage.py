@@ -38,8 +38,7 @@ def start(wanted: Wanted) -> tuple[Path, pd.DataFrame]:
         ConfigError: the file is there already, or a model is none.
         AbsentError, DataError: of the data.
     """
-    name = _name_of(wanted.data)
-    output = wanted.output or Path(f"{name}.yaml")
+    output = wanted.output or Path(f"{_name_of(wanted.data)}.yaml")
     if output.exists() and not wanted.force:
         raise ConfigError(
             f"{output} is there already. Name another file (--output), or replace it (--force)."
@@ -55,6 +54,7 @@ def start(wanted: Wanted) -> tuple[Path, pd.DataFrame]:
             f"no network is known here that reads {' or '.join(seen.kinds)}. Name models of your "
             f"own: `platorep init {wanted.data} MODEL...` (features as .npz are models, too)."
         )
+    name = _name_of(str(output.with_suffix("")))  # so that two files write into two folders
     text = experiment_text(name, _command(wanted), seen.beside(folder), drafts)
     with storage_errors(output), atomic_path(output) as partial:
         partial.write_text(text, encoding="utf-8")

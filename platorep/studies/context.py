@@ -8,11 +8,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from platorep.align.asked import Asked, asked_metrics
-from platorep.align.models import Aligned, find_cell, model_pairs
+from platorep.align.models import Aligned, asked_pairs, find_cell
 from platorep.align.prepared import ModelLayers
 from platorep.config import ModelSpec
 from platorep.data import EventDataset, load_dataset
-from platorep.errors import ConfigError
 from platorep.failures import Failures
 from platorep.models import Model, open_remembered
 from platorep.plots.about import data_text
@@ -52,10 +51,7 @@ class Context:
         Raises:
             ConfigError: no two of the models make a pair.
         """
-        found = model_pairs(self.run.config, self.run.specs)
-        if not found:
-            raise ConfigError("align.pairs: no two of the models make a pair.")
-        return found
+        return asked_pairs(self.run)
 
     @cached_property
     def metric(self) -> Asked:
