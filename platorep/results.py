@@ -373,18 +373,35 @@ def last_parts(value: Any) -> Any:
     return Path(value).name if is_path else value
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """The names, with dots, of the settings in both that are others now."""
-    changed: list[str] = []
+    return [*changes(before, now)]
+
+
+def changes(
+    before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = ""
+) -> dict[str, tuple[Any, Any]]:
+    """The settings in both that are others now, by name, with dots: what they were and are.
+
+    A name that only one of them has is no change: another version knows other settings.
+    """
+    changed: dict[str, tuple[Any, Any]] = {}
     for name in [name for name in now if name in before]:
-        path = f"{prefix}{name}"
-        if before[name] == now[name]:
-            continue
-        if isinstance(before[name], dict) and isinstance(now[name], dict):
-            changed += differences(before[name], now[name], f"{path}.")
-        else:
-            changed.append(path)
+        changed |= _changed(before[name], now[name], f"{prefix}{name}")
     return changed
+
+
+def _changed(before: Any, now: Any, path: str) -> dict[str, tuple[Any, Any]]:
+    if before == now:
+        return {}
+    if isinstance(before, dict) and isinstance(now, dict):
+        return changes(before, now, f"{path}.")
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        found: dict[str, tuple[Any, Any]] = {}
+        for place, (one, other) in enumerate(zip(before, now, strict=True)):
+            found |= _changed(one, other, f"{path}[{place}]")
+        return found
+    return {path: (before, now)}
 
 
 # a model may be called 7 or NA; a table must not turn that into a number or a hole

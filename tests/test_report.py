@@ -27,11 +27,11 @@ from platorep.report import neighbors, pairs
 from platorep.report.building import build_content
 from platorep.report.content import Content, Neighbors
 from platorep.report.method import definition
-from platorep.report.neighbors import evenly, wanted_layers
+from platorep.report.neighbors import evenly, lists_of, neighbor_rule, wanted_layers
 from platorep.report.pairs import pairs_table
 from platorep.report.shared import thumbnail
 from platorep.reporting import Reporter
-from platorep.results import Results
+from platorep.results import Results, changes
 from platorep.run import Run
 
 N, K = 40, 5
@@ -266,6 +266,15 @@ def test_best_layers_of_trained_pairs_have_room_first(
     short = build_content(Opened(run))
     assert {(entry.model, entry.layer) for entry in short.neighbors} == best
     assert f"{len(best)} of 12 layers" in short.notes["neighbors"]
+    monkeypatch.setattr(neighbors, "BUDGET", 11 * size)
+    assert short.notes["neighbors"].count("Without") == 0
+    without_one = lists_of(
+        Opened(run),
+        [("a", i) for i in (0, 1, 2)] * 3 + [("u", 0), ("v", 1), ("v", 2)],
+        np.arange(N),
+        neighbor_rule(Opened(run), pairs_table(Opened(run).tables)),
+    )
+    assert without_one.notes[0].endswith("too large. Without: layer 2 of v.")
 
 
 def test_of_many_rows_some_are_shown_with_what_is_near_them(run: Run) -> None:
@@ -343,8 +352,41 @@ def test_failures_and_old_settings_are_told(run: Run, tmp_path: Path) -> None:
     )
     content = build_content(Opened(run_of(changed, results, run.root)))
     assert content.failures == [("extract: w", "AbsentError: <script>no")]
-    assert content.warnings[0] == "few rows"
-    assert "has changed since (align.concatenated)" in content.warnings[1]
+    assert content.warnings == [
+        "few rows",
+        "The experiment's file has changed since: align.concatenated (false, now true). The "
+        "scores, and the settings on this page, are of what it said before.",
+    ]
+    assert "concatenated" not in dict(content.method)["Settings"]
+
+
+def test_what_moves_no_number_has_not_changed(run: Run, tmp_path: Path) -> None:
+    """Settings that an older version did not know, and files that lie elsewhere now."""
+    results = Results(tmp_path / "results", "page")
+    shutil.copytree(run.results.folder, results.folder)
+    elsewhere = "/home/somebody/a.npz"
+
+    def older(facts: dict[str, Any]) -> None:
+        family = facts["config"]["families"][0]
+        for section in (family, family["models"][0]):
+            del section["bundle"]
+        family["models"][0]["name"] = elsewhere
+
+    results.update_json(results.run, older)
+    content = build_content(Opened(run_of(run.config, results, run.root)))
+    assert content.warnings == []
+    assert "name: a.npz" in dict(content.method)["Settings"]
+    assert "/home/somebody" not in dict(content.method)["Settings"]
+
+
+def test_a_setting_inside_a_list_is_named() -> None:
+    before = {"f": [{"a": 1, "l": [1, 2]}, {"a": 3}], "g": [1], "gone": 1}
+    now = {"f": [{"a": 1, "l": [1, 5], "new": None}, {"a": 4}], "g": [1, 2], "new": 1}
+    assert changes(before, now) == {
+        "f[0].l[1]": (2, 5),
+        "f[1].a": (3, 4),
+        "g": ([1], [1, 2]),
+    }
 
 
 def test_what_was_asked(content: Content) -> None:
@@ -362,12 +404,25 @@ def test_method_says_command_settings_and_definitions(content: Content) -> None:
     assert "k: 5" in method["Settings"]
     assert "caption_level" not in method["Settings"]  # a default
     assert "source: pairs\n" in method["Settings"]  # no path of this machine
+    assert "name: a.npz\n" in method["Settings"]
+    assert method["Preprocessing"].startswith("clip_quantile: 0.95, clip_scope: layer, ")
+    assert method["Null and p"] == (
+        "19 permutations of the rows of y, inside their group of groups.csv (seed 0), each the "
+        "same for all layers and all pairs of models. Of each permutation, as of the rows in their "
+        "order, the score is the best of all layer pairs, wherever that is. p = (1 + the number of "
+        "permutations that come as close or closer) / 20, so no p is below 0.05. Corrected over 4 "
+        "pairs of trained models, each metric by itself, by Benjamini and Hochberg's (false "
+        "discovery rate). The threshold is the 0.95 quantile: of these 19 scores and the observed "
+        "one the 19th, counted from the farthest."
+    )
     assert "torch" in method["Computed with (extract)"]
     assert "arXiv:2405.07987" in method["To cite"]
     assert content.metrics[0].title == "mutual_knn, k\xa0=\xa05"
     assert content.metrics[0].definition == (
-        "Share of the k nearest neighbors that two layers have in common. k = 5: Neighbors per "
-        "sample. Not moved by: isotropic scaling, permutation of the units, positive scaling of "
+        "Share of the k nearest neighbors that two layers have in common. Here k = 5 (neighbors "
+        "per sample), similarity = cosine (what makes a sample near: cosine, inner product or "
+        "Euclidean distance), of features after preprocessing. Not moved by: isotropic scaling, "
+        "permutation of the units, positive scaling of "
         "each sample's vector, rotation. Source: arXiv:2405.07987."
     )
 

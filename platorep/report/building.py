@@ -7,10 +7,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
+
 from platorep.config.report import ReportConfig
 from platorep.files import storage_errors
 from platorep.opened import Opened
-from platorep.report.answer import Rules, answer
+from platorep.report.answer import Rules, answer, p_of
 from platorep.report.content import Content, Model
 from platorep.report.method import asked_of, method_of, metrics_of
 from platorep.report.models import TRAINED, measures_of, models_of
@@ -22,9 +24,10 @@ from platorep.report.neighbors import (
     wanted_layers,
 )
 from platorep.report.pairs import pairs_of, pairs_table
+from platorep.report.settings import changes_since, scored_config
 from platorep.report.shared import rows_of
 from platorep.report.tables import tables_of
-from platorep.results import differences, without_effect_removed
+from platorep.report.warned import merged, without_answered
 
 Failure = tuple[str, str, str]
 """What failed, why, and the warning that said so."""
@@ -44,7 +47,8 @@ def build_content(opened: Opened, command: str = "", shows: ReportConfig | None 
     shows = shows or opened.run.config.report
     warned = len(opened.run.report.warnings)
     tables, n = opened.tables, len(opened.ids)
-    pairs, models, metrics = pairs_table(tables), models_of(tables), metrics_of(opened)
+    scored, pairs, models = scored_config(opened), pairs_table(tables), models_of(tables)
+    metrics = metrics_of(opened, scored)
     shown_pairs, map_note = pairs_of(tables, pairs)
     rule = neighbor_rule(opened, pairs)
     chosen = chosen_rows(opened, pairs, rule, shows.rows)
@@ -54,7 +58,7 @@ def build_content(opened: Opened, command: str = "", shows: ReportConfig | None 
     if len(chosen) < n:
         shown.notes.insert(0, _some_rows(len(chosen), n))
     rules = Rules(
-        alpha=opened.run.config.align.null.alpha,
+        alpha=scored.align.null.alpha,
         larger_is_closer={metric.name: metric.larger_is_closer for metric in metrics},
         layers={model.label: model.layers for model in models},
     )
@@ -64,7 +68,13 @@ def build_content(opened: Opened, command: str = "", shows: ReportConfig | None 
         title=opened.run.config.name,
         asked=asked_of(opened, models, n),
         answer=answer(tables, pairs, rules),
-        warnings=warnings_of(opened, failures, opened.run.report.warnings[warned:]),
+        warnings=warnings_of(
+            opened,
+            failures,
+            [*changes_since(opened, scored), *opened.run.report.warnings[warned:]],
+            pairs,
+            rules,
+        ),
         failures=[(cell, why) for cell, why, _ in failures],
         models=models,
         measures=measures_of(tables),
@@ -74,7 +84,7 @@ def build_content(opened: Opened, command: str = "", shows: ReportConfig | None 
         rows=shown.rows,
         neighbors=lists.found,
         tables=tables_of(opened, pairs),
-        method=method_of(opened, command),
+        method=method_of(opened, scored, pairs, command),
         notes={part: " ".join(said) for part, said in notes.items() if any(said)},
     )
 
@@ -92,8 +102,15 @@ def _some_rows(m: int, n: int) -> str:
     )
 
 
-def warnings_of(opened: Opened, failures: Sequence[Failure], now: Sequence[str]) -> list[str]:
-    """What each stage warned of, but failures, and what is wrong with the results as they are.
+def warnings_of(
+    opened: Opened,
+    failures: Sequence[Failure],
+    now: Sequence[str],
+    pairs: pd.DataFrame,
+    rules: Rules,
+) -> list[str]:
+    """What each stage warned of, but failures, and what is wrong with the results as they are;
+    alike ones once.
 
     Args:
         now: What was warned of while they were read.
@@ -104,14 +121,12 @@ def warnings_of(opened: Opened, failures: Sequence[Failure], now: Sequence[str])
         for stage in ("extract", "measure", "align")
         for text in run.get(stage, {}).get("warnings", ())
     ]
-    settings = without_effect_removed(opened.run.config.model_dump(mode="json"))
-    if changed := differences(without_effect_removed(run["config"]), settings):
-        said.append(
-            f"The experiment's file has changed since ({', '.join(changed)}): these are results of "
-            "what it said before."
-        )
     failed = {text for _, _, text in failures}
-    return [text for text in dict.fromkeys([*said, *now]) if text not in failed]
+    kept = [text for text in [*said, *now] if text not in failed]
+    trained = pairs[pairs["kind"] == TRAINED]
+    found = [p_of(row) for _, row in trained.iterrows()]
+    significant = any(p is not None and p <= rules.alpha for p in found)
+    return merged(without_answered(kept, significant), rules.layers)
 
 
 def failures_of(opened: Opened) -> list[Failure]:

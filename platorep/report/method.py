@@ -8,13 +8,13 @@ import pandas as pd
 from platorep.align.asked import ask
 from platorep.config import ExperimentConfig
 from platorep.errors import PlatorepError
-from platorep.files import yaml_text
 from platorep.metrics import BoundMetric
 from platorep.opened import Opened
 from platorep.plots.labels import metric_text
 from platorep.report.content import Metric, Model
 from platorep.report.models import TRAINED
-from platorep.results import last_parts
+from platorep.report.null import null_of
+from platorep.report.settings import settings_text
 
 PAPER = (
     "Huh, Cheung, Wang, Isola: The Platonic Representation Hypothesis. ICML 2024, arXiv:2405.07987"
@@ -39,10 +39,10 @@ def asked_of(opened: Opened, models: Sequence[Model], n: int) -> list[tuple[str,
     return asked
 
 
-def metrics_of(opened: Opened) -> list[Metric]:
-    """Every metric of the tables; defined where the experiment still names it."""
+def metrics_of(opened: Opened, scored: ExperimentConfig) -> list[Metric]:
+    """Every metric of the tables, defined where the experiment names it."""
     bound: dict[str, BoundMetric] = {}
-    for entry in opened.run.config.align.metrics:
+    for entry in scored.align.metrics:
         try:
             metric = ask(entry).metric
         except PlatorepError:  # of one's own, and not here
@@ -63,9 +63,15 @@ def definition(metric: BoundMetric) -> str:
     """What it is, its parameters, what it does not see, and who has defined it."""
     parameters = metric.parameters
     said = [_sentence(type(parameters).__doc__ or "")]
+    named = []
     for name, field in type(parameters).model_fields.items():
-        if name in parameters.always and field.description:
-            said.append(f"{name} = {getattr(parameters, name)}: {_sentence(field.description)}")
+        value = getattr(parameters, name)
+        shown = name in (*parameters.always, "similarity") or value != field.default
+        if shown and field.description:
+            means = _sentence(field.description).removesuffix(".")
+            named.append(f"{name} = {value} ({means[:1].lower()}{means[1:]})")
+    if named:
+        said.append(f"Here {', '.join(named)}, of features after preprocessing.")
     unseen = sorted(invariance.value for invariance in metric.claims.invariances)
     if unseen:
         said.append(f"Not moved by: {', '.join(unseen)}.")
@@ -78,25 +84,29 @@ def _sentence(text: str) -> str:
     return " ".join(text.split("\n\n")[0].split())
 
 
-def method_of(opened: Opened, command: str) -> list[tuple[str, str]]:
-    """Command, settings, versions, sources, as term and text."""
+def method_of(
+    opened: Opened, scored: ExperimentConfig, pairs: pd.DataFrame, command: str
+) -> list[tuple[str, str]]:
+    """Command, settings, null, versions, sources, as term and text.
+
+    Args:
+        scored: The experiment as it was scored.
+    """
     run = opened.results.read_json(opened.results.run, "extract")
     said = [("Command", command)] if command else []
-    said.append(("Settings", _settings(opened.run.config)))
+    said.append(("Settings", settings_text(scored)))
+    steps = scored.align.preprocess.model_dump(mode="json").items()
+    said.append(("Preprocessing", ", ".join(f"{name}: {_text(value)}" for name, value in steps)))
+    said.append(("Null and p", null_of(scored.align, pairs)))
     for stage in ("extract", "measure", "align"):
         text = _environment(run.get(stage, {}).get("environment", {}))
         said += [(f"Computed with ({stage})", text)] if text else []
     said.append(("Rows known by", str(opened.results.dataset()["fingerprint"])))
-    return [*said, ("To cite", PAPER), ("Null", CALIBRATION)]
+    return [*said, ("To cite", PAPER), ("To cite for the null", CALIBRATION)]
 
 
-def _settings(config: ExperimentConfig) -> str:
-    """The experiment's file without defaults, and without paths of the machine it was run on."""
-    said = config.model_dump(mode="json", exclude_defaults=True, exclude={"figures", "report"})
-    for entry, measure in zip(said.get("performance", ()), config.performance, strict=True):
-        entry["name"] = measure.name
-    text = yaml_text(last_parts(said), width=100)
-    return f"# Without defaults: `platorep list keys` has them.\n{text}"
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _environment(environment: dict[str, Any]) -> str:

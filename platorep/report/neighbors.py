@@ -23,6 +23,8 @@ BUDGET = 4_000_000
 MOST_ALL = 2048
 """Rows up to which all layers are searched, where there is room; above, which takes long, only
 those that a pair of models is best at."""
+MOST_NAMED = 3
+"""Layers without neighbors that are named one by one."""
 GOLDEN = (5**0.5 - 1) / 2
 
 
@@ -111,9 +113,11 @@ def lists_of(
     room = wanted[: max(1, BUDGET // max(size, 1))]
     made = Lists(rule.k)
     if len(room) < len(wanted):
+        left_out = [f"layer {layer} of {model}" for model, layer in wanted[len(room) :]]
+        which = f" Without: {', '.join(left_out)}." if len(left_out) <= MOST_NAMED else ""
         made.notes.append(
             f"Neighbors are on the page for {len(room)} of {len(wanted)} layers, the best of "
-            "trained pairs first: more would make it too large."
+            f"trained pairs first: more would make it too large.{which}"
         )
     absent: dict[str, str] = {}
     for model, layer in sorted(room, key=lambda place: place[0]):  # a model's layers in a row

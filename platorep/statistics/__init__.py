@@ -23,6 +23,7 @@ from platorep.statistics.ceiling import (
 )
 from platorep.statistics.consistency import FEWEST_PAIRS, Consistency, kendall_over_pairs
 from platorep.statistics.corrections import (
+    ALONE,
     Correction,
     benjamini_hochberg,
     corrected,
@@ -82,6 +83,7 @@ from platorep.statistics.saturation import (
 )
 
 __all__ = [
+    "ALONE",
     "ENOUGH",
     "FEWEST_PAIRS",
     "FEW_ROWS",

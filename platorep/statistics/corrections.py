@@ -12,6 +12,8 @@ from jaxtyping import Float
 
 from platorep.statistics.calibration import rounding
 
+ALONE = "one real pair alone cannot be significant"
+"""Says the warning of too few permutations."""
 Correction = Literal["benjamini_hochberg", "holm", "westfall_young"]
 
 
@@ -91,7 +93,7 @@ def warn_too_few(
     )
     return (
         f"{num_permutations} permutations give p >= {smallest:.2g}, which after the correction "
-        f"{corrected}: one real pair alone cannot be significant at {alpha:g}. "
+        f"{corrected}: {ALONE} at {alpha:g}. "
         f"Use null.permutations >= {max(needed.values())} for that."
     )
 
