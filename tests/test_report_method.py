@@ -71,7 +71,7 @@ def test_a_null_at_fewer_layers_says_at_which() -> None:
     assert "procrustes has no null, since" in found
 
 
-LAYERS: Mapping[str, list[str]] = {"a": ["h.0", "h.1"], "a@2": ["h.0"], "b": ["h.0", "sizes"]}
+LAYERS: Mapping[str, list[str]] = {"a": ["h.0", "h.1"], "a@2": ["h.0"], "b": ["sizes", "layers"]}
 
 
 def test_alike_warnings_are_one() -> None:

@@ -36,9 +36,10 @@ def _said(labels: Sequence[str], texts: Sequence[str]) -> str:
 
 
 def _pattern(text: str, names: Iterable[str]) -> str:
-    """A warning without what may differ between two that are alike."""
+    """A warning without what may differ between two that are alike: names count in lists alone,
+    since a layer may be called as any word is."""
     for name in sorted({*names}, key=len, reverse=True):
-        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "#", text)
+        text = re.sub(rf"(?<=[:,] ){re.escape(name)}(?=[,.;:]|$)", "#", text)
     return re.sub(r"#(?:, #)+", "#", _NUMBER.sub("#", text))
 
 
