@@ -413,7 +413,7 @@ def test_method_says_command_settings_and_definitions(content: Content) -> None:
         "permutations that come as close or closer) / 20, so no p is below 0.05. Corrected over 4 "
         "pairs of trained models, each metric by itself, by Benjamini and Hochberg's (false "
         "discovery rate). The threshold is the 0.95 quantile: of these 19 scores and the observed "
-        "one the 19th, counted from the farthest."
+        "one number 19, counted from the farthest."
     )
     assert "torch" in method["Computed with (extract)"]
     assert "arXiv:2405.07987" in method["To cite"]

@@ -42,7 +42,7 @@ def test_families_of_tests_are_counted_apart() -> None:
         "pairs with a random copy and 5 pairs with a baseline, each of these by itself, by "
         "Benjamini and Hochberg's (false discovery rate). "
         "The threshold is the 0.95 quantile: of these 200 "
-        "scores and the observed one the 191st, counted from the farthest."
+        "scores and the observed one number 191, counted from the farthest."
     )
 
 

@@ -47,7 +47,7 @@ def null_of(align: AlignConfig, pairs: pd.DataFrame) -> str:
         f"p is below {1 / (count + 1):.3g}.",
         *_corrected(pairs, CORRECTIONS[null.correction]),
         f"The threshold is the {1 - null.alpha:g} quantile: of these {count:,} scores and the "
-        f"observed one the {rank:,}{_ending(rank)}, counted from the farthest.",
+        f"observed one number {rank:,}, counted from the farthest.",
     ]
     return " ".join(said)
 
@@ -103,9 +103,3 @@ def _family(kind: str) -> str:
     return next(
         (text for name, text in FAMILIES.items() if name in kind.split(", ")), "of trained models"
     )
-
-
-def _ending(number: int) -> str:
-    if 10 < number % 100 < 20:
-        return "th"
-    return {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
