@@ -14,11 +14,10 @@ from platorep.errors import AbsentError, ConfigError, DamagedError, PlatorepErro
 from platorep.files import cache_root
 from platorep.kinds.audio import Sound, resampled
 from platorep.kinds.video import Film, evenly_spaced
-from platorep.models.base import Description, Loaded, Model, refuse_other_settings
-from platorep.models.inside import OpenNetwork
-from platorep.models.inside_texts import OpenTexts
+from platorep.models.base import Description, Model, refuse_other_settings
 from platorep.models.language import TEXT_SETTINGS, LanguageModel
 from platorep.models.vision import IMAGE_SETTINGS, VisionModel
+from platorep.models.wrapped import WrappedModel
 from platorep.parameters.section import idle_settings
 from platorep.parameters.toyworld import (
     ToyModality,
@@ -87,7 +86,7 @@ _SETTINGS: Mapping[ToyModality, tuple[str, ...]] = {
 }
 
 
-class ToyModel(Model):
+class ToyModel(WrappedModel):
     """Hands everything on to the ordinary model of its checkpoint."""
 
     def __init__(self, spec: ModelSpec, *, offline: bool) -> None:
@@ -150,29 +149,8 @@ class ToyModel(Model):
     def _model(self) -> Model:
         return _MODELS[self._network.modality](self.checkpoint_spec, offline=self._offline)
 
-    def identity(self) -> dict[str, Any]:
-        return self._model.identity()
-
     def describe(self) -> Description:
         try:
             return self._model.describe()
         except PlatorepError as error:
             return Description(unknown=(str(error),))
-
-    def flops(self) -> int | None:
-        return self._model.flops()
-
-    def download(self) -> None:
-        self._model.download()
-
-    def load(self, device: torch.device | str, dtype: torch.dtype) -> Loaded:
-        return self._model.load(device, dtype)
-
-    def open(self, device: torch.device | str, dtype: torch.dtype) -> OpenNetwork:
-        return self._model.open(device, dtype)
-
-    def open_texts(self, device: torch.device | str, dtype: torch.dtype) -> OpenTexts:
-        return self._model.open_texts(device, dtype)
-
-    def save_copy(self, folder: Path) -> ModelSpec:
-        return self._model.save_copy(folder)

@@ -25,13 +25,6 @@ class WrappedModel(Model):
     @abstractmethod
     def _model(self) -> Model: ...
 
-    @property
-    def precision(self) -> str | None:
-        return self._model.precision
-
-    def refuse_other_rows(self, rows: RowIdentities) -> None:
-        self._model.refuse_other_rows(rows)
-
     def prepare(self, report: Reporter) -> None:
         self._model.prepare(report)
 
@@ -93,6 +86,13 @@ class PackagedModel(WrappedModel):
     @property
     def _model(self) -> Model:
         return self._opened
+
+    @property
+    def precision(self) -> str | None:
+        return self._model.precision
+
+    def refuse_other_rows(self, rows: RowIdentities) -> None:
+        self._model.refuse_other_rows(rows)
 
     def identity(self) -> dict[str, Any]:
         packages = {what: list(code) for what, code in self._packages.items()}
