@@ -1,6 +1,7 @@
 """A finished experiment, looked at: its numbers are those of the tables and the cache."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +19,11 @@ import platorep
 from platorep.config import ExperimentConfig, load_config, shipped_configs
 from platorep.config.recorded import recorded_config
 from platorep.errors import AbsentError, ConfigError, UnknownNameError
-from platorep.execute import run_stages
+from platorep.execute import align_stage, run_stages
 from platorep.files import write_json
 from platorep.opened import Opened
 from platorep.plots.summary import summary_html
+from platorep.reporting import Reporter
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +79,23 @@ def test_models_that_make_no_pair_are_refused_before_any_work(opened: Opened) ->
     with pytest.raises(ConfigError, match=r"no two .* make a pair; they are of modality language"):
         run_stages(one_side)
     assert opened.results.run.read_bytes() == before
+
+
+def test_a_setting_that_an_older_version_lacked_is_no_change(
+    opened: Opened, tmp_path: Path
+) -> None:
+    shutil.copytree(opened.results.folder, tmp_path / "results")
+    results = replace(opened.results, folder=tmp_path / "results")
+
+    def aligned(change: Callable[[dict[str, Any]], None]) -> list[str]:
+        results.update_json(results.run, lambda run: change(run["config"]["families"][0]))
+        report = Reporter(-1)
+        align_stage(replace(opened.run, results=results, report=report))
+        return [said for said in report.warnings if "changed since" in said]
+
+    assert aligned(lambda family: family.pop("bundle")) == []
+    (said,) = aligned(lambda family: family.update(pool="last"))
+    assert said.startswith("families changed since these features were extracted")
 
 
 def test_unknown_models_and_pairs_are_told(opened: Opened) -> None:

@@ -36,7 +36,7 @@ from platorep.experiment_rows import open_rows
 from platorep.failures import Failures
 from platorep.files import digest
 from platorep.reporting import Reporter
-from platorep.results import MadeFrom
+from platorep.results import MadeFrom, differences
 from platorep.run import Run
 from platorep.statistics import FEW_ROWS, shuffled_order, warn_too_few
 from platorep.workplace import home_of
@@ -197,7 +197,11 @@ def _warn_of_changes(
     """Cells are found by what `extract` wrote, whatever the file says now: do not let that pass."""
     now = config.model_dump(mode="json")
     sections = ("dataset", "families", "extract", "controls")
-    changed = [name for name in sections if extracted and extracted.get(name) != now[name]]
+    changed = [
+        name
+        for name in sections
+        if extracted and differences({name: extracted.get(name)}, {name: now[name]})
+    ]
     if changed:
         report.warn(
             f"{', '.join(changed)} changed since these features were extracted, and the scores are "
