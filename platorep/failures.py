@@ -56,7 +56,7 @@ class Failures(Errors):
         self._report = report
         if self._path.exists():  # what failed in an earlier run is tried again now
             with storage_errors(self._path):
-                lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
+                lines = self._path.read_text(encoding="utf-8", errors="replace").split("\n")
             kept = [line for line in lines if _stage_of(line) not in (stage, None)]
             write_text(self._path, "".join(f"{line}\n" for line in kept))
 
@@ -71,7 +71,7 @@ class Failures(Errors):
         }
         with storage_errors(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a", encoding="utf-8") as file:
+            with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
         self._report.warn(f"{self._stage} {cell} failed: {type(error).__name__}: {error}")
 
@@ -82,7 +82,7 @@ def earlier_failure(file: Path, stage: str, cell: str) -> tuple[str, str] | None
     None: it did not fail.
     """
     lines = file.read_text(encoding="utf-8") if file.exists() else ""
-    for line in lines.splitlines():
+    for line in lines.split("\n"):  # no other line end: JSON leaves some as they are
         if _stage_of(line) == stage and (failed := json.loads(line))["cell"] == cell:
             return failed["error"], failed["message"]
     return None

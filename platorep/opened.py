@@ -40,8 +40,8 @@ from platorep.results import Results
 from platorep.run import Options, Run
 from platorep.switches import default_switches
 
-AS_SCORED = ("preprocess", "concatenated", "gallery")
-"""Settings that say what layers are scored, and on which rows."""
+AS_SCORED = ("preprocess", "concatenated", "gallery", "null", "interval")
+"""Settings that say what layers are scored, on which rows, and against what."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Opened:
 
     @cached_property
     def align(self) -> AlignConfig:
-        """Preprocessing and candidates, as the scores were last made with them.
+        """Preprocessing, candidates, null and intervals, as the scores were last made with them.
 
         Raises:
             IntegrityError: somebody changed what is said of them.

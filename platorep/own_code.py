@@ -34,7 +34,7 @@ def import_own(path: str, whose: str) -> Any:
         raise
     except ImportError as error:
         raise _not_importable(whose, name, error) from error
-    except Exception as error:  # whatever the user's own lines do, and names that begin with .
+    except (Exception, SystemExit) as error:  # whatever its lines do; names that begin with .
         reason = f"{type(error).__name__}: {error}"
         raise _not_importable(whose, name, reason) from error
     found = module

@@ -56,6 +56,8 @@ def content(num_rows: int = 30, seed: int = 0) -> Content:
         metrics=_METRICS,
         pairs=pairs,
         n=num_rows,
+        alpha=0.05,
+        level=0.95,
         rows=rows,
         neighbors=_neighbors(models, num_rows),
         tables=_tables(models, pairs),
@@ -97,7 +99,7 @@ def _models() -> list[Model]:
         model("lm-a", **lm, measures={"bits": 1.2, "size": 1e5}, parameters=1e5),
         model(f"lm-b {HOSTILE[1]}", **lm, measures={"bits": 0.9, "size": 1e8}, parameters=1e8),
         model("lm-a (random)", **lm, kind="random", of="lm-a", parameters=1e5),
-        model("bag of words", "bag of words", "language", 1, kind="baseline"),
+        model("[bag] of words", "bag of words", "language", 1, kind="baseline"),
         model("net-a", "Net", "vision", 3, parameters=2e5),
         model(f"net-b {HOSTILE[5]}", f"Other {HOSTILE[0]}", "vision", 2, parameters=3e6),
     ]

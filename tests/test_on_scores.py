@@ -27,6 +27,11 @@ def fail(scores: dict[str, Any]) -> None:
     raise RuntimeError("no connection")
 
 
+def leave(scores: dict[str, Any]) -> None:
+    CALLS.append(scores)
+    raise SystemExit(0)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Two pairs of networks under two metrics, extracted."""
@@ -74,9 +79,13 @@ def test_it_is_told_of_each_finished_pair_and_of_the_tables(run: Run) -> None:
     assert [set(told) for told in CALLS] == [{"experiment", "results", "tables"}]
 
 
-def test_what_fails_there_is_told_and_loses_nothing(run: Run) -> None:
+@pytest.mark.parametrize(
+    ("name", "error"), [("fail", "RuntimeError: no connection"), ("leave", "SystemExit: 0")]
+)
+def test_what_fails_there_is_told_and_loses_nothing(run: Run, name: str, error: str) -> None:
+    """Nor does it end the run, as if all were done."""
     report = Reporter(-1)
-    options = {"on_scores": "test_on_scores:fail", "overwrite": "always"}
+    options = {"on_scores": f"test_on_scores:{name}", "overwrite": "always"}
     again = run_of(run.config, run.results, run.root, report, **options)
     CALLS.clear()
     failures, best = align(again)
@@ -85,9 +94,7 @@ def test_what_fails_there_is_told_and_loses_nothing(run: Run) -> None:
     assert not failures.errors
     assert len(best) == 8  # with shuffled pairs
     told = [warning for warning in report.warnings if "on-scores" in warning]
-    assert told == [
-        "--on-scores test_on_scores:fail failed, no score is lost: RuntimeError: no connection"
-    ]
+    assert told == [f"--on-scores test_on_scores:{name} failed, no score is lost: {error}"]
 
 
 @pytest.mark.parametrize(

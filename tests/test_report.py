@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -293,6 +294,23 @@ def test_of_many_rows_some_are_shown_with_what_is_near_them(run: Run) -> None:
         assert {*queries.tolist(), *whole[queries].ravel().tolist()} <= {*place}
         (entry,) = (e for e in content.neighbors if (e.model, e.layer) == (model, layer))
         np.testing.assert_array_equal(lists(entry, 23), whole[place])
+
+
+def test_neighbors_of_rows_in_any_order(run: Run) -> None:
+    opened = Opened(run)
+    rule = neighbor_parameters(opened, f"mutual_knn{{k: {K}}}")
+    whole = opened.nearest("a", 0, rule)
+    for rows in ([0, 5, 2], [3, 3, 5], [4, 5, 6]):
+        np.testing.assert_array_equal(opened.nearest("a", 0, rule, np.array(rows)), whole[rows])
+
+
+def test_what_is_above_the_null_is_so_by_the_alpha_that_was_scored_with(run: Run) -> None:
+    found = build_content(Opened(run))
+    assert (found.alpha, found.level) == (0.05, None)
+    null = run.config.align.null.model_copy(update={"alpha": 0.2})
+    align = run.config.align.model_copy(update={"null": null})
+    changed = replace(run, config=run.config.model_copy(update={"align": align}))
+    assert build_content(Opened(changed)).alpha == 0.05  # what the tables are of
 
 
 @pytest.mark.parametrize("n", [1, 2, 10, 1000])

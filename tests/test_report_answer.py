@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from platorep.plots.tables import Tables
-from platorep.report.answer import Rules, answer
+from platorep.report.answer import Rules, answer, best_trained
 from platorep.report.pairs import pairs_table
 from platorep.report.rise import CAVEAT, UNMEASURED
 
@@ -260,3 +260,32 @@ def test_other_modalities_and_metrics() -> None:
 def test_metrics_that_agree_say_so() -> None:
     found = said([pair("l1", "v1", 0.2), pair("l1", "v1", 0.3, metric=CKA)])
     assert found[-1] == "The other metric names the same pair."
+
+
+def test_a_distance_is_closer_where_it_is_smaller() -> None:
+    """Scores that fall with skill are alignment that rises; the null lies above."""
+    distance = {"metric": "distance", "threshold": 0.7, "p": 0.01, "chance": None}
+    pairs = [pair(x, "v1", 1 - s, **distance) for x, s in SCORES.items()]
+    found = said(pairs, dict(zip(SCORES, (1, 2, 3, 4, 6, 5), strict=True)))
+    assert "l6 and v1 agree most: 0.400 by distance" in found[0]
+    assert "95 % of permuted pairs stay above 0.700" in found[0]
+    assert found[1].startswith(
+        "Alignment rises with performance (skill): Spearman's rho is 0.94 [0.38, 1.00]"
+    )
+
+
+def test_the_pair_that_the_answer_names() -> None:
+    """Of the first metric and the first modalities, the closest as its metric has it."""
+    near = {"metric": "distance"}
+    found = said_of([pair("l1", "v1", 0.2, **near), pair("l2", "v1", 0.1, **near),
+                     pair("truth", "l1", 0.0, **near), pair("l3", "v1", 0.9)])  # fmt: skip
+    assert found == ("l2", "v1", "distance")
+    assert said_of([pair("l1 (random)", "v1", 0.2)]) is None
+    assert said_of([pair("l1", "v1", None)]) is None
+
+
+def said_of(pairs: Sequence[dict[str, Any]]) -> tuple[str, ...] | None:
+    tables = Tables(best=pd.DataFrame(pairs), performance=pd.DataFrame(),
+                    models=pd.DataFrame(MODELS))  # fmt: skip
+    best = best_trained(pairs_table(tables), RULES)
+    return None if best is None else tuple(best[["x", "y", "metric"]])

@@ -426,8 +426,9 @@ def test_tables_are_sorted_filtered_and_copied(opened: Browser, made: Content) -
         assert len(re.findall(r"(?<!\\)\|", line)) == len(heads) + 1
         assert not re.search(r"(?<!\\)[<>`]", line)
     for line in copied["LaTeX"].splitlines()[2:-2]:
-        bare = re.sub(r"\\text[a-z]+\{\}|\\[&%$#_{}\\]", "", line)
+        bare = re.sub(r"\\text[a-z]+\{\}|\\[&%$#_{}\\]|\{\[\}", "", line)
         assert not set('<>|"%$#_{}^~') & set(bare)
+        assert not line.startswith("[")  # an option of what ends the line before
         assert bare.count("&") in (0, len(heads) - 1)
 
     for asked, rows in (("5", 5), ("page", 25)):
@@ -656,6 +657,36 @@ def test_works_with_nothing_but_scores(browser: Browser, made: Content, tmp_path
     assert browser.run("return document.querySelectorAll('#scaling-chart svg path').length") > 0
     assert browser.run("return document.querySelector('#shared-body').hidden")
     assert browser.text("#shared-missing") != ""
+
+
+def test_alpha_level_and_scores_below_0_are_the_experiments(
+    browser: Browser, made: Content, tmp_path: Path
+) -> None:
+    """At an alpha of .5 % nothing whose p is .01 is above the null."""
+    first = made.metrics[0].name
+    pairs = [
+        replace(pair, score=pair.score - 2, low=pair.low - 2, high=pair.high - 2,
+                threshold=pair.threshold - 2)
+        for pair in made.pairs if pair.metric == first
+    ]  # fmt: skip
+    changed = replace(made, alpha=0.005, level=0.8, pairs=pairs, metrics=made.metrics[:1])
+    path = tmp_path / "changed.html"
+    path.write_text(page_html(changed), encoding="utf-8")
+
+    browser.open(path)
+
+    assert "0 of the" in browser.text("#scaling-answer")
+    assert "which 0.5 % of permuted pairs pass" in browser.text("#scaling-caption")
+    assert "Upright lines: 80 % intervals" in browser.text("#scaling-caption")
+    assert "p > 0.005" in browser.text("#pairs-caption")
+    assert "not above the null" in browser.text("#pair")
+    assert "80 % interval" in browser.text("#pair")
+    domain = "return document.querySelector('#scaling-chart').drawn.view.scale('{}').domain()"
+    names = browser.run(
+        "return Object.keys(document.querySelector('#scaling-chart').drawn.view._runtime.scales)"
+    )
+    tops = [max(browser.run(domain.format(name))) for name in names if name.endswith("y")]
+    assert min(tops) >= max(pair.high for pair in pairs if pair.kind == "trained")
 
 
 def test_works_without_pictures_or_texts(browser: Browser, made: Content, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from platorep.errors import (
     PlatorepError,
     StorageError,
 )
-from platorep.failures import Failures, failed_cells
+from platorep.failures import Failures, earlier_failure, failed_cells
 from platorep.reporting import Reporter
 from platorep.results import Results
 
@@ -239,6 +239,23 @@ def failing(results: Results) -> Callable[..., Failures]:
 
 def lines(results: Results) -> list[dict[str, Any]]:
     return [json.loads(line) for line in results.failures.read_text().splitlines()]
+
+
+def test_failures_of_names_with_line_ends_of_other_alphabets_stay(
+    results: Results, failing: Callable[..., Failures]
+) -> None:
+    """Unicode has more ends of lines than JSON escapes, and halves of characters no file holds."""
+    hostile = "a\u2028b\x85c\udc80"
+    failing("extract", {hostile: AbsentError(hostile)})
+    failing("align", {"x": AbsentError("y")})  # reads what is there, and keeps it
+
+    kept = [json.loads(line) for line in results.failures.read_bytes().split(b"\n") if line]
+
+    assert [(line["stage"], line["cell"]) for line in kept] == [
+        ("extract", hostile),
+        ("align", "x"),
+    ]
+    assert earlier_failure(results.failures, "extract", hostile) == ("AbsentError", hostile)
 
 
 def test_a_failure_is_written_down_and_the_rest_goes_on(

@@ -146,3 +146,14 @@ def test_a_path_that_cannot_be_used_is_no_bug(
 
     assert end.value.exit_code == 6
     assert capsys.readouterr().err.startswith(f"platorep: {tmp_path}/nnn")
+
+
+@pytest.mark.parametrize("code", [0, None, 7])
+def test_code_of_ones_own_that_exits_does_not_end_as_if_all_were_done(
+    capsys: pytest.CaptureFixture[str], code: int | None
+) -> None:
+    with pytest.raises(typer.Exit) as ended, exit_on_error():
+        raise SystemExit(code)
+
+    assert ended.value.exit_code == 1
+    assert f"SystemExit: {code}" in capsys.readouterr().err

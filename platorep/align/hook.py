@@ -70,7 +70,7 @@ class ScoresHook:
             return
         try:
             self._function(told)
-        except Exception as error:  # whatever the user's own lines do
+        except (Exception, SystemExit) as error:  # whatever the user's own lines do
             self._run.report.warn(
                 f"--on-scores {self._run.options.on_scores} failed, no score is lost: "
                 f"{type(error).__name__}: {error}"

@@ -39,6 +39,12 @@ def exit_on_error() -> Iterator[None]:
             what = "ended by a signal" if received[0] == signal.SIGTERM else "interrupted"
             _say(f"{what}; everything finished so far is kept.")
             raise typer.Exit(128 + received[0]) from error
+        if isinstance(error, SystemExit):  # nobody here does so
+            _say(
+                f"code that is not platorep's ended the command (SystemExit: {error}); everything "
+                "finished so far is kept. A metric, model or function of your own must not exit."
+            )
+            raise typer.Exit(1) from error
         if isinstance(error, PlatorepError):
             _say(str(error))
             raise typer.Exit(error.exit_code) from error

@@ -231,7 +231,7 @@ class Search:
         vectors = self._vectors
         rows = rows.to(vectors.squares.device)
         whole = slice(int(rows[0]), int(rows[-1]) + 1)
-        contiguous = whole.stop - whole.start == len(rows)
+        contiguous = bool((rows.diff() == 1).all())
         scores = vectors.gram_rows(whole if contiguous else rows) + self._shift
         if self._cosine and vectors.zero.any():  # cosine 0 to everybody: distance sqrt(2)
             scores[:, vectors.zero] = (vectors.squares[rows] / 2 - 1)[:, None]

@@ -40,21 +40,39 @@ def answer(tables: Tables, pairs: pd.DataFrame, rules: Rules) -> list[str]:
     Args:
         pairs: `pairs_table(tables)`.
     """
-    trained = pairs[pairs["kind"] == TRAINED]
+    trained = _trained(pairs)
     if trained.empty:
         return ["There is no pair of two trained models: whatever was scored is a control."]
-    trained = trained.assign(senses=_senses(trained))
-    metric, senses = trained.iloc[0][["metric", "senses"]]
+    lead = _leading(trained)
+    metric, senses = lead.iloc[0][["metric", "senses"]]
     of_metric = trained[trained["metric"] == metric]
-    lead = of_metric[of_metric["senses"] == senses]
     others = of_metric[of_metric["senses"] != senses]
     return [
         _best(lead, str(senses), rules),
-        *rise(tables, str(metric), lead.iloc[0]),
+        *rise(tables, str(metric), lead.iloc[0], larger_is_closer=_larger(str(metric), rules)),
         *_controls(pairs[pairs["metric"] == metric], lead, tables, rules),
         *_other_senses(others, rules),
         *_other_metrics(trained[trained["senses"] == senses], str(metric), rules),
     ]
+
+
+def best_trained(pairs: pd.DataFrame, rules: Rules) -> pd.Series | None:
+    """The pair that the answer names, if it has a score."""
+    trained = _trained(pairs)
+    return None if trained.empty else best_of(_leading(trained), rules)
+
+
+def _trained(pairs: pd.DataFrame) -> pd.DataFrame:
+    trained: pd.DataFrame = pairs[pairs["kind"] == TRAINED]
+    return trained.assign(senses=_senses(trained))
+
+
+def _leading(trained: pd.DataFrame) -> pd.DataFrame:
+    """The pairs of the first metric and modalities."""
+    first = trained.iloc[0]
+    same = (trained["metric"] == first["metric"]) & (trained["senses"] == first["senses"])
+    leading: pd.DataFrame = trained[same]
+    return leading
 
 
 def _senses(pairs: pd.DataFrame) -> list[str]:
@@ -69,9 +87,13 @@ def best_of(pairs: pd.DataFrame, rules: Rules) -> pd.Series | None:
     known = pairs[pairs["score"].notna()]
     if known.empty:
         return None
-    larger = rules.larger_is_closer.get(str(known["metric"].iloc[0]), True)
+    larger = _larger(str(known["metric"].iloc[0]), rules)
     scores = known["score"].to_numpy(dtype=float)
     return known.iloc[int(scores.argmax() if larger else scores.argmin())]
+
+
+def _larger(metric: str, rules: Rules) -> bool:
+    return rules.larger_is_closer.get(metric, True)
 
 
 def _best(lead: pd.DataFrame, senses: str, rules: Rules) -> str:
@@ -92,7 +114,8 @@ def _best(lead: pd.DataFrame, senses: str, rules: Rules) -> str:
     beside = [f"chance: {short(best['chance'])}"] if _known(best, "chance") else []
     if _known(best, "threshold"):
         share = f"{100 * (1 - rules.alpha):g} %"
-        beside.append(f"{share} of permuted pairs stay below {short(best['threshold'])}")
+        side = "below" if _larger(str(best["metric"]), rules) else "above"
+        beside.append(f"{share} of permuted pairs stay {side} {short(best['threshold'])}")
     said += f" ({'; '.join(beside)})" if beside else ""
     return f"{said}. {_verdict(best, lead, rules)}{_ceiling(best)}"
 

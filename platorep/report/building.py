@@ -12,7 +12,7 @@ import pandas as pd
 from platorep.config.report import ReportConfig
 from platorep.files import storage_errors
 from platorep.opened import Opened
-from platorep.report.answer import Rules, answer, p_of
+from platorep.report.answer import Rules, answer, best_trained, p_of
 from platorep.report.content import Content, Model
 from platorep.report.method import asked_of, method_of, metrics_of
 from platorep.report.models import TRAINED, measures_of, models_of
@@ -51,17 +51,17 @@ def build_content(opened: Opened, command: str = "", shows: ReportConfig | None 
     metrics = metrics_of(opened, scored)
     shown_pairs, map_note = pairs_of(tables, pairs)
     rule = neighbor_rule(opened, pairs)
-    chosen = chosen_rows(opened, pairs, rule, shows.rows)
-    all_layers = _trained_first(models) if n <= MOST_ALL else {}
-    lists = lists_of(opened, wanted_layers(pairs, all_layers), chosen, rule)
-    shown = rows_of(opened, chosen, images=shows.images, texts=shows.texts)
-    if len(chosen) < n:
-        shown.notes.insert(0, _some_rows(len(chosen), n))
     rules = Rules(
         alpha=scored.align.null.alpha,
         larger_is_closer={metric.name: metric.larger_is_closer for metric in metrics},
         layers={model.label: model.layers for model in models},
     )
+    chosen = chosen_rows(opened, best_trained(pairs, rules), rule, shows.rows)
+    all_layers = _trained_first(models) if n <= MOST_ALL else {}
+    lists = lists_of(opened, wanted_layers(pairs, all_layers), chosen, rule)
+    shown = rows_of(opened, chosen, images=shows.images, texts=shows.texts)
+    if len(chosen) < n:
+        shown.notes.insert(0, _some_rows(len(chosen), n))
     failures = failures_of(opened)
     notes = {"map": [map_note], "neighbors": lists.notes, "rows": shown.notes}
     return Content(
@@ -81,12 +81,19 @@ def build_content(opened: Opened, command: str = "", shows: ReportConfig | None 
         metrics=metrics,
         pairs=shown_pairs,
         n=n,
+        alpha=rules.alpha,
+        level=_level(opened),
         rows=shown.rows,
         neighbors=lists.found,
         tables=tables_of(opened, pairs),
         method=method_of(opened, scored, pairs, command),
         notes={part: " ".join(said) for part, said in notes.items() if any(said)},
     )
+
+
+def _level(opened: Opened) -> float | None:
+    interval = opened.align.interval
+    return None if interval is None else interval.level
 
 
 def _trained_first(models: Sequence[Model]) -> dict[str, int]:
@@ -135,7 +142,7 @@ def failures_of(opened: Opened) -> list[Failure]:
     if not path.exists():
         return []
     with storage_errors(path):
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     found = []
     for line in lines:
         try:

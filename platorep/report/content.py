@@ -130,6 +130,10 @@ class Content:
     pairs: Sequence[Pair]
     n: int
     """Rows that were scored."""
+    alpha: float
+    """Of the null: a pair is above it where its p is no larger."""
+    level: Number
+    """Of the intervals of scores; None: there are none."""
     rows: Sequence[Row]
     """Those that are on the page; neighbors beside them are known by their index alone."""
     neighbors: Sequence[Neighbors]

@@ -65,22 +65,20 @@ def wanted_layers(pairs: pd.DataFrame, layers: dict[str, int]) -> list[tuple[str
 
 
 def chosen_rows(
-    opened: Opened, pairs: pd.DataFrame, rule: MutualKnn, most: int
+    opened: Opened, best: pd.Series | None, rule: MutualKnn, most: int
 ) -> Int64[np.ndarray, " m"]:
     """All rows; or, where they are too many, as many as may be shown.
 
     Rows spread evenly over the data, each with all its neighbors in the best pair of trained
-    models, so that there are pictures to see beside it. Where the features are not here, the
-    rows alone.
+    models, so that there are pictures to see beside it. Where there is none, or the features are
+    not here, the rows alone.
     """
     n = len(opened.ids)
     if n <= most:
         return np.arange(n)
     spread = evenly(n)
     taken = dict.fromkeys(spread[: max(1, most // (2 * rule.k + 1))].tolist())
-    known = pairs[(pairs["kind"] == TRAINED) & pairs["score"].notna()]
-    if len(known):
-        best = known[known["metric"] == known["metric"].iloc[0]].nlargest(1, "score").iloc[0]
+    if best is not None:
         asked = np.array([*taken])
         with suppress(PlatorepError):
             for side in "xy":

@@ -21,15 +21,16 @@ CAVEAT = (
 UNMEASURED = "Whether alignment rises with performance is open: none was measured of these models."
 
 
-def rise(tables: Tables, metric: str, pair: pd.Series) -> list[str]:
+def rise(tables: Tables, metric: str, pair: pd.Series, *, larger_is_closer: bool) -> list[str]:
     """Whether alignment rises with the first measure that models of either side have; where there
     is none, whether it does with size."""
     for measure in map(str, tables.performance["measure"].unique()):
-        if (found := _points(tables, metric, pair, measure)) is not None:
+        found = _points(tables, metric, pair, measure, larger_is_closer)
+        if found is not None:
             lower = ", less is better" if less_is_better(measure, tables) else ""
             what = f"alignment rises with performance ({measure.replace('_', ' ')}{lower})"
             return [_sentence(found, what)]
-    found = _points(tables, metric, pair, SIZE)
+    found = _points(tables, metric, pair, SIZE, larger_is_closer)
     if found is None:
         return [UNMEASURED]
     sized = replace(found, frame=_last_of_training(found.frame))
@@ -38,7 +39,7 @@ def rise(tables: Tables, metric: str, pair: pd.Series) -> list[str]:
 
 @dataclass(frozen=True)
 class _Found:
-    """The pairs that have a score and an x."""
+    """The pairs that have a score and an x; a distance is turned."""
 
     frame: pd.DataFrame
     points: str
@@ -46,7 +47,9 @@ class _Found:
     lines: str
 
 
-def _points(tables: Tables, metric: str, pair: pd.Series, measure: str) -> _Found | None:
+def _points(
+    tables: Tables, metric: str, pair: pd.Series, measure: str, larger_is_closer: bool
+) -> _Found | None:
     sides = [(str(pair["x_modality"]), str(pair["y_modality"]))]
     sides += [sides[0][::-1]] if len({*sides[0]}) > 1 else []
     for points, lines in sides:
@@ -57,6 +60,8 @@ def _points(tables: Tables, metric: str, pair: pd.Series, measure: str) -> _Foun
         except AbsentError:
             continue
         trained = frame[frame["role"] == TRAINED].assign(line_family="")
+        if not larger_is_closer:  # a distance falls where alignment rises
+            trained = trained.assign(score=-trained["score"])
         return _Found(trained, points, lines)
     return None
 

@@ -32,7 +32,7 @@ function showPairs() {
       best.chance == null ? "." : `; chance is ${brief(best.chance)}.`]));
   }));
   byId("pairs-caption").textContent = `${shuffled ? "Rows were shuffled: what no agreement looks like. " : ""}`
-    + `The ${said} of each pair at its best layers. Struck through: not above its null (adjusted p > .05; where there is none, not beyond the threshold). Choose a cell (or the two models below) to see its pair.`;
+    + `The ${said} of each pair at its best layers. Struck through: not above its null (p > ${content.alpha}, corrected over pairs where that was done). Choose a cell (or the two models below) to see its pair.`;
   numbersBelow("pairs-numbers", "Pairs of the heat map", ["x", "y", "kind", said, "above the null"],
     () => wanted.map(pair => [pair.x, pair.y, pair.kind, pair[value], passes(pair)]));
 }
@@ -95,7 +95,7 @@ function showPair() {
   ];
   const interval = pair.low == null ? null : `${brief(pair.low)} to ${brief(pair.high)}`;
   const facts = [
-    ["Score", brief(pair.score)], ["95 % interval", interval], ["Chance", pair.chance, brief],
+    ["Score", brief(pair.score)], [`${percent(content.level)} interval`, interval], ["Chance", pair.chance, brief],
     ["Mean of the null", pair.null_mean, brief], ["Threshold", pair.threshold, brief],
     ["p", pair.p, brief], ["p adjusted", pair.p_adjusted, brief],
     ["Calibrated", pair.calibrated, brief], ["Share of the ceiling", pair.ceiling_share, brief],

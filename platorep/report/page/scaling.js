@@ -88,7 +88,8 @@ function amendScaling(spec, width, over, without, measure, title) {
   const main = over.length ? width - strip - 72 - (strip ? 12 : 0) : 0;
   const heights = [...over, ...without].flatMap(({score, threshold, low, high}) => [score, threshold, low, low == null ? null : high])
     .filter(value => value != null);
-  const y = {domain: [Math.min(0, ...heights), Math.max(...heights) * 1.04], nice: false};
+  const top = Math.max(...heights);
+  const y = {domain: [Math.min(0, ...heights), top + 0.04 * Math.abs(top)], nice: false};
   const [left, right] = spec.hconcat;
   const xs = over.map(({x}) => x), low = Math.min(...xs), high = Math.max(...xs);
   const log = low > 0 && high / low > 8;
@@ -121,8 +122,8 @@ function captionScaling(shown, measure, without) {
   byId("scaling-caption").replaceChildren(...[
     `A mark per pair of models, n = ${digits(content.n)}. Filled: both are trained; open, half filled or crossed: not so. `,
     content.models.some(model => model.of) && "A copy stands at the x of the model that it is a copy of. ",
-    shown.some(({pair}) => pair.threshold != null) && "Short bars: the threshold, which 5 % of permuted pairs pass. ",
-    shown.some(({pair}) => pair.low != null) && "Upright lines: 95 % intervals. ",
+    shown.some(({pair}) => pair.threshold != null) && `Short bars: the threshold, which ${percent(content.alpha)} of permuted pairs pass. `,
+    shown.some(({pair}) => pair.low != null) && `Upright lines: ${percent(content.level)} intervals. `,
     without > 0 && measure && `Pairs without a value of ${bareTitle(measure)} stand at the right. `,
     "Choose a mark (or the two models below) to see its pair.",
   ].filter(Boolean));

@@ -23,12 +23,15 @@ const valueOf = model => (models.get(model.of) ?? model).measures[state.measure]
 const closer = (metric, one, other) =>
   metricNamed(metric)?.larger_is_closer ?? true ? one > other : one < other;
 
-// Whether a pair is above its null: by the p that is adjusted for all pairs, else by the threshold.
-function passes({metric, score, threshold, p_adjusted}) {
+// Whether a pair is above its null: by the p that is adjusted for all pairs, else its own p, else
+// the threshold.
+function passes({metric, score, threshold, p, p_adjusted}) {
   if (score == null) return null;
-  if (p_adjusted != null) return p_adjusted <= 0.05;
+  if (p_adjusted != null || p != null) return (p_adjusted ?? p) <= content.alpha;
   return threshold == null ? null : closer(metric, score, threshold);
 }
+
+const percent = share => `${Number((100 * share).toPrecision(3))} %`;
 
 const pairsOf = metric => content.pairs.filter(pair => pair.metric === metric);
 const samePair = (one, x, y, kind) => one.x === x && one.y === y && one.kind === kind;

@@ -119,7 +119,7 @@ const FORMATS = {
     const special = {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}",
       "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}", '"': "\\textquotedbl{}"};
     const cell = value => text(value).replace(/[\\~^<>|"&%$#_{}]/g, sign => special[sign] ?? `\\${sign}`)
-      .replace(/[\r\n]+/g, " ");
+      .replace(/[\r\n]+/g, " ").replace(/^\s*\[/, "{[}");  // else an option of the \\ before it
     const line = row => `${row.map(cell).join(" & ")} \\\\`;
     const places = columns.map((_, place) =>
       rows.some(row => typeof row[place] === "number") ? "r" : "l").join("");
