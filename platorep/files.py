@@ -217,8 +217,8 @@ def read_sealed(path: Path, *, of: str | None, cure: str) -> dict[str, Any]:
     seal = content.pop(_SEAL)
     try:
         owner, beside, checksum = seal["of"], dict(seal["files"]), seal["sha256"]
-        if elsewhere := [name for name in beside if name != Path(name).name or name == ".."]:
-            raise ValueError(f"it guards {elsewhere[0]!r}, which does not lie beside it")
+        if elsewhere := [name for name in beside if not _lies_below(name)]:
+            raise ValueError(f"it guards {elsewhere[0]!r}, which lies elsewhere")
     except (TypeError, KeyError, ValueError) as error:
         raise DamagedError(f"{path} is damaged: its seal is none. {cure}") from error
     if checksum != _sealed(content, owner, beside):
@@ -230,6 +230,12 @@ def read_sealed(path: Path, *, of: str | None, cure: str) -> dict[str, Any]:
         if why:
             raise DamagedError(f"{path.parent / name} {why}. {cure}")
     return content
+
+
+def _lies_below(name: str) -> bool:
+    """Whether a name that a folder's file gives is of a file in that folder, or below it."""
+    path = Path(name)
+    return path.parts != () and not path.is_absolute() and ".." not in path.parts
 
 
 def _sealed(content: Any, owner: Any, beside: Any) -> str:

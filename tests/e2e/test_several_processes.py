@@ -79,7 +79,7 @@ def test_a_folder_of_results_belongs_to_one_run(
     assert tables(place) == tables(undisturbed)
     after = forks.run(*run, *other, folder=place.folder, cache=place.cache)
     assert after.code == 0, after.stderr
-    assert "other settings (align.metrics)" in after.stderr
+    assert "other settings (align.metrics[0].parameters.k)" in after.stderr
 
 
 def test_a_killed_run_holds_nothing(forks: Forks, place: Place) -> None:

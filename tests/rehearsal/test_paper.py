@@ -156,7 +156,7 @@ def test_prh_test_and_its_gated_models(
         assert all(words in refused.stderr for words in names_the_way)
     failures = rehearsal.folder / "results" / "prh-test" / "failures.jsonl"
     assert [json.loads(line)["cell"] for line in failures.read_text().splitlines()] == gated
-    only = rehearsal.command("run", "prh-test", "--models", "gemma*")
+    only = rehearsal.command("extract", "prh-test", "--models", "gemma*")
     assert only.code == 4
     assert all(words in only.stderr for words in names_the_way)
     plan = {row["cell"]: row for row in rehearsal.rows("plan", "prh-test", "--models", "gemma*")}
