@@ -369,8 +369,21 @@ def last_parts(value: Any) -> Any:
     """The same settings, with no more of a path than its last part."""
     if isinstance(value, dict):
         return {key: last_parts(entry) for key, entry in value.items()}
-    is_path = isinstance(value, str) and value.removeprefix("local-dir:").startswith("/")
-    return Path(value).name if is_path else value
+    return Path(value).name if is_path(value) else value
+
+
+def without_paths(value: Any) -> Any:
+    """As `last_parts`, in lists too: where no key depends on what is left."""
+    if isinstance(value, dict):
+        return {key: without_paths(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [without_paths(entry) for entry in value]
+    return last_parts(value)
+
+
+def is_path(value: Any) -> bool:
+    """Whether a setting is an absolute path."""
+    return isinstance(value, str) and value.removeprefix("local-dir:").startswith("/")
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -30,6 +30,7 @@ from platorep.metrics.layer import Layer
 from platorep.metrics.nearest import Nearest, search
 from platorep.opened import Opened, open_results
 from platorep.packing import Choice, open_bundle, pack
+from platorep.packing.card import results_text
 from platorep.packing.opening import bundled_run
 from platorep.packing.pack import said
 from platorep.report.building import build_content
@@ -229,6 +230,14 @@ def test_figures_are_drawn_beside_a_bundle_and_not_in_it(whole: Path, tmp_path: 
     assert ended.exit_code == 0, ended.stderr
     assert (tmp_path / "out/figures/heatmap.png").is_file()
     assert sorted(path for path in whole.rglob("*")) == before
+
+
+def test_the_card_calls_no_baseline_trained(whole: Path) -> None:
+    opened = open_bundle(whole)
+    assert "conv4" in results_text(opened)
+    models = opened.models.assign(baseline=opened.models["label"] == "conv4")
+    opened.tables = dataclasses.replace(opened.tables, models=models)
+    assert "conv4" not in results_text(opened)
 
 
 @pytest.fixture

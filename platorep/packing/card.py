@@ -1,7 +1,6 @@
 """README.md of a bundle: a dataset card in the form that the Hugging Face Hub reads."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -9,7 +8,9 @@ import pandas as pd
 from platorep.bundles import FORMAT_VERSION, About
 from platorep.files import yaml_text
 from platorep.opened import Opened
-from platorep.packing.shortening import is_path
+from platorep.report.models import TRAINED
+from platorep.report.pairs import pairs_table
+from platorep.results import last_parts
 
 MOST_PAIRS = 20
 """Of the table of results on the card; best.csv has all."""
@@ -28,7 +29,7 @@ def card(opened: Opened, about: About, dataset: Mapping[str, Any], *, shown: Seq
         _what(about, opened, dataset),
         _statement(about, dataset, shown),
         f"## Models\n\n{_models(opened)}",
-        f"## Results\n\n{_results(opened)}",
+        f"## Results\n\n{results_text(opened)}",
         _use(about),
     )
     return "\n\n".join(sections) + "\n"
@@ -95,7 +96,7 @@ def _models(opened: Opened) -> str:
         rows.append(
             {
                 "model": label,
-                "name": Path(spec.name).name if is_path(spec.name) else spec.name,
+                "name": last_parts(spec.name),
                 "revision": (cell.get("revision") or "")[:12],
                 "family": spec.family,
                 "reads": spec.view,
@@ -106,12 +107,11 @@ def _models(opened: Opened) -> str:
     return _table(pd.DataFrame(rows))
 
 
-def _results(opened: Opened) -> str:
-    best = opened.best
-    controls = best["control"] != ""
-    for side in "xy":
-        controls |= best[f"{side}_random"].astype(bool)
-    trained = best[~controls].sort_values("score", ascending=False, kind="stable")
+def results_text(opened: Opened) -> str:
+    """The best pairs of trained models, as a table."""
+    pairs = pairs_table(opened.tables)
+    trained = pairs[pairs["kind"] == TRAINED]
+    trained = trained.sort_values("score", ascending=False, kind="stable")
     columns = ["x", "y", "metric", "layer_x", "layer_y", "score", "chance", "p_adjusted", "n"]
     table = trained[[name for name in columns if name in trained]].head(MOST_PAIRS)
     more = (

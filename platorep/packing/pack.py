@@ -46,10 +46,10 @@ from platorep.files import (
 from platorep.metrics.layer import Layer
 from platorep.opened import AS_SCORED, Opened
 from platorep.packing.card import card
-from platorep.packing.shortening import settings_shortened, shortened, without_folders
+from platorep.packing.shortening import shortened, without_folders
 from platorep.parameters.metrics import MutualKnn, NeighborParameters
 from platorep.report.shared import URL, rows_of
-from platorep.results import Results
+from platorep.results import Results, without_paths
 from platorep.run import Run
 from platorep.switches import default_switches
 
@@ -183,7 +183,7 @@ def said(config: ExperimentConfig, scored: AlignConfig) -> dict[str, Any]:
         for entry in config.align.metrics
     ]
     align |= scored.model_dump(mode="json", include={*AS_SCORED})
-    found: dict[str, Any] = settings_shortened(content)
+    found: dict[str, Any] = without_paths(content)
     return found
 
 
@@ -224,7 +224,7 @@ def _write_tables(opened: Opened, there: Results) -> None:
         there.write_json(there.rows_known, own.read_json(own.rows_known, "extract"))
     open_rows(there)
     about = own.read_json(own.run, "extract")
-    config = {"config": settings_shortened(about.pop("config", {}))}
+    config = {"config": without_paths(about.pop("config", {}))}
     there.write_json(there.run, shortened(about) | config)
 
 

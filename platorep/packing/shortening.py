@@ -1,8 +1,9 @@
 """What a bundle does not tell: where files lay on the machine that made it."""
 
 import re
-from pathlib import Path
 from typing import Any
+
+from platorep.results import is_path, last_parts
 
 _PATH = re.compile(r"(?<![\w./~])/(?!/)(?:[^\s/:'\",;()\[\]]+/)+(?P<last>[^\s/:'\",;()\[\]]*)")
 
@@ -20,21 +21,4 @@ def shortened(value: Any) -> Any:
         return [shortened(entry) for entry in value]
     if not isinstance(value, str):
         return value
-    return last_part(value) if is_path(value) else without_folders(value)
-
-
-def settings_shortened(value: Any) -> Any:
-    """The same of settings, where a text is a path as a whole or not at all."""
-    if isinstance(value, dict):
-        return {key: settings_shortened(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [settings_shortened(entry) for entry in value]
-    return last_part(value) if isinstance(value, str) and is_path(value) else value
-
-
-def is_path(text: str) -> bool:
-    return text.removeprefix("local-dir:").startswith("/")
-
-
-def last_part(text: str) -> str:
-    return Path(text).name
+    return last_parts(value) if is_path(value) else without_folders(value)

@@ -9,7 +9,7 @@ from platorep.config import ExperimentConfig
 from platorep.config.recorded import recorded_config
 from platorep.errors import ConfigError
 from platorep.opened import Opened
-from platorep.results import changes, last_parts, without_effect_removed
+from platorep.results import changes, without_effect_removed, without_paths
 
 LONGEST_VALUE = 40
 MOST_CHANGES = 5
@@ -56,12 +56,3 @@ def settings_text(config: ExperimentConfig) -> str:
         entry["name"] = measure.name
     text = yaml.safe_dump(without_paths(said), sort_keys=False, allow_unicode=True, width=100)
     return f"# Without defaults: `platorep list keys` has them.\n{text}"
-
-
-def without_paths(value: Any) -> Any:
-    """The same settings, with no more of a path than its last part, in lists too."""
-    if isinstance(value, dict):
-        return {key: without_paths(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [without_paths(entry) for entry in value]
-    return last_parts(value)
