@@ -13,12 +13,11 @@ from torch import Tensor
 from platorep.align.groups import groups_of_rows
 from platorep.align.summaries import prepared_layers
 from platorep.arrays import EXACT_IN_FLOAT32, EXACT_IN_FLOAT64, as_features, as_float32
-from platorep.config import AlignConfig
 from platorep.errors import AbsentError, DataError, UnknownNameError
 from platorep.features import Cell
 from platorep.files import cache_root
 from platorep.metrics import METRICS, BoundMetric, Summary, bind, default_switches
-from platorep.opened import Features
+from platorep.opened import Features, scored_settings
 from platorep.plugins import plugin_names
 from platorep.results import Results
 from platorep.statistics import best_pair
@@ -112,7 +111,7 @@ class Reference:
     ) -> None:
         features = load_features(results, model)
         self._results = Results(Path(results))
-        self._align = _settings(self._results)
+        self._align = scored_settings(self._results)
         num_rows = self._align.scored_rows(len(features.ids))
         self.ids = features.ids[:num_rows]
         self._metric = bind(metric, parameters)
@@ -210,14 +209,6 @@ def load_features(results: str | Path, model: str) -> Features:
             f"the features of {model} are not complete in {cell.folder}. Run `platorep extract`."
         )
     return Features(cell.read(), cell.layers, tuple(cell.rows().ids))
-
-
-def _settings(folder: Results) -> AlignConfig:
-    """What the experiment says of rows, preprocessing, candidates, null, as of the last align."""
-    run = folder.read_json(folder.run, "extract")
-    align = run["align"]["settings"] if "align" in run else run["config"]["align"]
-    needed = ("preprocess", "concatenated", "gallery", "null")
-    return AlignConfig.model_validate({key: align[key] for key in needed if key in align})
 
 
 def list_metrics() -> list[str]:

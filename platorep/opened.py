@@ -137,16 +137,7 @@ class Opened:
         Raises:
             IntegrityError: somebody changed what is said of them.
         """
-        run = self.results.read_json(self.results.run, "extract")
-        try:
-            align = run["align"]["settings"] if "align" in run else run["config"]["align"]
-            said = {key: align[key] for key in AS_SCORED if key in align}
-            return AlignConfig.model_validate(said)
-        except (KeyError, TypeError, ValueError) as error:
-            raise IntegrityError(
-                f"{self.results.run} does not say how layers were scored: {error!r}. Run `platorep "
-                "align` with this experiment again, or get the bundle anew."
-            ) from error
+        return scored_settings(self.results)
 
     @cached_property
     def ids(self) -> Sequence[str]:
@@ -279,6 +270,25 @@ class Opened:
         if model not in specs:
             raise UnknownNameError(f"model of {self.results.folder}", model, specs)
         return specs[model]
+
+
+def scored_settings(results: Results) -> AlignConfig:
+    """Preprocessing, candidates, null and intervals, as the scores were last made with them; of an
+    experiment that was not aligned, as it asks for.
+
+    Raises:
+        IntegrityError: somebody changed what is said of them.
+    """
+    run = results.read_json(results.run, "extract")
+    try:
+        align = run["align"]["settings"] if "align" in run else run["config"]["align"]
+        said = {key: align[key] for key in AS_SCORED if key in align}
+        return AlignConfig.model_validate(said)
+    except (KeyError, TypeError, ValueError) as error:
+        raise IntegrityError(
+            f"{results.run} does not say how layers were scored: {error!r}. Run `platorep align` "
+            "with this experiment again, or get the bundle anew."
+        ) from error
 
 
 def neighbor_parameters(opened: Opened, metric: str) -> MutualKnn:

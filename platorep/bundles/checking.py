@@ -60,17 +60,14 @@ def refuse_too_large(about: About, where: str, allowed: Limits) -> None:
         )
 
 
-def checked_folder(folder: Path, where: str, *, linked: bool = False) -> About:
+def checked_folder(folder: Path, where: str) -> About:
     """What a bundle says of itself, after every file of it was read and found to be as listed.
-
-    Args:
-        linked: Whether files may be links, as they are in the cache of the hub's library.
 
     Raises:
         DamagedError: a file is missing, or is another.
         IntegrityError: as `read_about`; or there is a link, or a file that is not listed.
     """
-    there = _files(folder, where, linked)
+    there = _files(folder, where)
     try:
         about = read_about(folder / ABOUT, where)
     except FileNotFoundError as error:
@@ -133,7 +130,7 @@ def refuse_bad_content(path: Path, where: str) -> None:
         )
 
 
-def _files(folder: Path, where: str, linked: bool) -> set[str]:
+def _files(folder: Path, where: str) -> set[str]:
     """Paths of all files below, from the folder on; but what the hub puts beside them.
 
     Raises:
@@ -148,7 +145,7 @@ def _files(folder: Path, where: str, linked: bool) -> set[str]:
             if not name and path.name in IGNORED:
                 continue
             whole = f"{name}{path.name}"
-            mode = (path.stat() if linked and path.is_file() else path.lstat()).st_mode
+            mode = path.lstat().st_mode
             if stat.S_ISREG(mode):
                 found.add(whole)
             elif stat.S_ISDIR(mode) and whole.count("/") < DEEPEST:
